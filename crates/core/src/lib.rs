@@ -1,1 +1,11 @@
-//! core
+//! What every failover tool shares: one module per thing of the real world.
+//!
+//! The tools themselves hold a procedure and its decisions; everything that touches a host, a
+//! server, the network or a file is here, and takes a [`deadline::Deadline`].
+
+pub mod clock;
+pub mod deadline;
+pub mod exit;
+pub mod inherited;
+pub mod process;
+pub mod users;

@@ -1,0 +1,606 @@
+//! Child processes on this host: each in its own process group, with closed descriptors and a
+//! clean environment, both pipes drained, and a deadline after which it gets TERM and then KILL.
+
+use crate::deadline::Deadline;
+use crate::users::SystemUser;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Between TERM and KILL for a child that is out of time.
+const GRACE: Duration = Duration::from_millis(200);
+/// How often a child is asked whether it ended, when its pipes say nothing.
+const REAP_INTERVAL: Duration = Duration::from_millis(5);
+/// Output kept of one child, per stream. The rest is read and dropped.
+const OUTPUT_LIMIT: usize = 1 << 20;
+/// The environment's PATH for every child.
+pub const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program and its arguments: never a shell line.
+#[derive(Clone, Debug)]
+pub struct Cmd {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    user: Option<SystemUser>,
+    stdin: Vec<u8>,
+}
+
+impl Cmd {
+    /// `program` by its path; nothing is searched.
+    pub fn new(program: impl AsRef<Path>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            user: None,
+            stdin: Vec::new(),
+        }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// An environment variable. The rest of the environment is `PATH`, `LC_ALL=C`, `HOME`, and
+    /// not the caller's.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs it as `user`. Without effect where that is who we are; needs root otherwise.
+    pub fn as_user(mut self, user: &SystemUser) -> Self {
+        self.user = Some(user.clone());
+        self
+    }
+
+    /// What it reads from standard input (default: nothing). This is the way for a secret.
+    pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.stdin = input.into();
+        self
+    }
+
+    /// The program's path.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The line for a POSIX shell on the other side of ssh: program and arguments, each quoted.
+    pub fn shell_line(&self) -> String {
+        std::iter::once(self.program.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(|word| shell_quote(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// What it reads from standard input.
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.stdin
+    }
+
+    fn spawn(&self) -> Result<Child, RunError> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", SAFE_PATH)
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(if self.stdin.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let other = match &self.user {
+            Some(user) => {
+                command.env("HOME", &user.home).env("USER", &user.name);
+                (user.uid != nix::unistd::geteuid()).then(|| user.clone())
+            }
+            None => None,
+        };
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        // SAFETY: between fork and exec only system calls are made, on memory that was there
+        // before the fork.
+        unsafe {
+            command.pre_exec(move || {
+                mark_close_on_exec_from(3);
+                if let Some(user) = &other {
+                    nix::unistd::setgroups(&user.groups)?;
+                    nix::unistd::setgid(user.gid)?;
+                    nix::unistd::setuid(user.uid)?;
+                }
+                Ok(())
+            });
+        }
+        command.spawn().map_err(|source| RunError::NotStarted {
+            command: self.to_string(),
+            why: match source.kind() {
+                io::ErrorKind::NotFound => "no such program".to_owned(),
+                io::ErrorKind::PermissionDenied => {
+                    "not allowed to run it (or to change to its user)".to_owned()
+                }
+                _ => source.to_string(),
+            },
+        })
+    }
+}
+
+/// Rust reports a failed exec to the parent through a pipe, which has to stay open until the
+/// exec: so mark, do not close.
+fn mark_close_on_exec_from(first: i32) {
+    const CLOSE_RANGE_CLOEXEC: libc::c_long = 4;
+    // SAFETY: a system call on numbers. Where the kernel is older than 5.11, nothing is lost:
+    // foreign descriptors were closed at the start and our own are close-on-exec.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::c_long::from(first),
+            libc::c_long::from(i32::MAX),
+            CLOSE_RANGE_CLOEXEC,
+        );
+    }
+}
+
+/// Quotes one word for a POSIX shell. Plain words stay as they are, so that lines stay readable.
+pub fn shell_quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shell_line())
+    }
+}
+
+/// What a finished child left.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Exit code; a child killed by signal N counts as 128 + N, as in a shell.
+    pub code: i32,
+    /// Standard output (invalid UTF-8 replaced), 1 MB at most.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The last line with text in it that the child printed, on standard error if there is one.
+    pub fn last_line(&self) -> &str {
+        let last = |text: &'_ str| {
+            let text = text.trim_end();
+            text.len() - text.rsplit('\n').next().map_or(0, str::len)
+        };
+        let text = if self.stderr.trim().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
+        text[last(text)..].trim()
+    }
+
+    /// This output if the code is 0, else [`RunError::Failed`] for `command`.
+    pub fn checked(self, command: &impl fmt::Display) -> Result<Self, RunError> {
+        if self.code == 0 {
+            return Ok(self);
+        }
+        Err(RunError::Failed {
+            command: command.to_string(),
+            code: self.code,
+            last_line: self.last_line().to_owned(),
+        })
+    }
+}
+
+/// Why a program did not do its work. Callers branch on the variant.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be started at all.
+    #[error("failed to start {command}: {why}")]
+    NotStarted {
+        /// The command line.
+        command: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// It ended with another code than 0.
+    #[error("{command} ended with code {code}: {last_line}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Exit code, or 128 + signal.
+        code: i32,
+        /// The last line it printed.
+        last_line: String,
+    },
+    /// It was still running when its time was up, and was killed.
+    #[error("{command} was not done within {} ms", .given.as_millis())]
+    TimedOut {
+        /// The command line.
+        command: String,
+        /// How long it was given.
+        given: Duration,
+    },
+    /// The host it was to run on could not be reached or did not let us in.
+    #[error("ssh to {host} failed: {why}")]
+    Unreachable {
+        /// `user@address:port`.
+        host: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// Which pipe a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Runs `cmd` and waits for it. Any exit code is `Ok`; see [`Output::checked`].
+pub fn run(cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+    run_lines(cmd, deadline, |_, _| ControlFlow::Continue(()))
+}
+
+/// Like [`run`], and hands over each line as it comes. On `Break` the child has done what it was
+/// wanted for: it gets SIGINT, so that it can print its summary, and the output so far is returned.
+pub fn run_lines(
+    cmd: &Cmd,
+    deadline: Deadline,
+    on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
+) -> Result<Output, RunError> {
+    Background::spawn(cmd)?.wait_lines(deadline, on_line)
+}
+
+/// A child that works while we go on. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Background {
+    child: Child,
+    group: Pid,
+    command: String,
+    stdin: Option<(ChildStdin, Vec<u8>)>,
+    stdout: Pipe<ChildStdout>,
+    stderr: Pipe<ChildStderr>,
+    reaped: Option<ExitStatus>,
+}
+
+impl Background {
+    /// Starts `cmd`.
+    pub fn spawn(cmd: &Cmd) -> Result<Self, RunError> {
+        let mut child = cmd.spawn()?;
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        let stdin = child.stdin.take().map(|pipe| (pipe, cmd.stdin.clone()));
+        let stdout = Pipe::new(child.stdout.take());
+        let stderr = Pipe::new(child.stderr.take());
+        Ok(Self {
+            child,
+            group,
+            command: cmd.to_string(),
+            stdin,
+            stdout,
+            stderr,
+            reaped: None,
+        })
+    }
+
+    /// Asks it to stop and print what it has (SIGINT), as a person at a terminal would.
+    pub fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    /// Waits for its end.
+    pub fn wait(self, deadline: Deadline) -> Result<Output, RunError> {
+        self.wait_lines(deadline, |_, _| ControlFlow::Continue(()))
+    }
+
+    fn wait_lines(
+        mut self,
+        deadline: Deadline,
+        mut on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
+    ) -> Result<Output, RunError> {
+        let given = deadline.remaining();
+        if let Some((mut pipe, input)) = self.stdin.take() {
+            // A pipe holds 4 kB at least, and no input of ours is longer; a child that does not
+            // read it is its own problem (EPIPE), reported by how it ends.
+            let _ = pipe.write_all(&input);
+        }
+        let mut wanted = true;
+        loop {
+            let flow = self.read_some(deadline, &mut on_line);
+            if wanted && flow.is_break() {
+                wanted = false;
+                self.interrupt();
+            }
+            if let Some(status) = self.try_reap() {
+                // A grandchild may hold the pipes (a started server does): what is there is
+                // read, and nothing is waited for.
+                let _ = self.read_some(Deadline::after(Duration::ZERO), &mut on_line);
+                return Ok(self.output(status));
+            }
+            if deadline.passed() {
+                self.stop();
+                if !wanted {
+                    return Ok(self.output(ExitStatus::from_raw(0)));
+                }
+                return Err(RunError::TimedOut {
+                    command: self.command.clone(),
+                    given,
+                });
+            }
+        }
+    }
+
+    /// One round: waits until a pipe has something, a child may have ended, or time is up.
+    fn read_some(
+        &mut self,
+        deadline: Deadline,
+        on_line: &mut impl FnMut(Stream, &str) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let wait = REAP_INTERVAL.min(deadline.remaining());
+        let fds: Vec<BorrowedFd<'_>> = [self.stdout.fd(), self.stderr.fd()]
+            .into_iter()
+            .flatten()
+            .collect();
+        if fds.is_empty() {
+            deadline.pause(Duration::from_millis(1));
+            return ControlFlow::Continue(());
+        }
+        let mut polled: Vec<PollFd<'_>> = fds
+            .into_iter()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+        if !matches!(poll(&mut polled, timeout), Ok(ready) if ready > 0) {
+            return ControlFlow::Continue(());
+        }
+        let out = self.stdout.drain(|line| on_line(Stream::Stdout, line));
+        let err = self.stderr.drain(|line| on_line(Stream::Stderr, line));
+        if out.is_break() { out } else { err }
+    }
+
+    fn try_reap(&mut self) -> Option<ExitStatus> {
+        if self.reaped.is_none() {
+            self.reaped = self.child.try_wait().ok().flatten();
+        }
+        self.reaped
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.reaped.is_none() {
+            // The group may be gone already: that is what was wanted.
+            let _ = killpg(self.group, signal);
+        }
+    }
+
+    /// TERM, a grace, KILL. A child stuck in the kernel is left behind.
+    fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        for _ in 0..2 {
+            let gone = Deadline::after(GRACE).poll(REAP_INTERVAL, || self.try_reap());
+            if gone.is_some() {
+                return;
+            }
+            self.signal(Signal::SIGKILL);
+        }
+    }
+
+    fn output(&mut self, status: ExitStatus) -> Output {
+        Output {
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: self.stdout.take_text(),
+            stderr: self.stderr.take_text(),
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if self.try_reap().is_none() {
+            self.signal(Signal::SIGKILL);
+            let _ = Deadline::after(GRACE).poll(REAP_INTERVAL, || self.try_reap());
+        }
+    }
+}
+
+/// One pipe of a child, and what came out of it.
+#[derive(Debug)]
+struct Pipe<R> {
+    reader: Option<R>,
+    bytes: Vec<u8>,
+    /// Start of the line that is not complete yet.
+    line: usize,
+}
+
+impl<R: Read + AsFd> Pipe<R> {
+    fn new(reader: Option<R>) -> Self {
+        if let Some(reader) = &reader {
+            let _ = nix::fcntl::fcntl(
+                reader,
+                nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+            );
+        }
+        Self {
+            reader,
+            bytes: Vec::new(),
+            line: 0,
+        }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads all that is there now; complete lines go to `on_line`.
+    fn drain(&mut self, mut on_line: impl FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut flow = ControlFlow::Continue(());
+        let mut chunk = [0; 8192];
+        while let Some(reader) = &mut self.reader {
+            match reader.read(&mut chunk) {
+                Ok(0) => self.reader = None,
+                Ok(n) => {
+                    if self.bytes.len() < OUTPUT_LIMIT {
+                        self.bytes.extend_from_slice(&chunk[..n]);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.reader = None,
+            }
+            while let Some(length) = self.bytes[self.line..].iter().position(|&b| b == b'\n') {
+                let line = String::from_utf8_lossy(&self.bytes[self.line..self.line + length]);
+                if on_line(line.trim_end_matches('\r')).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+                self.line += length + 1;
+            }
+        }
+        flow
+    }
+
+    fn take_text(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(10))
+    }
+
+    fn sh(script: &str) -> Cmd {
+        Cmd::new("/bin/sh").arg("-c").arg(script)
+    }
+
+    #[test]
+    fn code_and_both_pipes() {
+        let out = run(&sh("echo out; echo err >&2; exit 3"), soon()).unwrap();
+        assert_eq!(
+            (out.code, out.stdout.as_str(), out.stderr.as_str()),
+            (3, "out\n", "err\n")
+        );
+        let error = out.checked(&"the thing").unwrap_err();
+        assert_eq!(error.to_string(), "the thing ended with code 3: err");
+    }
+
+    #[test]
+    fn a_megabyte_on_both_pipes_does_not_block() {
+        let out = run(
+            &sh("yes | head -c 3000000; yes | head -c 3000000 >&2"),
+            soon(),
+        )
+        .unwrap();
+        assert_eq!(out.code, 0);
+        assert!(out.stdout.len() >= OUTPUT_LIMIT && out.stdout.len() < 2 * OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn out_of_time_kills_the_whole_group() {
+        let cmd = sh("trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000");
+        let mut pid = String::new();
+        let result = run_lines(
+            &cmd,
+            Deadline::after(Duration::from_millis(300)),
+            |_, line| {
+                pid = line.to_owned();
+                ControlFlow::Continue(())
+            },
+        );
+        assert!(
+            matches!(result, Err(RunError::TimedOut { .. })),
+            "{result:?}"
+        );
+        let gone = soon().poll(Duration::from_millis(5), || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z")).then_some(())
+        });
+        assert!(gone.is_some(), "grandchild {pid} lives");
+    }
+
+    #[test]
+    fn a_grandchild_that_holds_the_pipes_is_not_waited_for() {
+        let started = std::time::Instant::now();
+        let out = run(&sh("sleep 3 & echo started"), soon()).unwrap();
+        assert_eq!(out.stdout, "started\n");
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn break_interrupts_and_keeps_the_output() {
+        let cmd = sh("trap 'echo bye; exit 7' INT; echo one; while :; do sleep 0.01; done");
+        let out = run_lines(&cmd, soon(), |_, line| {
+            if line == "one" {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .unwrap();
+        assert_eq!((out.code, out.stdout.as_str()), (7, "one\nbye\n"));
+    }
+
+    #[test]
+    fn environment_is_clean_and_input_is_read() {
+        let out = run(&sh("env | grep -c CARGO; cat").stdin("secret"), soon()).unwrap();
+        assert_eq!(out.stdout, "0\nsecret");
+    }
+
+    #[test]
+    fn a_missing_program_says_so() {
+        let error = run(&Cmd::new("/nonexistent/sys_ctl").arg("promote"), soon()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to start /nonexistent/sys_ctl promote: no such program"
+        );
+    }
+
+    #[test]
+    fn quoting_survives_a_real_shell() {
+        for word in [
+            "",
+            "plain",
+            "two words",
+            "it's",
+            "$(reboot)",
+            "a\\b\"c`d",
+            "中文 #x",
+            "-n",
+        ] {
+            let out = run(&sh(&format!("printf %s {}", shell_quote(word))), soon()).unwrap();
+            assert_eq!(out.stdout, word);
+        }
+    }
+}
