@@ -1,0 +1,114 @@
+//! The two servers that the tools know, KingbaseES V8R3 and PostgreSQL, as one table of names.
+//!
+//! V8R3 grew out of PostgreSQL 9.6: programs, files, views and functions have other names and are
+//! otherwise the same. Nothing outside this file asks which of the two it is.
+
+use std::path::Path;
+
+/// The names of one server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flavor {
+    /// What the log calls the server; also the file name of its executable.
+    pub server: &'static str,
+    /// The program that starts, stops and promotes.
+    pub ctl: &'static str,
+    /// The program that prints the control file.
+    pub controldata: &'static str,
+    /// The SQL client that the log names (the tools themselves use none).
+    pub sql_client: &'static str,
+    /// The postmaster's pid file, in the data directory.
+    pub pid_file: &'static str,
+    /// Directory of the WAL, in the data directory.
+    pub wal_dir: &'static str,
+    /// A file in the data directory that makes the server start as a standby.
+    pub standby_file: &'static str,
+    /// View of the standbys that stream from this server.
+    pub stat_replication: &'static str,
+    /// View of this standby's WAL receiver.
+    pub stat_wal_receiver: &'static str,
+    /// View of the replication slots.
+    pub replication_slots: &'static str,
+    /// Function: is this server in recovery.
+    pub is_in_recovery: &'static str,
+    /// Function: last position received and flushed by the WAL receiver.
+    pub last_receive: &'static str,
+    /// Function: last position replayed.
+    pub last_replay: &'static str,
+    /// Function: is the replay paused.
+    pub is_replay_paused: &'static str,
+    /// Function: resume a paused replay.
+    pub replay_resume: &'static str,
+    /// Function: read the configuration again.
+    pub reload_conf: &'static str,
+    /// Heading of `reload_conf`'s result as the server's client prints it.
+    pub reload_heading: &'static str,
+    /// Function: create a physical slot (name, reserve at once).
+    pub create_physical_slot: &'static str,
+    /// Function: drop a slot (name).
+    pub drop_slot: &'static str,
+}
+
+/// KingbaseES V8R3.
+pub static KINGBASE: Flavor = Flavor {
+    server: "kingbase",
+    ctl: "sys_ctl",
+    controldata: "sys_controldata",
+    sql_client: "ksql",
+    pid_file: "kingbase.pid",
+    wal_dir: "sys_xlog",
+    standby_file: "recovery.conf",
+    stat_replication: "sys_stat_replication",
+    stat_wal_receiver: "sys_stat_wal_receiver",
+    replication_slots: "sys_replication_slots",
+    is_in_recovery: "sys_is_in_recovery",
+    last_receive: "sys_last_xlog_receive_location",
+    last_replay: "sys_last_xlog_replay_location",
+    is_replay_paused: "sys_is_xlog_replay_paused",
+    replay_resume: "sys_xlog_replay_resume",
+    reload_conf: "sys_reload_conf",
+    reload_heading: " SYS_RELOAD_CONF",
+    create_physical_slot: "sys_create_physical_replication_slot",
+    drop_slot: "sys_drop_replication_slot",
+};
+
+/// PostgreSQL 12 and later.
+pub static POSTGRES: Flavor = Flavor {
+    server: "postgres",
+    ctl: "pg_ctl",
+    controldata: "pg_controldata",
+    sql_client: "psql",
+    pid_file: "postmaster.pid",
+    wal_dir: "pg_wal",
+    standby_file: "standby.signal",
+    stat_replication: "pg_stat_replication",
+    stat_wal_receiver: "pg_stat_wal_receiver",
+    replication_slots: "pg_replication_slots",
+    is_in_recovery: "pg_is_in_recovery",
+    last_receive: "pg_last_wal_receive_lsn",
+    last_replay: "pg_last_wal_replay_lsn",
+    is_replay_paused: "pg_is_wal_replay_paused",
+    replay_resume: "pg_wal_replay_resume",
+    reload_conf: "pg_reload_conf",
+    reload_heading: " pg_reload_conf",
+    create_physical_slot: "pg_create_physical_replication_slot",
+    drop_slot: "pg_drop_replication_slot",
+};
+
+/// Neither server's programs are where `KB_PATH` says.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "KB_PATH {0} holds neither {kingbase} nor {postgres}: correct KB_PATH, or set DB_FLAVOR",
+    kingbase = KINGBASE.ctl,
+    postgres = POSTGRES.ctl
+)]
+pub struct UnknownFlavor(String);
+
+impl Flavor {
+    /// The flavor whose control program lies in `bin` (`KB_PATH`).
+    pub fn found_in(bin: &Path) -> Result<&'static Self, UnknownFlavor> {
+        [&KINGBASE, &POSTGRES]
+            .into_iter()
+            .find(|flavor| bin.join(flavor.ctl).exists())
+            .ok_or_else(|| UnknownFlavor(bin.display().to_string()))
+    }
+}

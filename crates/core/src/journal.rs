@@ -1,0 +1,357 @@
+//! What a tool says: lines for the operator's log and events for machines, both from here, so
+//! that they can't disagree.
+//!
+//! A step that runs on another host has no log of its own: there the journal writes messages to
+//! standard output, one JSON object a line, and the coordinator that started it adds them to its
+//! own journal.
+//!
+//! Nothing here fails: a log that cannot be written must never stop a failover. What cannot be
+//! written to a file goes to syslog.
+
+use crate::clock;
+use crate::users::SystemUser;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Secrets shorter than this are not looked for in the text: hiding each `1` of a log because
+/// somebody's password is `1` would hide the log.
+const SHORTEST_SECRET: usize = 4;
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It did its work.
+    Done,
+    /// What it is for was so already.
+    AlreadySo,
+    /// It did not apply.
+    Skipped,
+    /// It failed, and the procedure went on without it.
+    Warned,
+    /// It failed, and the procedure ended.
+    Failed,
+}
+
+/// One step of one run, for the event log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The run that it belongs to, the same for all its steps on all hosts.
+    pub run: String,
+    /// The step's name.
+    pub step: String,
+    /// The host that it was done on.
+    pub host: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was seen or done, or why it failed.
+    pub detail: String,
+    /// Wall clock at its start (RFC 3339).
+    pub started: String,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// What a step on another host sends to the coordinator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// A line for the operator's log.
+    Line(String),
+    /// An event for the event log.
+    Event(Event),
+    /// The step's answer; the last message of a step that succeeded.
+    Answer(Value),
+    /// Why the step failed; the last message of one that did.
+    Failed(String),
+}
+
+/// Where the journal goes.
+#[derive(Debug)]
+pub struct Journal {
+    run: String,
+    secrets: Vec<String>,
+    sink: Mutex<Sink>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// The log file and the event file; events also to standard output if `echo`.
+    Files {
+        log: LogFile,
+        events: LogFile,
+        echo: bool,
+    },
+    /// Messages to a writer: standard output on a remote host, a channel within the process.
+    Messages(Box<dyn FnMutMessage>),
+}
+
+/// Takes messages one by one.
+trait FnMutMessage: FnMut(Message) + Send {}
+impl<F: FnMut(Message) + Send> FnMutMessage for F {}
+impl std::fmt::Debug for dyn FnMutMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a function")
+    }
+}
+
+impl Journal {
+    /// The journal of a run that writes `log` (the operator's) and `events`. With `echo` each
+    /// event is printed to standard output too (`--json`). New files belong to `owner` if we are
+    /// root: the tools that write them next may run as the database's user.
+    pub fn to_files(
+        run: String,
+        log: &Path,
+        events: &Path,
+        echo: bool,
+        owner: Option<SystemUser>,
+    ) -> Self {
+        Self::new(
+            run,
+            Sink::Files {
+                log: LogFile::new(log, owner.clone()),
+                events: LogFile::new(events, owner),
+                echo,
+            },
+        )
+    }
+
+    /// A journal whose lines and events are handed to `take`.
+    pub fn to_messages(run: String, take: impl FnMut(Message) + Send + 'static) -> Self {
+        Self::new(run, Sink::Messages(Box::new(take)))
+    }
+
+    /// A journal that prints its messages to standard output: that of a step on a remote host.
+    pub fn to_stdout(run: String) -> Self {
+        Self::to_messages(run, |message| print_json(&message))
+    }
+
+    fn new(run: String, sink: Sink) -> Self {
+        Self {
+            run,
+            secrets: Vec::new(),
+            sink: Mutex::new(sink),
+        }
+    }
+
+    /// Shows `****` wherever one of `secrets` would be written.
+    pub fn hiding<'a>(mut self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        self.secrets = secrets
+            .into_iter()
+            .filter(|secret| secret.len() >= SHORTEST_SECRET)
+            .map(str::to_owned)
+            .collect();
+        self
+    }
+
+    /// The name of this run.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// A line as it is. Line ends inside it (a server's message) become further lines.
+    pub fn line(&self, text: impl AsRef<str>) {
+        for line in text.as_ref().lines() {
+            self.message(Message::Line(line.to_owned()));
+        }
+    }
+
+    /// A line with the time before it.
+    pub fn stamped(&self, text: impl AsRef<str>) {
+        self.line(format!("{} {}", clock::stamp(), text.as_ref()));
+    }
+
+    /// The event of a step on `host` that began at `started` and took `took`.
+    pub fn event(
+        &self,
+        step: &str,
+        host: &str,
+        outcome: Outcome,
+        detail: impl Into<String>,
+        started: String,
+        took: Duration,
+    ) {
+        self.message(Message::Event(Event {
+            run: self.run.clone(),
+            step: step.to_owned(),
+            host: host.to_owned(),
+            outcome,
+            detail: detail.into(),
+            started,
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        }));
+    }
+
+    /// Adds what a step somewhere else said. An answer is not for the journal.
+    pub fn message(&self, message: Message) {
+        let message = match message {
+            Message::Line(line) => Message::Line(self.redact(line)),
+            Message::Event(event) => Message::Event(Event {
+                detail: self.redact(event.detail),
+                ..event
+            }),
+            Message::Failed(why) => Message::Failed(self.redact(why)),
+            answer @ Message::Answer(_) => answer,
+        };
+        match &mut *self.sink() {
+            Sink::Messages(take) => take(message),
+            Sink::Files { log, events, echo } => match message {
+                Message::Line(line) => log.append(&line),
+                Message::Event(event) => {
+                    let json = serde_json::to_string(&event).unwrap_or_default();
+                    events.append(&json);
+                    if *echo {
+                        print_json(&event);
+                    }
+                }
+                Message::Answer(_) | Message::Failed(_) => {}
+            },
+        }
+    }
+
+    /// `text` with every secret in it hidden.
+    pub fn redact(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| {
+            if text.contains(secret) {
+                text.replace(secret, "****")
+            } else {
+                text
+            }
+        })
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        // A writer that panicked left whole lines: go on.
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prints one object as one line. A reader that went away is no reason to stop.
+pub fn print_json(value: &impl Serialize) {
+    if let Ok(json) = serde_json::to_string(value) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{json}").and_then(|()| out.flush());
+    }
+}
+
+/// A file that only grows, by whole lines.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    owner: Option<SystemUser>,
+    file: Option<File>,
+    /// Said once per run, not per line.
+    complained: bool,
+}
+
+impl LogFile {
+    fn new(path: &Path, owner: Option<SystemUser>) -> Self {
+        Self {
+            path: path.to_owned(),
+            owner,
+            file: None,
+            complained: false,
+        }
+    }
+
+    fn append(&mut self, line: &str) {
+        let written = self
+            .open()
+            .and_then(|file| file.write_all(format!("{line}\n").as_bytes()));
+        if let Err(error) = written {
+            if !self.complained {
+                self.complained = true;
+                syslog(&format!(
+                    "failed to write {}: {error}; its lines follow here",
+                    self.path.display()
+                ));
+            }
+            syslog(line);
+        }
+    }
+
+    fn open(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(open_for_append(&self.path, self.owner.as_ref())?);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Opens for appending, creating it with mode 0640. The directory may belong to the database's
+/// user while we are root, so no symbolic link is followed and no FIFO waited for.
+fn open_for_append(path: &Path, owner: Option<&SystemUser>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .append(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let file = options.create(true).open(path)?;
+            give_to(&file, owner)?;
+            Ok(file)
+        }
+        opened => opened,
+    }
+}
+
+/// Makes `owner` the owner of a file that we made, where we may.
+pub(crate) fn give_to(file: &File, owner: Option<&SystemUser>) -> io::Result<()> {
+    match owner {
+        Some(user) if nix::unistd::geteuid().is_root() => {
+            fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn syslog(line: &str) {
+    let Ok(text) = CString::new(line.replace('\0', " ")) else {
+        return;
+    };
+    // SAFETY: both strings end with NUL and outlive the call; the format takes one string.
+    unsafe { libc::syslog(libc::LOG_DAEMON | libc::LOG_ERR, c"%s".as_ptr(), text.as_ptr()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_in_lines_and_events() {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let journal = Journal::to_messages("r".into(), move |message| {
+            sink.lock().unwrap().push(serde_json::to_string(&message).unwrap());
+        })
+        .hiding(["pässword$", "x"]);
+        journal.line("conn=pässword$ x\nsecond");
+        journal.event("s", "h", Outcome::Failed, "pässword$", String::new(), Duration::ZERO);
+        let seen = seen.lock().unwrap().join("\n");
+        assert!(!seen.contains("pässword") && seen.contains("conn=**** x"), "{seen}");
+        assert!(seen.contains(r#"{"line":"second"}"#), "{seen}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_no_error_and_a_link_is_not_followed() {
+        let dir = std::env::temp_dir().join(format!("journal-{}", clock::run_name()));
+        std::fs::create_dir(&dir).unwrap();
+        let target = dir.join("target");
+        std::fs::write(&target, "as it was").unwrap();
+        std::os::unix::fs::symlink(&target, dir.join("log")).unwrap();
+        let journal =
+            Journal::to_files("r".into(), &dir.join("log"), &dir.join("no/such"), false, None);
+        journal.line("a line");
+        journal.event("s", "h", Outcome::Done, "", String::new(), Duration::ZERO);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "as it was");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,352 @@
+//! Other hosts, over ssh.
+//!
+//! Everything is polled against our own deadline: libssh2's timeout is per call, and a frozen
+//! host answers the TCP stack and nothing else.
+
+use crate::config::{Config, SshHostKeys};
+use crate::deadline::Deadline;
+use crate::known_hosts::{self, KnownKeys, Verdict};
+use crate::process::{Cmd, Output, RunError, Stream};
+use crate::users::SystemUser;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// libssh2's "would block".
+const EAGAIN: ErrorCode = ErrorCode::Session(-37);
+/// How long to wait for a socket before the deadline is looked at again.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where to log in, as whom, and what to trust.
+#[derive(Clone, Debug)]
+pub struct Login {
+    address: IpAddr,
+    port: u16,
+    user: String,
+    keys: Vec<PathBuf>,
+    known_hosts: PathBuf,
+    host_keys: SshHostKeys,
+    connect_timeout: Duration,
+}
+
+impl Login {
+    /// `user` on the host with `address`, with the keys and known hosts of the user that we are.
+    pub fn new(config: &Config, address: IpAddr, user: &str, us: &SystemUser) -> Self {
+        let dot_ssh = us.home.join(".ssh");
+        let keys = match &config.ssh_key_file {
+            Some(file) => vec![file.clone()],
+            None => ["id_ed25519", "id_ecdsa", "id_rsa"]
+                .map(|name| dot_ssh.join(name))
+                .into_iter()
+                .filter(|key| key.exists())
+                .collect(),
+        };
+        Self {
+            address,
+            port: config.ssh_port,
+            user: user.to_owned(),
+            keys,
+            known_hosts: dot_ssh.join("known_hosts"),
+            host_keys: config.ssh_host_keys,
+            connect_timeout: config.connecttimeout,
+        }
+    }
+
+    fn failed(&self, why: impl Into<String>) -> RunError {
+        RunError::Unreachable {
+            host: format!("{}@{}:{}", self.user, self.address, self.port),
+            why: why.into(),
+        }
+    }
+}
+
+/// A login on another host.
+pub struct Ssh {
+    session: Session,
+    socket: TcpStream,
+    login: Login,
+}
+
+impl Ssh {
+    /// Connects, checks the host's key, logs in. Every failure is [`RunError::Unreachable`].
+    pub fn connect(login: &Login, deadline: Deadline) -> Result<Self, RunError> {
+        let deadline = deadline.at_most(login.connect_timeout);
+        let given = deadline.remaining();
+        let address = SocketAddr::new(login.address, login.port);
+        if given.is_zero() {
+            return Err(login.failed("no time left to connect"));
+        }
+        let socket = TcpStream::connect_timeout(&address, given).map_err(|e| {
+            login.failed(match e.kind() {
+                io::ErrorKind::TimedOut => {
+                    format!("no connection within {} ms", given.as_millis())
+                }
+                io::ErrorKind::ConnectionRefused => "connection refused: is sshd running?".into(),
+                _ => e.to_string(),
+            })
+        })?;
+        let known = Self::known_keys(login)?;
+        let prepared = || -> Result<(Session, TcpStream), String> {
+            let _ = socket.set_nodelay(true);
+            socket.set_nonblocking(true).map_err(|e| e.to_string())?;
+            let own = socket.try_clone().map_err(|e| e.to_string())?;
+            let mut session = Session::new().map_err(|e| e.message().to_owned())?;
+            session.set_tcp_stream(socket);
+            session.set_blocking(false);
+            session
+                .method_pref(MethodType::HostKey, &known.preference())
+                .map_err(|e| e.message().to_owned())?;
+            Ok((session, own))
+        };
+        let (session, socket) = prepared().map_err(|why| login.failed(why))?;
+        let mut ssh = Self {
+            session,
+            socket,
+            login: login.clone(),
+        };
+        ssh.handshake(deadline)?;
+        ssh.check_host_key(&known)?;
+        ssh.authenticate(deadline)?;
+        Ok(ssh)
+    }
+
+    fn known_keys(login: &Login) -> Result<KnownKeys, RunError> {
+        if login.host_keys == SshHostKeys::Off {
+            return Ok(KnownKeys::default());
+        }
+        let files = [
+            login.known_hosts.as_path(),
+            Path::new("/etc/ssh/ssh_known_hosts"),
+        ];
+        KnownKeys::read(&files, login.address, login.port).map_err(|e| {
+            login.failed(format!(
+                "known hosts in {} cannot be read: {e}",
+                login.known_hosts.display()
+            ))
+        })
+    }
+
+    fn handshake(&mut self, deadline: Deadline) -> Result<(), RunError> {
+        loop {
+            match self.session.handshake() {
+                Ok(()) => return Ok(()),
+                Err(e) if e.code() == EAGAIN => self.wait(deadline, "ssh handshake")?,
+                Err(e) => return Err(self.login.failed(format!("handshake: {}", e.message()))),
+            }
+        }
+    }
+
+    fn check_host_key(&self, known: &KnownKeys) -> Result<(), RunError> {
+        let Some((key, _)) = self.session.host_key() else {
+            return Err(self.login.failed("the host showed no key"));
+        };
+        let file = self.login.known_hosts.display();
+        match (self.login.host_keys, known.verdict(key)) {
+            (SshHostKeys::Off, _) | (_, Verdict::Known) => Ok(()),
+            (_, Verdict::Changed) => Err(self.login.failed(format!(
+                "its host key is not the one in {file}: if the host was set up anew, remove its \
+                 old key there (ssh-keygen -R {}), else somebody answers in its place",
+                self.login.address
+            ))),
+            (SshHostKeys::Strict, Verdict::Unknown) => Err(self.login.failed(format!(
+                "its host key is not in {file}, and SSH_HOST_KEYS is strict: log in once by hand"
+            ))),
+            (SshHostKeys::AcceptNew, Verdict::Unknown) => {
+                // Not remembered (a read-only home) is no reason not to go on: the next run
+                // meets it as new again.
+                let _ = known_hosts::add(
+                    &self.login.known_hosts,
+                    self.login.address,
+                    self.login.port,
+                    key,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn authenticate(&self, deadline: Deadline) -> Result<(), RunError> {
+        let user = self.login.user.as_str();
+        let mut tried = Vec::new();
+        for key in &self.login.keys {
+            let attempt = self.retry(deadline, "ssh login", || {
+                self.session.userauth_pubkey_file(user, None, key, None)
+            })?;
+            match attempt {
+                Ok(()) => return Ok(()),
+                Err(why) => tried.push(format!("{}: {why}", key.display())),
+            }
+        }
+        if std::env::var_os("SSH_AUTH_SOCK").is_some() {
+            let attempt = self.retry(deadline, "ssh login", || self.session.userauth_agent(user))?;
+            match attempt {
+                Ok(()) => return Ok(()),
+                Err(why) => tried.push(format!("agent: {why}")),
+            }
+        }
+        if tried.is_empty() {
+            tried.push("no key in ~/.ssh, and SSH_KEY_FILE is not set".to_owned());
+        }
+        Err(self
+            .login
+            .failed(format!("login refused ({})", tried.join("; "))))
+    }
+
+    /// Runs `cmd` there; its lines are handed over as they come. The far side is not killed when
+    /// the time is up: what we run there has a deadline of its own.
+    pub fn run_lines(
+        &self,
+        cmd: &Cmd,
+        deadline: Deadline,
+        mut on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
+    ) -> Result<Output, RunError> {
+        let given = deadline.remaining();
+        let failed = |why: String| self.login.failed(why);
+        let late = |error: RunError| match error {
+            RunError::TimedOut { .. } => RunError::TimedOut {
+                command: format!("{cmd} on {}", self.login.address),
+                given,
+            },
+            other => other,
+        };
+        let open = || self.session.channel_session();
+        let mut channel = self
+            .retry(deadline, "", open)
+            .map_err(late)?
+            .map_err(failed)?;
+        self.retry(deadline, "", || channel.exec(&cmd.shell_line()))
+            .map_err(late)?
+            .map_err(failed)?;
+        let mut rest = cmd.input();
+        while !rest.is_empty() {
+            match channel.write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(deadline, "").map_err(late)?;
+                }
+                Err(e) => return Err(failed(e.to_string())),
+            }
+        }
+        self.retry(deadline, "", || channel.send_eof())
+            .map_err(late)?
+            .map_err(failed)?;
+
+        let mut out = Lines::default();
+        let mut err = Lines::default();
+        loop {
+            let read = out
+                .drain(&mut channel.stream(0), Stream::Stdout, &mut on_line)
+                .and_then(|a| {
+                    let b = err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line)?;
+                    Ok(if a.is_break() { a } else { b })
+                });
+            match read {
+                Ok(ControlFlow::Break(())) => break,
+                Ok(ControlFlow::Continue(())) if channel.eof() => break,
+                Ok(ControlFlow::Continue(())) => self.wait(deadline, "").map_err(late)?,
+                Err(e) => return Err(failed(e.to_string())),
+            }
+        }
+        let code = self.exit_code(&mut channel, deadline).map_err(late)?;
+        Ok(Output {
+            code,
+            stdout: out.text,
+            stderr: err.text,
+        })
+    }
+
+    /// The exit code comes with the close, after the end of the output.
+    fn exit_code(&self, channel: &mut Channel, deadline: Deadline) -> Result<i32, RunError> {
+        self.retry(deadline, "", || channel.wait_close())?
+            .map_err(|why| self.login.failed(why))?;
+        let signalled = channel
+            .exit_signal()
+            .is_ok_and(|signal| signal.exit_signal.is_some());
+        if signalled {
+            return Ok(128);
+        }
+        channel
+            .exit_status()
+            .map_err(|e| self.login.failed(e.message()))
+    }
+
+    /// Calls `attempt` until it does not block. The inner result is libssh2's answer.
+    fn retry<T>(
+        &self,
+        deadline: Deadline,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, ssh2::Error>,
+    ) -> Result<Result<T, String>, RunError> {
+        loop {
+            match attempt() {
+                Ok(value) => return Ok(Ok(value)),
+                Err(e) if e.code() == EAGAIN => self.wait(deadline, what)?,
+                Err(e) => return Ok(Err(e.message().to_owned())),
+            }
+        }
+    }
+
+    /// Waits until the socket is ready for what libssh2 waits for.
+    fn wait(&self, deadline: Deadline, what: &str) -> Result<(), RunError> {
+        let left = deadline.remaining();
+        if left.is_zero() {
+            return Err(match what {
+                "" => RunError::TimedOut {
+                    command: String::new(),
+                    given: Duration::ZERO,
+                },
+                what => self.login.failed(format!("{what} not done in time")),
+            });
+        }
+        let events = match self.session.block_directions() {
+            BlockDirections::Outbound => PollFlags::POLLOUT,
+            BlockDirections::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+            BlockDirections::Inbound | BlockDirections::None => PollFlags::POLLIN,
+        };
+        let timeout = PollTimeout::try_from(left.min(TICK)).unwrap_or(PollTimeout::ZERO);
+        // Whatever poll says, the next attempt finds out.
+        let _ = poll(&mut [PollFd::new(self.socket.as_fd(), events)], timeout);
+        Ok(())
+    }
+}
+
+/// Collects one stream and cuts it into lines.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    fn drain(
+        &mut self,
+        stream: &mut impl Read,
+        which: Stream,
+        on_line: &mut impl FnMut(Stream, &str) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
+        let mut flow = ControlFlow::Continue(());
+        let mut chunk = [0; 8192];
+        loop {
+            match stream.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => self.partial.extend_from_slice(&chunk[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+            while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
+                let line: Vec<u8> = self.partial.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if on_line(which, line.trim_end()).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+                self.text.push_str(&line);
+            }
+        }
+        Ok(flow)
+    }
+}
