@@ -4,8 +4,15 @@
 //! server, the network or a file is here, and takes a [`deadline::Deadline`].
 
 pub mod clock;
+pub mod config;
 pub mod deadline;
 pub mod exit;
+pub mod flavor;
 pub mod inherited;
+pub mod journal;
+pub mod known_hosts;
+pub mod lsn;
+pub mod procedure;
 pub mod process;
+pub mod ssh;
 pub mod users;
