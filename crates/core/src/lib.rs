@@ -3,9 +3,14 @@
 //! The tools themselves hold a procedure and its decisions; everything that touches a host, a
 //! server, the network or a file is here, and takes a [`deadline::Deadline`].
 
+pub mod arp;
 pub mod clock;
 pub mod deadline;
 pub mod exit;
 pub mod inherited;
+pub mod life;
+pub mod ping;
 pub mod process;
+pub mod programs;
 pub mod users;
+pub mod vip;
