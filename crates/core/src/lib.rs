@@ -3,6 +3,7 @@
 //! The tools themselves hold a procedure and its decisions; everything that touches a host, a
 //! server, the network or a file is here, and takes a [`deadline::Deadline`].
 
+pub mod arp;
 pub mod clock;
 pub mod config;
 pub mod deadline;
@@ -11,8 +12,12 @@ pub mod flavor;
 pub mod inherited;
 pub mod journal;
 pub mod known_hosts;
+pub mod life;
 pub mod lsn;
+pub mod ping;
 pub mod procedure;
 pub mod process;
+pub mod programs;
 pub mod ssh;
 pub mod users;
+pub mod vip;

@@ -317,6 +317,20 @@ impl Background {
         self.signal(Signal::SIGINT);
     }
 
+    /// Looks without waiting: what it printed since the last look goes to `on_line`, line by line;
+    /// its output if it has ended. For several children watched side by side.
+    pub fn look(&mut self, mut on_line: impl FnMut(Stream, &str)) -> Option<Output> {
+        let mut on_line = |stream, line: &str| {
+            on_line(stream, line);
+            ControlFlow::Continue(())
+        };
+        let now = Deadline::after(Duration::ZERO);
+        let ended = self.try_reap();
+        // Read after the reap: all that it printed is in the pipes then.
+        let _ = self.read_some(now, &mut on_line);
+        ended.map(|status| self.output(status))
+    }
+
     /// Waits for its end.
     pub fn wait(self, deadline: Deadline) -> Result<Output, RunError> {
         self.wait_lines(deadline, |_, _| ControlFlow::Continue(()))
@@ -570,6 +584,22 @@ mod tests {
         })
         .unwrap();
         assert_eq!((out.code, out.stdout.as_str()), (7, "one\nbye\n"));
+    }
+
+    #[test]
+    fn a_look_does_not_wait() {
+        let mut child = Background::spawn(&sh("echo one; sleep 0.1; echo two; exit 3")).unwrap();
+        let mut lines = Vec::new();
+        let mut looks = 0;
+        let out = soon()
+            .poll(Duration::from_millis(1), || {
+                looks += 1;
+                child.look(|_, line| lines.push(line.to_owned()))
+            })
+            .unwrap();
+        assert!(looks > 10, "{looks} looks: one of them waited");
+        assert_eq!((out.code, out.stdout.as_str()), (3, "one\ntwo\n"));
+        assert_eq!(lines, ["one", "two"]);
     }
 
     #[test]
