@@ -3,6 +3,7 @@
 //! V8R3 grew out of PostgreSQL 9.6: programs, files, views and functions have other names and are
 //! otherwise the same. Nothing outside this file asks which of the two it is.
 
+use crate::config::{Config, DbFlavor};
 use std::path::Path;
 
 /// The names of one server.
@@ -104,8 +105,16 @@ pub static POSTGRES: Flavor = Flavor {
 pub struct UnknownFlavor(String);
 
 impl Flavor {
-    /// The flavor whose control program lies in `bin` (`KB_PATH`).
-    pub fn found_in(bin: &Path) -> Result<&'static Self, UnknownFlavor> {
+    /// The configured flavor (`DB_FLAVOR`), else the one whose control program lies in `KB_PATH`.
+    pub fn of(config: &Config) -> Result<&'static Self, UnknownFlavor> {
+        match config.db_flavor {
+            Some(DbFlavor::Kingbase) => Ok(&KINGBASE),
+            Some(DbFlavor::Postgres) => Ok(&POSTGRES),
+            None => Self::found_in(&config.kb_path),
+        }
+    }
+
+    fn found_in(bin: &Path) -> Result<&'static Self, UnknownFlavor> {
         [&KINGBASE, &POSTGRES]
             .into_iter()
             .find(|flavor| bin.join(flavor.ctl).exists())

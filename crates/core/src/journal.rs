@@ -281,7 +281,9 @@ impl LogFile {
         if self.file.is_none() {
             self.file = Some(open_for_append(&self.path, self.owner.as_ref())?);
         }
-        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.file
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -318,7 +320,13 @@ fn syslog(line: &str) {
         return;
     };
     // SAFETY: both strings end with NUL and outlive the call; the format takes one string.
-    unsafe { libc::syslog(libc::LOG_DAEMON | libc::LOG_ERR, c"%s".as_ptr(), text.as_ptr()) };
+    unsafe {
+        libc::syslog(
+            libc::LOG_DAEMON | libc::LOG_ERR,
+            c"%s".as_ptr(),
+            text.as_ptr(),
+        )
+    };
 }
 
 #[cfg(test)]
@@ -330,13 +338,25 @@ mod tests {
         let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
         let journal = Journal::to_messages("r".into(), move |message| {
-            sink.lock().unwrap().push(serde_json::to_string(&message).unwrap());
+            sink.lock()
+                .unwrap()
+                .push(serde_json::to_string(&message).unwrap());
         })
         .hiding(["pässword$", "x"]);
         journal.line("conn=pässword$ x\nsecond");
-        journal.event("s", "h", Outcome::Failed, "pässword$", String::new(), Duration::ZERO);
+        journal.event(
+            "s",
+            "h",
+            Outcome::Failed,
+            "pässword$",
+            String::new(),
+            Duration::ZERO,
+        );
         let seen = seen.lock().unwrap().join("\n");
-        assert!(!seen.contains("pässword") && seen.contains("conn=**** x"), "{seen}");
+        assert!(
+            !seen.contains("pässword") && seen.contains("conn=**** x"),
+            "{seen}"
+        );
         assert!(seen.contains(r#"{"line":"second"}"#), "{seen}");
     }
 
@@ -347,8 +367,13 @@ mod tests {
         let target = dir.join("target");
         std::fs::write(&target, "as it was").unwrap();
         std::os::unix::fs::symlink(&target, dir.join("log")).unwrap();
-        let journal =
-            Journal::to_files("r".into(), &dir.join("log"), &dir.join("no/such"), false, None);
+        let journal = Journal::to_files(
+            "r".into(),
+            &dir.join("log"),
+            &dir.join("no/such"),
+            false,
+            None,
+        );
         journal.line("a line");
         journal.event("s", "h", Outcome::Done, "", String::new(), Duration::ZERO);
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "as it was");

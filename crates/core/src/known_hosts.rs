@@ -180,7 +180,10 @@ mod tests {
         assert_eq!(known(&text, 2222).verdict(&key), Verdict::Known);
         let text = format!("{HOST} ssh-ed25519 {KEY}\n@revoked {HOST} ssh-ed25519 {KEY}\n");
         assert_eq!(known(&text, 22).verdict(&key), Verdict::Changed);
-        assert_eq!(known("junk\n\n@ @\n|1|x y z\n|1|x|y a b\n", 22), KnownKeys::default());
+        assert_eq!(
+            known("junk\n\n@ @\n|1|x y z\n|1|x|y a b\n", 22),
+            KnownKeys::default()
+        );
     }
 
     #[test]
@@ -200,7 +203,10 @@ mod tests {
         let (host, key) = (HOST.parse().unwrap(), BASE64.decode(KEY).unwrap());
         add(&file, host, 22, &key).unwrap();
         add(&file, host, 2222, &key).unwrap();
-        let hash = Cmd::new("/usr/bin/ssh-keygen").arg("-H").arg("-f").arg(&file);
+        let hash = Cmd::new("/usr/bin/ssh-keygen")
+            .arg("-H")
+            .arg("-f")
+            .arg(&file);
         run(&hash, Deadline::after(Duration::from_secs(10)))
             .and_then(|out| out.checked(&hash))
             .unwrap();

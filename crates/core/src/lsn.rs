@@ -72,7 +72,17 @@ mod tests {
             assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
         }
         assert!("1/0".parse::<Lsn>().unwrap() > "0/FFFFFFFF".parse().unwrap());
-        for text in ["", "/", "0", "0/", "g/0", "0/100000000", "-1/0", "+1/0", "0/0/0"] {
+        for text in [
+            "",
+            "/",
+            "0",
+            "0/",
+            "g/0",
+            "0/100000000",
+            "-1/0",
+            "+1/0",
+            "0/0/0",
+        ] {
             assert!(text.parse::<Lsn>().is_err(), "{text}");
         }
     }

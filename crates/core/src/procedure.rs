@@ -67,7 +67,9 @@ pub fn run<C>(steps: &[Step<C>], context: &mut C, frame: Frame<'_>) -> anyhow::R
             Ok(Done::AlreadySo(detail)) => (Outcome::AlreadySo, detail.clone()),
             Ok(Done::Skipped(detail)) => (Outcome::Skipped, detail.clone()),
             Err(error) if step.on_failure == OnFailure::Warn => {
-                frame.journal.stamped(format!("warning: {}: {error:#}", step.name));
+                frame
+                    .journal
+                    .stamped(format!("warning: {}: {error:#}", step.name));
                 (Outcome::Warned, format!("{error:#}"))
             }
             Err(error) => (Outcome::Failed, format!("{error:#}")),
@@ -95,7 +97,10 @@ pub fn describe<C>(steps: &[Step<C>], context: &C, host: &str) -> Vec<String> {
                 OnFailure::Warn => "its failure is a warning",
             };
             let budget = (step.budget)(context).as_millis();
-            format!("{host:<15} {:<18} {} (at most {budget} ms; {fate})", step.name, step.what)
+            format!(
+                "{host:<15} {:<18} {} (at most {budget} ms; {fate})",
+                step.name, step.what
+            )
         })
         .collect()
 }

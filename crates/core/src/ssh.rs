@@ -183,7 +183,8 @@ impl Ssh {
             }
         }
         if std::env::var_os("SSH_AUTH_SOCK").is_some() {
-            let attempt = self.retry(deadline, "ssh login", || self.session.userauth_agent(user))?;
+            let attempt =
+                self.retry(deadline, "ssh login", || self.session.userauth_agent(user))?;
             match attempt {
                 Ok(()) => return Ok(()),
                 Err(why) => tried.push(format!("agent: {why}")),

@@ -27,7 +27,7 @@ impl Secret {
     ///
     /// Line ends after the password do not belong to it: they come from an `echo` without `-n`,
     /// and the scripts lost them too, in `$(... | base64 -d)`.
-    pub(super) fn decode(encoded: &str) -> Option<Self> {
+    pub(crate) fn decode(encoded: &str) -> Option<Self> {
         let plain = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
         let plain = plain.trim_end_matches('\n');
         (!plain.contains('\0')).then(|| Self {

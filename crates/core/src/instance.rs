@@ -1,0 +1,429 @@
+//! The database instance of this host: its processes, its control file, its WAL.
+//!
+//! Processes are found through `/proc`, not only through the pid file: that one may be gone, stale
+//! or on a disk that hangs. Signals are sent directly. (The scripts killed every process whose
+//! `ps` line contained the digits of the pid.)
+
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::flavor::{Flavor, UnknownFlavor};
+use crate::life::{PortState, port_refuses};
+use crate::lsn::{Lsn, Timeline};
+use crate::process::{Cmd, Output, RunError, run};
+use crate::users::{SystemUser, UserError};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often processes are looked for while they end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// For a program that only reads a file.
+const READ_TIME: Duration = Duration::from_secs(2);
+
+/// The instance in `KB_DATA_PATH`.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The names of its programs and files.
+    pub flavor: &'static Flavor,
+    bin: PathBuf,
+    lib: Option<PathBuf>,
+    data: PathBuf,
+    user: SystemUser,
+    address: std::net::IpAddr,
+    port: u16,
+}
+
+/// Why this host's instance cannot be worked on at all.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// No flavor.
+    #[error(transparent)]
+    Flavor(#[from] UnknownFlavor),
+    /// `KB_EXECUTE_SYS_USER` is nobody.
+    #[error("KB_EXECUTE_SYS_USER: {0}")]
+    User(#[from] UserError),
+}
+
+/// A process of the instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Whether it is stopped (SIGSTOP): it holds its locks and does nothing until it is continued.
+    pub stopped: bool,
+    /// When it was started, in clock ticks since boot: tells it from a later owner of its id.
+    pub start: u64,
+}
+
+impl Process {
+    fn is_still_there(&self) -> bool {
+        process(self.pid).is_some_and(|now| now.start == self.start)
+    }
+}
+
+/// How a server was brought to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// No process was there.
+    WasDown,
+    /// `stop -m fast`.
+    Fast,
+    /// `stop -m immediate`.
+    Immediate,
+    /// SIGKILL.
+    Killed,
+}
+
+impl Stopped {
+    /// For the log.
+    pub fn how(self) -> &'static str {
+        match self {
+            Self::WasDown => "was not running",
+            Self::Fast => "stopped (fast)",
+            Self::Immediate => "stopped (immediate)",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+/// Processes that did not go away.
+#[derive(Debug, thiserror::Error)]
+#[error("database processes {pids:?} did not end within {} ms, SIGKILL included", .given.as_millis())]
+pub struct StillRunning {
+    /// Their ids.
+    pub pids: Vec<i32>,
+    /// The time given.
+    pub given: Duration,
+}
+
+/// What the control file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlData {
+    /// `Database cluster state`: `in production`, `shut down`, `in archive recovery`, ...
+    pub state: String,
+    /// Position of the last checkpoint; after a clean stop, of the shutdown checkpoint.
+    pub checkpoint: Lsn,
+    /// Timeline of the last checkpoint.
+    pub timeline: Timeline,
+    /// A standby has replayed at least up to here; 0/0 on a primary.
+    pub min_recovery: Lsn,
+    /// Timeline of that position; 0 on a primary.
+    pub min_recovery_timeline: Timeline,
+}
+
+impl ControlData {
+    /// Whether the server was shut down as a primary, with a shutdown checkpoint.
+    pub fn is_clean_primary(&self) -> bool {
+        self.state == "shut down"
+    }
+
+    /// Reads what `pg_controldata` prints. `None`: not that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fields: HashMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .collect();
+        let field = |name: &str| fields.get(name).copied();
+        Some(Self {
+            state: field("Database cluster state")?.to_owned(),
+            checkpoint: field("Latest checkpoint location")?.parse().ok()?,
+            timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
+            min_recovery: field("Minimum recovery ending location")?.parse().ok()?,
+            min_recovery_timeline: field("Min recovery ending loc's timeline")?.parse().ok()?,
+        })
+    }
+}
+
+/// Why the control file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlDataError {
+    /// Its program failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Its program printed something else.
+    #[error("{0} printed something else than a control file")]
+    Unreadable(String),
+}
+
+impl Instance {
+    /// The instance that `config` describes.
+    pub fn new(config: &Config) -> Result<Self, InstanceError> {
+        // /proc shows paths with symbolic links resolved. A data directory that is gone can still
+        // have a server in it.
+        let data =
+            fs::canonicalize(&config.kb_data_path).unwrap_or_else(|_| config.kb_data_path.clone());
+        Ok(Self {
+            flavor: Flavor::of(config)?,
+            bin: config.kb_path.clone(),
+            lib: config.kb_ld_path.clone(),
+            data,
+            user: SystemUser::named(&config.kb_execute_sys_user)?,
+            address: config.kb_localhost_ip,
+            port: config.kb_port,
+        })
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data
+    }
+
+    /// The user that its programs run as.
+    pub fn user(&self) -> &SystemUser {
+        &self.user
+    }
+
+    /// All its processes: those that run the server's program with the data directory as their
+    /// working directory, whoever their parent is by now. Sorted by id.
+    pub fn processes(&self) -> io::Result<Vec<Process>> {
+        let mut found: Vec<Process> = all_processes()?
+            .into_iter()
+            .filter(|process| self.is_ours(process.pid))
+            .collect();
+        found.sort_by_key(|process| process.pid);
+        Ok(found)
+    }
+
+    /// The one that the others come from, if it lives.
+    pub fn postmaster(processes: &[Process]) -> Option<&Process> {
+        let ids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
+        processes
+            .iter()
+            .find(|process| !ids.contains(&process.parent))
+    }
+
+    fn is_ours(&self, pid: i32) -> bool {
+        let link = |name| fs::read_link(format!("/proc/{pid}/{name}")).map(without_deleted);
+        // A zombie has neither link, and no other user's process is the database's.
+        link("cwd").is_ok_and(|cwd| cwd == self.data)
+            && link("exe").is_ok_and(|exe| exe.file_name() == Some(OsStr::new(self.flavor.server)))
+    }
+
+    /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for
+    /// the postmaster and all its descendants. A third of the time each. A server that is frozen
+    /// is killed at once: continuing it so that it can stop would let it write.
+    pub fn stop(&self, deadline: Deadline) -> Result<Stopped, StillRunning> {
+        let given = deadline.remaining();
+        let mut processes = self.processes().unwrap_or_default();
+        if processes.is_empty() {
+            return Ok(Stopped::WasDown);
+        }
+        // Archive commands and the like run another program: remembered while they still have the
+        // parent that tells them.
+        let descendants = descendants(&processes);
+        for (signal, how, share) in [
+            (Signal::SIGINT, Stopped::Fast, 3),
+            (Signal::SIGQUIT, Stopped::Immediate, 2),
+        ] {
+            // Orphans of a postmaster that was killed have no one who would pass a signal on.
+            let Some(postmaster) = Self::postmaster(&processes)
+                .filter(|process| !process.stopped && self.is_postmaster(process.pid))
+            else {
+                break;
+            };
+            send(signal, postmaster.pid);
+            let part = deadline.at_most(deadline.remaining() / share);
+            let gone = part.poll(LOOK_INTERVAL, || {
+                processes = self.processes().unwrap_or_default();
+                processes.is_empty().then_some(())
+            });
+            if gone.is_some() {
+                return Ok(how);
+            }
+        }
+        let gone = deadline.poll(LOOK_INTERVAL, || {
+            processes = self.processes().unwrap_or_default();
+            let strays = descendants
+                .iter()
+                .filter(|process| process.is_still_there());
+            for process in processes.iter().chain(strays) {
+                send(Signal::SIGKILL, process.pid);
+            }
+            processes.is_empty().then_some(())
+        });
+        match gone {
+            Some(()) => Ok(Stopped::Killed),
+            None => Err(StillRunning {
+                pids: processes.iter().map(|process| process.pid).collect(),
+                given,
+            }),
+        }
+    }
+
+    /// Whether `pid` is the postmaster by its pid file, or, without one, by having children.
+    fn is_postmaster(&self, pid: i32) -> bool {
+        match self.pid_in_file() {
+            Some(known) => known == pid,
+            None => self
+                .processes()
+                .is_ok_and(|all| all.iter().any(|process| process.parent == pid)),
+        }
+    }
+
+    fn pid_in_file(&self) -> Option<i32> {
+        fs::read_to_string(self.data.join(self.flavor.pid_file))
+            .ok()?
+            .lines()
+            .next()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Whether its port refuses connections; false also when it cannot be told.
+    pub fn refuses(&self, deadline: Deadline) -> bool {
+        port_refuses(self.address, self.port, deadline) == PortState::Refuses
+    }
+
+    /// Its control file.
+    pub fn control_data(&self, deadline: Deadline) -> Result<ControlData, ControlDataError> {
+        let program = self.flavor.controldata;
+        let out = self.run(
+            program,
+            &[self.data.as_os_str()],
+            deadline.at_most(READ_TIME),
+        )?;
+        ControlData::parse(&out.stdout)
+            .ok_or_else(|| ControlDataError::Unreadable(program.to_owned()))
+    }
+
+    /// The newest timeline of which it has WAL, by the names of the segment files: after a restart,
+    /// or without a WAL receiver, neither SQL nor the control file is sure to know.
+    pub fn newest_timeline_in_wal(&self) -> Option<Timeline> {
+        fs::read_dir(self.data.join(self.flavor.wal_dir))
+            .ok()?
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let is_segment = name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
+                is_segment
+                    .then(|| Timeline::from_str_radix(&name[..8], 16).ok())
+                    .flatten()
+            })
+            .max()
+    }
+
+    /// Whether its settings make it start as a standby.
+    pub fn is_set_up_as_standby(&self) -> bool {
+        self.data.join(self.flavor.standby_file).exists()
+    }
+
+    /// Asks for the promotion, and does not wait for it.
+    pub fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
+        let args = ["promote", "-W", "-D"].map(OsStr::new);
+        self.run(
+            self.flavor.ctl,
+            &[args[0], args[1], args[2], self.data.as_os_str()],
+            deadline,
+        )
+    }
+
+    /// Runs one of the server's programs as the database's user.
+    fn run(&self, program: &str, args: &[&OsStr], deadline: Deadline) -> Result<Output, RunError> {
+        let mut cmd = Cmd::new(self.bin.join(program))
+            .args(args)
+            .as_user(&self.user);
+        if let Some(lib) = &self.lib {
+            cmd = cmd.env("LD_LIBRARY_PATH", lib);
+        }
+        run(&cmd, deadline)?.checked(&cmd)
+    }
+}
+
+/// Where a link of `/proc` pointed before its file was deleted.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    let bytes = path.into_os_string().into_vec();
+    let kept = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes);
+    PathBuf::from(OsStr::from_bytes(kept))
+}
+
+fn all_processes() -> io::Result<Vec<Process>> {
+    Ok(fs::read_dir("/proc")?
+        .filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .collect())
+}
+
+fn process(pid: i32) -> Option<Process> {
+    parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// State and parent follow the name, which is in parentheses and may hold anything.
+fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    Some(Process {
+        pid,
+        parent: fields.next()?.parse().ok()?,
+        stopped: matches!(state, "T" | "t"),
+        // Field 22 of proc(5); the state is field 3.
+        start: fields.nth(17)?.parse().ok()?,
+    })
+    .filter(|_| !matches!(state, "Z" | "X"))
+}
+
+/// All processes that descend from `roots` and are none of them.
+fn descendants(roots: &[Process]) -> Vec<Process> {
+    let all = all_processes().unwrap_or_default();
+    let mut family: HashSet<i32> = roots.iter().map(|process| process.pid).collect();
+    loop {
+        let before = family.len();
+        let children: Vec<i32> = all
+            .iter()
+            .filter(|process| family.contains(&process.parent))
+            .map(|process| process.pid)
+            .collect();
+        family.extend(children);
+        if family.len() == before {
+            break;
+        }
+    }
+    all.into_iter()
+        .filter(|process| family.contains(&process.pid) && !roots.contains(process))
+        .collect()
+}
+
+fn send(signal: Signal, pid: i32) {
+    // It may have ended meanwhile: that is what is wanted, and looked for afterwards.
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_control_file() {
+        let text = "pg_control version number:            1300\n\
+             Database cluster state:               shut down\n\
+             Latest checkpoint location:           0/66000028\n\
+             Latest checkpoint's REDO WAL file:    0000000F0000000000000066\n\
+             Latest checkpoint's TimeLineID:       15\n\
+             Minimum recovery ending location:     0/0\n\
+             Min recovery ending loc's timeline:   0\n";
+        let control = ControlData::parse(text).unwrap();
+        assert_eq!(control.checkpoint.to_string(), "0/66000028");
+        assert_eq!((control.timeline, control.is_clean_primary()), (15, true));
+        assert_eq!(ControlData::parse("command not found"), None);
+        assert_eq!(ControlData::parse(&text.replace("15", "fifteen")), None);
+    }
+
+    #[test]
+    fn a_process_name_may_hold_anything() {
+        let rest = "5 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
+        let process = parse_stat(7, &format!("7 (a) R 9 (b) T {rest}")).unwrap();
+        assert_eq!(
+            (process.parent, process.stopped, process.start),
+            (5, true, 777)
+        );
+        assert_eq!(parse_stat(7, &format!("7 (postgres) Z {rest}")), None);
+        assert_eq!(parse_stat(7, "junk"), None);
+    }
+}

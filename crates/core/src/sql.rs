@@ -1,0 +1,301 @@
+//! SQL sessions with one server, never through the pool.
+//!
+//! Simple query protocol only. A server that is frozen (SIGSTOP, hung disk) accepts the
+//! connection in the kernel and then says nothing, so no timeout of the protocol helps: each
+//! session lives in a thread of its own, and a caller waits for it no longer than its deadline.
+
+use crate::config::{Config, Secret};
+use crate::deadline::Deadline;
+use postgres::error::SqlState;
+use postgres::{Client, NoTls, SimpleQueryMessage};
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+/// The server cancels any statement of ours after this long, whatever became of us.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a server listens, and as whom to log in.
+#[derive(Clone, Debug)]
+pub struct Target {
+    host: IpAddr,
+    port: u16,
+    user: String,
+    password: Secret,
+    database: String,
+}
+
+/// Why a session or a statement failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("SQL on {server}: {failure}")]
+pub struct SqlError {
+    /// `address:port`.
+    pub server: String,
+    /// What happened; callers branch on it.
+    pub failure: SqlFailure,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SqlFailure {
+    /// No connection.
+    #[error("no connection: {0}")]
+    Connection(String),
+    /// The server does not let us in.
+    #[error(
+        "login refused: {0} (check KB_USER, KB_PASS and KB_DATANAME, and the server's hba file)"
+    )]
+    Login(String),
+    /// It did not answer within so much time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    /// It answered with an error.
+    #[error("{message} (SQLSTATE {code})")]
+    Server {
+        /// SQLSTATE.
+        code: String,
+        /// Its message.
+        message: String,
+    },
+    /// It answered with something that was not asked for.
+    #[error("unexpected answer to \"{statement}\": {found}")]
+    Unexpected {
+        /// What was asked.
+        statement: String,
+        /// What came.
+        found: String,
+    },
+}
+
+/// One row: its values as text, `None` for NULL.
+pub type Row = Vec<Option<String>>;
+
+impl Target {
+    /// The server of the host with address `host`.
+    pub fn new(config: &Config, host: IpAddr) -> Self {
+        Self {
+            host,
+            port: config.kb_port,
+            user: config.kb_user.clone(),
+            password: config.kb_pass.clone(),
+            database: config.kb_dataname.clone(),
+        }
+    }
+
+    /// The line of the log for a statement, as the scripts' SQL client was called; `gap` is the
+    /// blank before `dbname`, of which the scripts had one or two.
+    pub fn log_line(&self, client: &str, gap: &str, statement: &str) -> String {
+        format!(
+            "{client} \"port={} user={}{gap}dbname={} connect_timeout=10\"  -c \"{statement}\"",
+            self.port, self.user, self.database
+        )
+    }
+
+    fn error(&self, failure: SqlFailure) -> SqlError {
+        SqlError {
+            server: format!("{}:{}", self.host, self.port),
+            failure,
+        }
+    }
+
+    fn connect(&self, limit: Duration) -> Result<Client, SqlFailure> {
+        postgres::Config::new()
+            .host(&self.host.to_string())
+            .port(self.port)
+            .user(&self.user)
+            .password(self.password.expose())
+            .dbname(&self.database)
+            .application_name("failover-tools")
+            .connect_timeout(limit)
+            .options(&format!(
+                "-c synchronous_commit=local -c statement_timeout={}",
+                STATEMENT_TIMEOUT.as_millis()
+            ))
+            .connect(NoTls)
+            .map_err(|error| failure(&error))
+    }
+}
+
+/// One statement, and where its answer goes.
+type Question = (String, Sender<Result<Vec<Row>, SqlFailure>>);
+
+/// An open session. Closed when dropped.
+#[derive(Debug)]
+pub struct Session {
+    target: Target,
+    questions: Sender<Question>,
+}
+
+impl Session {
+    /// Connects and logs in. Its transactions do not wait for a standby.
+    pub fn open(target: &Target, deadline: Deadline) -> Result<Self, SqlError> {
+        let given = deadline.remaining().max(Duration::from_millis(1));
+        let (questions, inbox) = channel::<Question>();
+        let (opened_to, opened) = channel();
+        let seat = target.clone();
+        thread::spawn(move || {
+            let mut client = match seat.connect(given) {
+                Ok(client) => client,
+                Err(failure) => return drop(opened_to.send(Err(failure))),
+            };
+            let _ = opened_to.send(Ok(()));
+            // A caller that stopped waiting dropped its end: nobody to tell.
+            while let Ok((statement, answer_to)) = inbox.recv() {
+                let _ = answer_to.send(query(&mut client, &statement));
+            }
+        });
+        wait(&opened, deadline, given).map_err(|failure| target.error(failure))?;
+        Ok(Self {
+            target: target.clone(),
+            questions,
+        })
+    }
+
+    /// The rows of one statement.
+    pub fn query(&self, statement: &str, deadline: Deadline) -> Result<Vec<Row>, SqlError> {
+        let given = deadline.remaining();
+        let (answer_to, answer) = channel();
+        let _ = self.questions.send((statement.to_owned(), answer_to));
+        wait(&answer, deadline, given).map_err(|failure| self.target.error(failure))
+    }
+
+    /// The row of a statement that has exactly one, of `N` columns.
+    pub fn row<const N: usize>(
+        &self,
+        statement: &str,
+        deadline: Deadline,
+    ) -> Result<[Option<String>; N], SqlError> {
+        let mut rows = self.query(statement, deadline)?;
+        match (rows.pop(), rows.is_empty()) {
+            (Some(row), true) => row
+                .try_into()
+                .map_err(|row: Row| self.unexpected(statement, format!("{} columns", row.len()))),
+            (row, _) => Err(self.unexpected(
+                statement,
+                format!("{} rows", rows.len() + usize::from(row.is_some())),
+            )),
+        }
+    }
+
+    /// The one value of a statement that has one.
+    pub fn value(&self, statement: &str, deadline: Deadline) -> Result<Option<String>, SqlError> {
+        self.row::<1>(statement, deadline).map(|[value]| value)
+    }
+
+    /// The one value of a statement that gives true or false.
+    pub fn truth(&self, statement: &str, deadline: Deadline) -> Result<bool, SqlError> {
+        match self.value(statement, deadline)?.as_deref() {
+            Some("t") => Ok(true),
+            Some("f") => Ok(false),
+            other => Err(self.unexpected(statement, format!("{other:?}"))),
+        }
+    }
+
+    fn unexpected(&self, statement: &str, found: String) -> SqlError {
+        self.target.error(SqlFailure::Unexpected {
+            statement: statement.to_owned(),
+            found,
+        })
+    }
+}
+
+/// Quotes a string for a statement (`standard_conforming_strings` or not).
+pub fn quote(text: &str) -> String {
+    if text.contains('\\') {
+        format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+fn wait<T>(
+    answer: &Receiver<Result<T, SqlFailure>>,
+    deadline: Deadline,
+    given: Duration,
+) -> Result<T, SqlFailure> {
+    match answer.recv_timeout(deadline.remaining()) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => Err(SqlFailure::Silent(given)),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(SqlFailure::Connection("the session broke off".to_owned()))
+        }
+    }
+}
+
+fn query(client: &mut Client, statement: &str) -> Result<Vec<Row>, SqlFailure> {
+    let messages = client.simple_query(statement).map_err(|e| failure(&e))?;
+    Ok(messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(
+                (0..row.len())
+                    .map(|i| row.get(i).map(str::to_owned))
+                    .collect(),
+            ),
+            _ => None,
+        })
+        .collect())
+}
+
+fn failure(error: &postgres::Error) -> SqlFailure {
+    if let Some(db) = error.as_db_error() {
+        let message = db.message().to_owned();
+        let code = db.code();
+        let login = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::INVALID_CATALOG_NAME,
+        ];
+        if login.contains(code) {
+            return SqlFailure::Login(message);
+        }
+        return SqlFailure::Server {
+            code: code.code().to_owned(),
+            message,
+        };
+    }
+    // "error connecting to server" alone says nothing: its cause does.
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    SqlFailure::Connection(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_end_nothing() {
+        assert_eq!(quote("slot_node101"), "'slot_node101'");
+        assert_eq!(quote("a'b"), "'a''b'");
+        assert_eq!(quote(r"a\'b"), r" E'a\\''b'");
+    }
+
+    #[test]
+    fn a_server_that_only_accepts_is_silent() {
+        let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target {
+            host: "127.0.0.1".parse().unwrap(),
+            port: frozen.local_addr().unwrap().port(),
+            user: "u".into(),
+            password: Secret::decode("").unwrap(),
+            database: "d".into(),
+        };
+        let deadline = Deadline::after(Duration::from_millis(100));
+        let error = Session::open(&target, deadline).unwrap_err();
+        assert!(matches!(error.failure, SqlFailure::Silent(_)), "{error}");
+        drop(frozen);
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let error = Session::open(&target, deadline).unwrap_err();
+        assert!(
+            matches!(error.failure, SqlFailure::Connection(_)),
+            "{error}"
+        );
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+}
