@@ -1,0 +1,372 @@
+//! The command line, and what the pool means by it.
+
+use clap::Parser;
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::lsn::Lsn;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How long the resolver may take for a host name.
+const RESOLVE_TIME: Duration = Duration::from_secs(1);
+
+/// The pool's failover_command: fences the old primary, promotes the best standby and moves the
+/// database VIP to it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    override_usage = "failover_stream [OPTIONS] %H %P %d %h %O %m %M %D\n       \
+                      failover_stream [OPTIONS] --new-primary-host=%H --old-primary-id=%P ...",
+    after_help = "Example (node 0, the primary on 192.168.1.101, is down):\n  \
+        failover_stream 192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0 /home/kingbase/cluster/R3HA/db/data\n\n\
+        Exit codes: 0 done, 1 a person is needed, 2 arguments or configuration, 66 failed or refused."
+)]
+pub struct Args {
+    /// %H %P %d %h %O %m %M %D, in the order of kingbasecluster
+    #[arg(allow_hyphen_values = true, value_name = "PLACEHOLDER")]
+    pub placeholders: Vec<String>,
+
+    /// Host of the new main node
+    #[arg(long, value_name = "%H", allow_hyphen_values = true)]
+    pub new_primary_host: Option<String>,
+    /// Id of the old primary
+    #[arg(long, value_name = "%P", allow_hyphen_values = true)]
+    pub old_primary_id: Option<String>,
+    /// Id of the node that went down
+    #[arg(long, value_name = "%d", allow_hyphen_values = true)]
+    pub failed_node_id: Option<String>,
+    /// Host of the node that went down
+    #[arg(long, value_name = "%h", allow_hyphen_values = true)]
+    pub failed_node_host: Option<String>,
+    /// Host of the old primary (%N in pgpool-II 4.1 and later)
+    #[arg(long, value_name = "%O", allow_hyphen_values = true)]
+    pub old_primary_host: Option<String>,
+    /// Id of the new main node
+    #[arg(long, value_name = "%m", allow_hyphen_values = true)]
+    pub new_primary_id: Option<String>,
+    /// Id of the old main node
+    #[arg(long, value_name = "%M", allow_hyphen_values = true)]
+    pub old_main_id: Option<String>,
+    /// Data directory of the node that went down
+    #[arg(long, value_name = "%D", allow_hyphen_values = true)]
+    pub data_dir: Option<String>,
+
+    /// Configuration file [default: ../etc/HAmodule.conf beside the program]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Show the steps and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print each step's event as one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Read the configuration, say all that is wrong with it, and stop
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Do one step of a failover on this host and answer in JSON lines (for the coordinator)
+    #[arg(long, value_enum, value_name = "STEP", requires = "deadline")]
+    pub step: Option<StepName>,
+    /// Milliseconds that the step may take
+    #[arg(long, value_name = "MS", requires = "step")]
+    pub deadline: Option<u64>,
+    /// The coordinator's run
+    #[arg(long, value_name = "NAME", requires = "step", hide = true)]
+    pub run: Option<String>,
+    /// With --step promote: whose slot to keep
+    #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
+    pub old_primary: Option<IpAddr>,
+    /// With --step promote: the old primary's shutdown checkpoint
+    #[arg(long, value_name = "LSN", requires = "step", hide = true)]
+    pub wait_for: Option<Lsn>,
+    /// With --step promote: bytes that may be missing up to there
+    #[arg(long, value_name = "BYTES", requires = "step", hide = true)]
+    pub max_lag: Option<u64>,
+    /// For drills: die as by a power cut after the step of this name
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub die_after: Option<String>,
+}
+
+/// The steps that a host does for the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StepName {
+    /// Say how the instance is.
+    Status,
+    /// Stop the instance and drop the VIP.
+    Fence,
+    /// Take the VIP and become primary.
+    Promote,
+}
+
+/// The eight values as the pool gave them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placeholders {
+    /// %H
+    pub new_primary_host: String,
+    /// %P
+    pub old_primary_id: String,
+    /// %d
+    pub failed_node_id: String,
+    /// %h
+    pub failed_node_host: String,
+    /// %O (kingbasecluster) or %N (pgpool-II from 4.1)
+    pub old_primary_host: String,
+    /// %m
+    pub new_primary_id: String,
+    /// %M
+    pub old_main_id: String,
+    /// %D
+    pub data_dir: String,
+}
+
+/// What the pool wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// No node is left to promote.
+    NobodyLeft,
+    /// A standby went down.
+    StandbyDown {
+        /// Its address.
+        failed: IpAddr,
+        /// The primary's address, if the pool named it.
+        primary: Option<IpAddr>,
+    },
+    /// The primary went down.
+    PrimaryDown {
+        /// Its address.
+        old_primary: IpAddr,
+        /// The new main node: the lowest live id, not necessarily the best standby.
+        given: IpAddr,
+    },
+}
+
+impl Placeholders {
+    /// From the command line: by name, or all eight by position.
+    pub fn from_args(args: &Args) -> Result<Self, String> {
+        let named = [
+            &args.new_primary_host,
+            &args.old_primary_id,
+            &args.failed_node_id,
+            &args.failed_node_host,
+            &args.old_primary_host,
+            &args.new_primary_id,
+            &args.old_main_id,
+            &args.data_dir,
+        ];
+        let any_named = named.iter().any(|value| value.is_some());
+        let values: Vec<String> = match (any_named, args.placeholders.as_slice()) {
+            (true, []) => named.iter().map(|value| tidy(value.as_deref())).collect(),
+            (true, [extra, ..]) => {
+                return Err(format!(
+                    "found \"{extra}\" beside named arguments, expected either all by name or all by position"
+                ));
+            }
+            (false, given) => Self::eight(given)?,
+        };
+        let [h, p, d, failed_host, o, m, main, data] = <[String; 8]>::try_from(values)
+            .map_err(|found| format!("found {} values, expected 8", found.len()))?;
+        Ok(Self {
+            new_primary_host: h,
+            old_primary_id: p,
+            failed_node_id: d,
+            failed_node_host: failed_host,
+            old_primary_host: o,
+            new_primary_id: m,
+            old_main_id: main,
+            data_dir: data,
+        })
+    }
+
+    /// By position. An empty placeholder vanishes in old pools, and all that follow shift to the
+    /// left; where the first is a number, it was %H, and no node is left.
+    fn eight(given: &[String]) -> Result<Vec<String>, String> {
+        let mut values: Vec<String> = given.iter().map(|value| tidy(Some(value))).collect();
+        let host_vanished = values.len() < 8
+            && values.len() >= 5
+            && values[0].parse::<i32>().is_ok()
+            && values[1].parse::<i32>().is_ok();
+        if host_vanished {
+            values.insert(0, String::new());
+            values.resize(8, String::new());
+        }
+        if values.len() == 8 {
+            return Ok(values);
+        }
+        Err(format!(
+            "found {} arguments, expected 8: %H %P %d %h %O %m %M %D (a placeholder that is empty \
+             vanishes in old pools: give them by name, --new-primary-host=%H ...; see --help)",
+            values.len()
+        ))
+    }
+
+    /// What they mean in the cluster of `config`.
+    pub fn request(&self, config: &Config) -> Result<Request, String> {
+        let id = |what, value: &str| {
+            value
+                .parse::<i32>()
+                .map_err(|_| format!("{what}: found \"{value}\", expected the id of a node"))
+        };
+        let nobody = self.new_primary_host.is_empty()
+            || self.new_primary_id.is_empty()
+            || self.new_primary_id == "-1";
+        if nobody {
+            return Ok(Request::NobodyLeft);
+        }
+        id("%m (new primary id)", &self.new_primary_id)?;
+        let failed_id = id("%d (failed node id)", &self.failed_node_id)?;
+        let primary_id = id("%P (old primary id)", &self.old_primary_id)?;
+        let failed = address("%h (failed node host)", &self.failed_node_host, config)?;
+        if failed_id != primary_id {
+            let primary = match self.old_primary_host.as_str() {
+                "" => None,
+                host => Some(address("old primary host", host, config)?),
+            };
+            return Ok(Request::StandbyDown { failed, primary });
+        }
+        let given = address("%H (new primary host)", &self.new_primary_host, config)?;
+        if given == failed {
+            return Err(format!(
+                "%H (new primary host) and %h (failed node host) are both {given}, expected two hosts"
+            ));
+        }
+        Ok(Request::PrimaryDown {
+            old_primary: failed,
+            given,
+        })
+    }
+}
+
+/// A placeholder without blanks around it; `""` is what some pools write for an empty one.
+fn tidy(value: Option<&str>) -> String {
+    match value.unwrap_or_default().trim() {
+        "\"\"" | "''" => String::new(),
+        other => other.to_owned(),
+    }
+}
+
+/// The address of a database host, by address, by node name, or by a name that resolves to one.
+fn address(what: &str, host: &str, config: &Config) -> Result<IpAddr, String> {
+    let known = |address: &IpAddr| config.kb_all_ip.contains(address);
+    let by_name = || {
+        let index = config.all_node_name.iter().position(|name| name == host)?;
+        config.kb_all_ip.get(index).copied()
+    };
+    let found = match host.parse() {
+        Ok(address) => Some(address).filter(known),
+        Err(_) if host.is_empty() => None,
+        Err(_) => by_name().or_else(|| resolve(host).into_iter().find(|a| known(a))),
+    };
+    found.ok_or_else(|| {
+        format!(
+            "{what}: found \"{host}\", expected one of the hosts in KB_ALL_IP of {}",
+            config.path.display()
+        )
+    })
+}
+
+/// The resolver has no time limit of its own.
+fn resolve(host: &str) -> Vec<IpAddr> {
+    let (found, answer) = channel();
+    let name = (host.to_owned(), 0);
+    std::thread::spawn(move || {
+        let addresses = name.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let _ = found.send(addresses.unwrap_or_default());
+    });
+    let answer = answer.recv_timeout(Deadline::after(RESOLVE_TIME).remaining());
+    answer
+        .unwrap_or_default()
+        .iter()
+        .map(|socket| socket.ip())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config() -> Config {
+        let sample = include_str!("../../../etc/HAmodule.conf");
+        Config::parse(Path::new("HAmodule.conf"), sample.as_bytes()).unwrap()
+    }
+
+    fn request(line: &str) -> Result<Request, String> {
+        let words = std::iter::once("failover_stream").chain(line.split(' '));
+        let args = Args::try_parse_from(words.filter(|w| !w.is_empty())).map_err(|e| e.to_string())?;
+        Placeholders::from_args(&args)?.request(&config())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_case_study_by_position_and_by_name() {
+        let primary_down = Request::PrimaryDown {
+            old_primary: ip("192.168.1.101"),
+            given: ip("192.168.1.102"),
+        };
+        for line in [
+            "192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0 /data",
+            "node102 0 0 node101 192.168.1.101 1 0 /data",
+            "--new-primary-host=192.168.1.102 --old-primary-id=0 --failed-node-id=0 \
+             --failed-node-host=192.168.1.101 --old-primary-host= --new-primary-id=1 --old-main-id=0 --data-dir=/d",
+        ] {
+            assert_eq!(request(line), Ok(primary_down.clone()), "{line}");
+        }
+        assert_eq!(
+            request("192.168.1.101 0 1 192.168.1.102 192.168.1.101 0 0 /data"),
+            Ok(Request::StandbyDown {
+                failed: ip("192.168.1.102"),
+                primary: Some(ip("192.168.1.101"))
+            })
+        );
+        // No primary was known to the pool.
+        assert!(matches!(
+            request("192.168.1.101 -1 1 192.168.1.102 \"\" 0 0 /data"),
+            Ok(Request::StandbyDown { primary: None, .. })
+        ));
+    }
+
+    #[test]
+    fn no_node_is_left() {
+        for line in [
+            "\"\" 0 0 192.168.1.101 192.168.1.101 -1 0 /data",
+            "192.168.1.102 0 0 192.168.1.101 192.168.1.101 -1 0 /data",
+            // %H vanished; %H and %m vanished.
+            "0 0 192.168.1.101 192.168.1.101 -1 0 /data",
+            "0 0 192.168.1.101 192.168.1.101 0 /data",
+            "--new-primary-host= --old-primary-id=0 --failed-node-id=0 --new-primary-id=-1",
+        ] {
+            assert_eq!(request(line), Ok(Request::NobodyLeft), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, expected) in [
+            ("", "found 0 arguments, expected 8"),
+            ("192.168.1.102 0 0", "found 3 arguments, expected 8"),
+            ("a b c d e f g h i", "found 9 arguments, expected 8"),
+            (
+                "192.168.1.102 0 x 192.168.1.101 192.168.1.101 1 0 /data",
+                "%d (failed node id): found \"x\", expected the id of a node",
+            ),
+            (
+                "192.168.1.109 0 0 192.168.1.101 192.168.1.101 1 0 /data",
+                "%H (new primary host): found \"192.168.1.109\", expected one of the hosts in KB_ALL_IP",
+            ),
+            (
+                "192.168.1.101 0 0 192.168.1.101 192.168.1.101 1 0 /data",
+                "are both 192.168.1.101",
+            ),
+            ("--old-primary-id=0 more", "found \"more\" beside named arguments"),
+            ("--no-such-thing", "unexpected argument"),
+        ] {
+            let error = request(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+}

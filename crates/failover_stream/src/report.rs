@@ -1,0 +1,75 @@
+//! What a host answers to the coordinator. JSON on the way; both ends are this program.
+
+use failover_core::arp::Mac;
+use failover_core::lsn::{Lsn, Timeline};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a host's instance is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// It has processes.
+    pub running: bool,
+    /// What the server said; `None` if it did not answer.
+    pub in_recovery: Option<bool>,
+    /// Why something is not known.
+    pub trouble: Option<String>,
+    /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if
+    /// none of them could be read.
+    pub timeline: Timeline,
+    /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
+    pub received: Option<Lsn>,
+    /// Replayed.
+    pub replayed: Option<Lsn>,
+    /// By the control file.
+    pub control: Option<Lsn>,
+    /// Milliseconds since its WAL receiver got a message; `None` if none runs.
+    pub receiver_silent_ms: Option<u64>,
+    /// A rewind was begun and not finished.
+    pub rewind_unfinished: bool,
+    /// It has the database VIP.
+    pub vip_here: bool,
+    /// The hardware addresses of the host.
+    pub macs: Vec<Mac>,
+}
+
+impl Status {
+    /// The furthest position that it has.
+    pub fn position(&self) -> Lsn {
+        [self.received, self.replayed, self.control]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// The old primary is fenced: no process of its server is left and its port refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReport {
+    /// How the server ended.
+    pub how: String,
+    /// After a clean stop, the position of the shutdown checkpoint.
+    pub shutdown_checkpoint: Option<Lsn>,
+    /// The timeline of that checkpoint.
+    pub timeline: Timeline,
+    /// The hardware addresses of the host.
+    pub macs: Vec<Mac>,
+}
+
+impl fmt::Display for FenceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database {}", self.how)?;
+        match self.shutdown_checkpoint {
+            Some(position) => write!(f, ", clean, shutdown checkpoint at {position}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The host is the primary now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromoteReport {
+    /// It was a primary when we came.
+    pub already: bool,
+}
