@@ -42,9 +42,6 @@ pub struct Launch {
     /// Start it as the pool starts its failover command
     #[arg(long)]
     pub(crate) like_pool: bool,
-    /// Do not wait: the host's first process inherits it
-    #[arg(long)]
-    pub(crate) detach: bool,
     /// Program and arguments
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
@@ -145,9 +142,6 @@ impl Running {
         if launch.like_pool {
             command.arg("--like-pool");
         }
-        if launch.detach {
-            command.arg("--detach");
-        }
         let runner = command
             .arg("--")
             .args(&launch.command)
@@ -168,7 +162,7 @@ impl Running {
             what,
             limit: Duration::from_millis(launch.limit_ms),
         };
-        running.reports.get_ref().set_read_timeout(Some(DETACH))?;
+        running.reports.get_ref().set_read_timeout(Some(START))?;
         match running.report()? {
             Report::Started(pid) => running.pid = pid,
             Report::Failed(why) => bail!("{}: {why}", running.what),
@@ -239,7 +233,7 @@ impl Drop for Running {
 }
 
 /// Time to enter a host and start something, which needs some 5 ms.
-const DETACH: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(10);
 /// What the machinery may need on top of the limit of what it runs.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -250,8 +244,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub fn enter(launch: &Launch) -> Result<()> {
     let mut reports = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let report = match run(launch, &mut reports) {
-        Ok(Some(ended)) => Report::Ended(ended),
-        Ok(None) => return Ok(()),
+        Ok(ended) => Report::Ended(ended),
         Err(error) => Report::Failed(format!("{error:#}")),
     };
     send(&mut reports, &report)
@@ -263,7 +256,7 @@ fn send(reports: &mut File, report: &Report) -> Result<()> {
     Ok(reports.write_all(line.as_bytes())?)
 }
 
-fn run(launch: &Launch, reports: &mut File) -> Result<Option<Ended>> {
+fn run(launch: &Launch, reports: &mut File) -> Result<Ended> {
     join(launch.host)?;
     let user = User::from_name(&launch.user)?
         .ok_or_else(|| anyhow!("no user {} on the host", launch.user))?;
@@ -297,22 +290,19 @@ fn run(launch: &Launch, reports: &mut File) -> Result<Option<Ended>> {
         .with_context(|| format!("start {program}"))?;
     drop(sockets);
     send(reports, &Report::Started(pid_of(&child).as_raw()))?;
-    if launch.detach {
-        return Ok(None);
-    }
     let limit = Duration::from_millis(launch.limit_ms);
     let status = wait_child(&mut child, limit)?;
     let wall = start.elapsed();
     // The one child that we have waited for, and those it has waited for.
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let cpu = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Ok(Some(Ended {
+    Ok(Ended {
         code: status.and_then(|status| status.code()),
         signal: status.map_or(Some(libc::SIGKILL), |status| status.signal()),
         wall,
         cpu: Duration::from_micros(cpu.unsigned_abs()),
         max_rss_kb: usage.max_rss(),
-    }))
+    })
 }
 
 /// Joins the namespaces of a host; children of this process are then in its pid namespace.

@@ -328,9 +328,10 @@ impl Node {
     /// # Errors
     /// As [`Self::run_as`].
     pub fn spawn_daemon(&self, user: &str, command: &[&str]) -> Result<()> {
-        let mut launch = self.launch(user, command, BOOT)?;
-        launch.detach = true;
-        self.start(&launch).map(drop)
+        // Forked once more, inside the host: an orphan goes to the first process of its *parent's*
+        // pid namespace, which for a child of ours would be the machine's.
+        let command = [&["setsid", "--fork"], command].concat();
+        self.run_as(user, &command, BOOT)?.success().map(drop)
     }
 
     /// Runs `failover_stream` as root with these arguments, its output captured.
@@ -396,7 +397,6 @@ impl Node {
             user: user.to_owned(),
             limit_ms: limit.as_millis().try_into()?,
             like_pool: false,
-            detach: false,
             command: command.iter().map(|&word| word.to_owned()).collect(),
         })
     }

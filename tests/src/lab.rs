@@ -187,8 +187,10 @@ impl Lab {
         }
         remove_all(&name).with_context(|| format!("remove what is left of lab {name}"))?;
         let lab = Self::new(options, Some(lock))?;
-        lab.bring_up()
-            .with_context(|| format!("start lab {name}"))?;
+        lab.bring_up().with_context(|| {
+            let saved = lab.save_logs();
+            format!("start lab {name} (logs of the hosts: {saved})")
+        })?;
         Ok(lab)
     }
 
@@ -385,15 +387,21 @@ impl Lab {
         })
     }
 
-    /// Keeps the hosts' logs of a test that fails, where the next one does not remove them.
-    fn save_logs(&self) -> Result<PathBuf> {
+    /// Keeps the hosts' logs of a test that fails, where the next one does not remove them;
+    /// says where.
+    fn save_logs(&self) -> String {
         let saved = Path::new(STORE).join("failed").join(&self.options().name);
-        files::remove(&saved)?;
-        fs::create_dir_all(&saved)?;
-        for node in &self.nodes {
-            files::copy_tree(&node.path(LOG)?, &saved.join(node.name()))?;
+        let save = || {
+            files::remove(&saved)?;
+            fs::create_dir_all(&saved)?;
+            self.nodes
+                .iter()
+                .try_for_each(|node| files::copy_tree(&node.path(LOG)?, &saved.join(node.name())))
+        };
+        match save() {
+            Ok(()) => saved.display().to_string(),
+            Err(error) => format!("lost: {error:#}"),
         }
-        Ok(saved)
     }
 }
 
@@ -403,10 +411,7 @@ impl Drop for Lab {
             return;
         }
         if std::thread::panicking() {
-            match self.save_logs() {
-                Ok(saved) => eprintln!("logs of the hosts: {}", saved.display()),
-                Err(error) => eprintln!("logs of the hosts are lost: {error:#}"),
-            }
+            eprintln!("logs of the hosts: {}", self.save_logs());
         }
         // Nobody is left to hand an error to; the next start of this name tries again.
         if let Err(error) = remove_all(&self.shared.options.name) {

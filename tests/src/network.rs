@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
 
 use crate::layout::{DEVICE, GATEWAY};
 use crate::process::{Process, run};
@@ -139,9 +140,12 @@ impl Network {
     pub(crate) fn remove(&self) -> Result<()> {
         let names = self.names()?;
         for name in &names {
-            for process in Process::in_namespace("net", &Path::new(NAMES).join(name)) {
-                process.kill()?;
+            let processes = Process::in_namespace("net", &Path::new(NAMES).join(name));
+            // All at once: most of them end with their host's first process.
+            for process in &processes {
+                process.signal(Signal::SIGKILL);
             }
+            processes.iter().try_for_each(Process::kill)?;
         }
         names.iter().try_for_each(|name| delete_namespace(name))
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::files;
 use crate::host::Node;
-use crate::lab::{Lab, Shared};
+use crate::lab::Lab;
 use crate::layout::{
     DATA, DATABASE, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN,
     POOL_ETC, POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
@@ -20,7 +20,7 @@ use crate::wait::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Until the watchdogs have elected a leader and it shows the nodes.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(60);
 
 /// The command of the sample configuration: arguments by name, so that an empty placeholder
 /// shifts nothing.
@@ -47,11 +47,10 @@ pub struct PoolNode {
 
 /// Writes the pool's configuration of a host that has one.
 pub(crate) fn prepare(node: &Node) -> Result<()> {
-    let shared = &node.shared;
     let etc = node.path(POOL_ETC)?;
     let digest = run("pg_md5", &[PCP_PASSWORD], LIMIT)?;
     for (name, text) in [
-        ("pgpool.conf", configuration(shared)),
+        ("pgpool.conf", configuration(node)),
         ("pgpool_node_id", format!("{}\n", node.id())),
         ("pcp.conf", format!("{PCP_USER}:{}\n", digest.trim())),
         ("pool_passwd", format!("{SQL_USER}:TEXT{SQL_PASSWORD}\n")),
@@ -65,7 +64,8 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn configuration(shared: &Shared) -> String {
+fn configuration(node: &Node) -> String {
+    let shared = &node.shared;
     // Passwords of the checks are empty: the pool takes them from pool_passwd.
     let mut text = format!(
         "backend_clustering_mode = 'streaming_replication'\n\
@@ -106,11 +106,14 @@ fn configuration(shared: &Shared) -> String {
          arping_path = '/usr/bin'\n\
          arping_cmd = 'arping -U $_IP_$ -w 1 -I {DEVICE}'\n\
          enable_consensus_with_half_votes = on\n\
+         wd_priority = {priority}\n\
          wd_lifecheck_method = 'heartbeat'\n\
          wd_interval = 1\n\
          wd_heartbeat_keepalive = 1\n\
          wd_heartbeat_deadtime = 10\n",
-        command = shared.options.failover_command
+        command = shared.options.failover_command,
+        // The first host's pool leads, as in the case study.
+        priority = 10 - node.id()
     );
     let mut set = |key: &str, value: &dyn std::fmt::Display| {
         // Writing to a String cannot fail.
