@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::layout::UID;
 use crate::network;
-use crate::process::run;
+use crate::process::{close_inherited_on_exec, run};
 
 /// What a host is made of; paths are the machine's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +48,7 @@ pub(crate) struct Hardware {
 /// # Errors
 /// What the first process could not do, or which namespace could not be made.
 pub fn boot(file: &Path) -> Result<()> {
+    close_inherited_on_exec()?;
     let hardware = read(file)?;
     network::enter(&hardware.network)?;
     unshare(

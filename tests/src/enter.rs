@@ -25,7 +25,7 @@ use nix::sys::time::TimeValLike;
 use nix::unistd::{Pid, User};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Capture, pid_of, wait_child};
+use crate::process::{Capture, close_inherited_on_exec, pid_of, wait_child};
 
 /// What to run, as whom, and for how long. The command line of `lab enter`.
 #[derive(Debug, Clone, clap::Args)]
@@ -257,6 +257,7 @@ fn send(reports: &mut File, report: &Report) -> Result<()> {
 }
 
 fn run(launch: &Launch, reports: &mut File) -> Result<Ended> {
+    close_inherited_on_exec()?;
     join(launch.host)?;
     let user = User::from_name(&launch.user)?
         .ok_or_else(|| anyhow!("no user {} on the host", launch.user))?;

@@ -33,6 +33,9 @@ pub struct LabOptions {
     pub nodes: u8,
     /// Pools on the first hosts: 0 for none.
     pub pools: u8,
+    /// Number of the host whose pool leads at first. One that dies together with its host costs
+    /// an election, some ten seconds more until the failover command runs.
+    pub leader: u8,
     /// Synchronous replication, and `SYNC_FLAG=1`; else asynchronous, and 0.
     pub sync: bool,
     /// Run cron on every host (its table is empty: see `/etc/cron.d`).
@@ -58,6 +61,7 @@ impl Default for LabOptions {
             name: "lab".into(),
             nodes: 2,
             pools: 0,
+            leader: 102,
             sync: true,
             cron: false,
             known_hosts: false,
@@ -177,6 +181,11 @@ impl Lab {
         ensure!(
             (2..=3).contains(&options.nodes) && options.pools <= options.nodes,
             "a lab has 2 or 3 hosts, and at most as many pools"
+        );
+        ensure!(
+            options.pools == 0 || (101..101 + options.pools).contains(&options.leader),
+            "host {} has no pool that could lead",
+            options.leader
         );
         let lock = lock(&name)?;
         if let Ok(state) = read_state(&name) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -112,8 +114,11 @@ fn configuration(node: &Node) -> String {
          wd_heartbeat_keepalive = 1\n\
          wd_heartbeat_deadtime = 10\n",
         command = shared.options.failover_command,
-        // The first host's pool leads, as in the case study.
-        priority = 10 - node.id()
+        priority = if node.number() == shared.options.leader {
+            9
+        } else {
+            1
+        }
     );
     let mut set = |key: &str, value: &dyn std::fmt::Display| {
         // Writing to a String cannot fail.
@@ -151,25 +156,65 @@ fn configuration(node: &Node) -> String {
     text
 }
 
-/// Starts all pools, and waits until the VIP shows every node up and the primary right.
+/// Starts all pools, and waits until each of them, not only the leader, shows every node up and
+/// the primary right: before a pool has joined the others it takes no connection, and would
+/// not take over either.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
     lab.for_each(|node| {
-        if node.has_pool() {
-            node.start_pool()
-        } else {
-            Ok(())
+        if !node.has_pool() {
+            return Ok(());
         }
+        node.start_pool()?;
+        wait_for("its pool to show all nodes up", START, || {
+            let network = node.shared.network.file(&node.name());
+            let nodes = pool_nodes(&network, Ipv4Addr::LOCALHOST)?;
+            let right = nodes.len() == lab.nodes().len()
+                && nodes.iter().all(|node| {
+                    let role = if node.id == 0 { "primary" } else { "standby" };
+                    node.status == "up" && node.role == role
+                });
+            ensure!(right, "it shows {nodes:?}");
+            // It takes connections a second before it listens to the others.
+            let listens = "creating watchdog heartbeat receive socket";
+            ensure!(
+                lab.options().pools == 1 || node.log("cluster.log")?.contains(listens),
+                "its watchdog does not listen"
+            );
+            Ok(())
+        })
     })?;
-    wait_for("the pool to show all nodes up", START, || {
-        let nodes = lab.pool_nodes()?;
-        let right = nodes.len() == lab.nodes().len()
-            && nodes.iter().all(|node| {
-                let role = if node.id == 0 { "primary" } else { "standby" };
-                node.status == "up" && node.role == role
-            });
-        ensure!(right, "the pool shows {nodes:?}");
+    let leader = lab.node(lab.options().leader);
+    wait_for("the pool's VIP", START, || {
+        ensure!(leader.has_pool_vip()?, "{} does not hold it", leader.name());
         Ok(())
     })
+}
+
+/// `show pool_nodes` of the pool that is seen at an address from a network.
+fn pool_nodes(network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
+    let table = within(network, || {
+        Session::connect(host, POOL_PORT, LIMIT)?.query("show pool_nodes", LIMIT)
+    })
+    .context("ask the pool")?;
+    let names = &table.columns;
+    let nodes = table.rows.into_iter().map(|row| {
+        let columns: BTreeMap<String, String> = names.iter().cloned().zip(row).collect();
+        let column = |name: &str| {
+            columns
+                .get(name)
+                .cloned()
+                .with_context(|| format!("show pool_nodes has no column {name}"))
+        };
+        Ok(PoolNode {
+            id: column("node_id")?.parse()?,
+            hostname: column("hostname")?,
+            port: column("port")?.parse()?,
+            status: column("status")?,
+            role: column("role")?,
+            columns,
+        })
+    });
+    nodes.collect()
 }
 
 impl Node {
@@ -218,33 +263,7 @@ impl Lab {
     /// # Errors
     /// No pool answers there, or not in time.
     pub fn pool_nodes(&self) -> Result<Vec<PoolNode>> {
-        let table = within(&self.client_network(), || {
-            Session::connect(POOL_VIP, POOL_PORT, LIMIT)?.query("show pool_nodes", LIMIT)
-        })
-        .context("ask the pool")?;
-        let columns = &table.columns;
-        table
-            .rows
-            .iter()
-            .map(|row| {
-                let columns: BTreeMap<String, String> =
-                    columns.iter().cloned().zip(row.iter().cloned()).collect();
-                let column = |name: &str| {
-                    columns
-                        .get(name)
-                        .cloned()
-                        .with_context(|| format!("show pool_nodes has no column {name}"))
-                };
-                Ok(PoolNode {
-                    id: column("node_id")?.parse()?,
-                    hostname: column("hostname")?,
-                    port: column("port")?.parse()?,
-                    status: column("status")?,
-                    role: column("role")?,
-                    columns,
-                })
-            })
-            .collect()
+        pool_nodes(&self.client_network(), POOL_VIP)
     }
 
     /// Asks the pool to detach a node. It has only *queued* that when this returns.

@@ -2,7 +2,7 @@
 //! so that it also sees a primary that nobody else can reach.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ impl Prober {
 }
 
 /// One write on the host's own database. A standby refuses it, and keeps its session.
-fn write(session: &mut Option<Session>, number: u8, network: &PathBuf) -> Result<Span> {
+fn write(session: &mut Option<Session>, number: u8, network: &Path) -> Result<Span> {
     let mut open = match session.take() {
         Some(open) => open,
         None => {

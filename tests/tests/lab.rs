@@ -37,12 +37,12 @@ fn remains(name: &str) -> Vec<String> {
             found.push(network);
         }
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let ours = mounts
         .lines()
         .filter(|line| line.contains(&format!("failover-lab/{name}")));
     found.extend(ours.map(str::to_owned));
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         // A zombie has no command line left.
         let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         if command.contains(&format!("/run/failover-lab/{name}/")) {
@@ -286,13 +286,18 @@ fn programs_run_with_a_limit_and_like_the_pool() -> Result<()> {
     let running = one.run(&["ps", "-e", "-o", "args="], SHORT)?.success()?;
     assert!(!running.contains("sleep 77"), "{running}");
 
-    let script = "grep SigBlk /proc/self/status; pwd; for fd in 0 1 2 3 4 5; do readlink /proc/$$/fd/$fd; done";
-    one.run_as_pool(&["sh", "-c", &format!("({script}) >/tmp/seen; :")], SHORT)?
-        .success()?;
-    let seen = one.read("/tmp/seen")?;
+    // Not asked of a shell: dash empties its signal mask.
+    let cp = ["cp", "/proc/self/status", "/tmp/status"];
+    one.run_as_pool(&cp, SHORT)?.success()?;
+    let status = one.read("/tmp/status")?;
     // Bit 14 is SIGTERM.
-    assert!(seen.contains("0000000000004000\n/\n/dev/null\n"), "{seen}");
-    assert_eq!(seen.matches("socket:").count(), 3, "{seen}");
+    assert!(status.contains("SigBlk:\t0000000000004000\n"), "{status}");
+    let list = ["bash", "-c", "pwd >/tmp/fds; ls -l /proc/$$/fd >>/tmp/fds"];
+    one.run_as_pool(&list, SHORT)?.success()?;
+    let fds = one.read("/tmp/fds")?;
+    assert!(fds.starts_with("/\n"), "{fds}");
+    assert_eq!(fds.matches("/dev/null").count(), 3, "{fds}");
+    assert_eq!(fds.matches("socket:").count(), 3, "{fds}");
 
     let running = one.spawn("kingbase", &["sleep", "77"], LONG)?;
     running.signal(15)?;
@@ -314,7 +319,7 @@ fn pool_shows_nodes_and_calls_the_failover_command() -> Result<()> {
         .map(|n| (n.id, n.status.as_str(), n.role.as_str()))
         .collect();
     assert_eq!(seen, [(0, "up", "primary"), (1, "up", "standby")]);
-    assert!(one.has_pool_vip()? && !two.has_pool_vip()?);
+    assert!(!one.has_pool_vip()? && two.has_pool_vip()?);
 
     let status = |id: usize, wanted: &str| {
         wait_for(&format!("node {id} to be {wanted}"), LONG, || {
@@ -327,21 +332,20 @@ fn pool_shows_nodes_and_calls_the_failover_command() -> Result<()> {
     status(1, "down")?;
     lab.pcp_attach(1)?;
     status(1, "up")?;
-    assert_eq!(one.log("called")?, format!("1 0 192.168.1.101 {DATA}\n"));
+    assert_eq!(two.log("called")?, format!("1 0 192.168.1.101 {DATA}\n"));
 
     let cut = Instant::now();
     one.power_off()?;
     let called = wait_for("the failover command", LONG, || {
         let called = two.log("called")?;
-        ensure!(!called.is_empty(), "not called");
+        ensure!(called.lines().count() == 2, "{called:?}");
         Ok(called)
     })?;
     eprintln!("failover command {:?} after the power cut", cut.elapsed());
-    assert_eq!(called, format!("0 0 192.168.1.102 {DATA}\n"));
-    wait_for("the pool's VIP", LONG, || {
-        ensure!(two.has_pool_vip()?, "not there");
-        Ok(())
-    })?;
+    assert!(
+        called.ends_with(&format!("\n0 0 192.168.1.102 {DATA}\n")),
+        "{called}"
+    );
     one.power_on()?;
     status(0, "down")?;
     Ok(())
