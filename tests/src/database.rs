@@ -184,6 +184,7 @@ impl Node {
     /// # Errors
     /// As [`Self::psql`].
     pub fn query(&self, sql: &str, limit: Duration) -> Result<Table> {
+        self.init()?;
         within(&self.shared.network.file(&self.name()), || {
             Session::connect(Ipv4Addr::LOCALHOST, DATABASE_PORT, limit)?.query(sql, limit)
         })

@@ -120,7 +120,7 @@ impl Node {
         Ok(self.init()?.pid)
     }
 
-    fn init(&self) -> Result<Process> {
+    pub(crate) fn init(&self) -> Result<Process> {
         fs::read_to_string(self.state_file("init"))
             .ok()
             .and_then(|identity| Process::parse(&identity))
