@@ -1,1 +1,47 @@
-//! lab
+//! A cluster of hosts on one machine, for trying the tools against the real thing.
+//!
+//! A host is a set of namespaces (network, processes, mounts, name, IPC) over an overlay of
+//! the machine's `/`, with real PostgreSQL, pgpool-II, sshd and cron. Killing its first
+//! process is a power cut. Needs root.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # fn main() -> anyhow::Result<()> {
+//! use lab::{Lab, LabOptions};
+//!
+//! let lab = Lab::start(LabOptions { name: "drill-a1".into(), pools: 2, ..Default::default() })?;
+//! let client = lab.start_client()?;
+//! client.wait_for_acks(10, Duration::from_secs(5))?;
+//! lab.node(101).power_off()?;
+//! client.wait_for_acks(10, Duration::from_secs(60))?;
+//! let report = client.stop();
+//! let lost = report.lost(&lab.rows_present(lab.node(102))?);
+//! assert!(lost.is_empty(), "lost {lost:?}, gap {:?}", report.longest_gap);
+//! # Ok(())
+//! # }
+//! ```
+
+mod boot;
+mod client;
+mod database;
+mod enter;
+mod files;
+mod host;
+mod lab;
+pub mod layout;
+mod network;
+mod pool;
+mod prober;
+mod process;
+mod sql;
+mod wait;
+
+pub use boot::{boot, init};
+pub use client::{Client, ClientReport};
+pub use enter::{Launch, Running, ToolRun, enter};
+pub use host::Node;
+pub use lab::{Lab, LabOptions};
+pub use pool::PoolNode;
+pub use prober::{Prober, Span, TwoWriters};
+pub use sql::Table;
+pub use wait::wait_for;

@@ -1,0 +1,281 @@
+//! The databases: a primary on node101, streaming standbys on the others.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+
+use crate::files::{self, cached, run_as_user};
+use crate::host::Node;
+use crate::lab::Lab;
+use crate::layout::{
+    DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, POSTGRES_BIN, SQL_PASSWORD, SQL_USER, UID, USER,
+};
+use crate::network::within;
+use crate::process::{Process, run};
+use crate::sql::{Session, Table};
+use crate::wait::wait_for;
+
+/// For one statement of ours, where nothing is expected to hang.
+const STATEMENT: Duration = Duration::from_secs(10);
+/// For a start or stop of a server.
+const SERVER: Duration = Duration::from_secs(60);
+
+/// Changes with what [`template`] makes.
+const TEMPLATE: &str = "pgdata-1";
+
+/// A data directory that was never started: superuser, database and our own tables in it.
+fn template() -> Result<std::path::PathBuf> {
+    cached(TEMPLATE, |path| {
+        // Made by the machine's own user for databases: it refuses root, and users that the
+        // machine does not know.
+        let maker = User::from_name("postgres")?.context("the machine has no user postgres")?;
+        let maker = maker.uid.as_raw();
+        let password = path.with_extension("password");
+        files::write(&password, SQL_PASSWORD, 0o600, maker)?;
+        files::directory(path, 0o700, maker)?;
+        let data = path.to_string_lossy();
+        let pwfile = format!("--pwfile={}", password.display());
+        let initdb = [
+            "--no-sync",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            &format!("--username={SQL_USER}"),
+            &pwfile,
+            "--pgdata",
+            &data,
+        ];
+        let bin = Path::new(POSTGRES_BIN);
+        run_as_user(maker, &bin.join("initdb"), &initdb, "")?;
+        files::remove(&password)?;
+        // `rows` is the client's table, `probe` the prober's.
+        for (database, sql) in [
+            ("postgres", format!("CREATE DATABASE {DATABASE}\n")),
+            (
+                DATABASE,
+                "CREATE TABLE rows (n bigint PRIMARY KEY)\n\
+                 CREATE TABLE probe (host text, at timestamptz DEFAULT clock_timestamp())\n"
+                    .to_owned(),
+            ),
+        ] {
+            run_as_user(
+                maker,
+                &bin.join("postgres"),
+                &["--single", "-D", &data, database],
+                &sql,
+            )?;
+        }
+        let owner = format!("{UID}:{UID}");
+        run("chown", &["-R", &owner, &data], SERVER).map(drop)
+    })
+}
+
+/// Gives every host its data directory. All are copies of one that was cleanly shut down, which is
+/// what a base backup of it would be.
+pub(crate) fn prepare(node: &Node) -> Result<()> {
+    let data = node.path(DATA)?;
+    files::copy_tree(&template()?, &data)?;
+    let append = |file: &str, text: &str| -> Result<()> {
+        let mut file = File::options().append(true).open(data.join(file))?;
+        Ok(file.write_all(text.as_bytes())?)
+    };
+    let mut conf = format!(
+        "listen_addresses = '*'\n\
+         port = {DATABASE_PORT}\n\
+         unix_socket_directories = '/tmp, /run/postgresql'\n\
+         cluster_name = '{name}'\n\
+         shared_buffers = 32MB\n\
+         wal_log_hints = on\n\
+         hot_standby = on\n\
+         max_wal_senders = 10\n\
+         max_replication_slots = 10\n\
+         log_line_prefix = '%m [%p] %q%a '\n",
+        name = node.name()
+    );
+    for (key, value) in &node.shared.options.postgres {
+        conf += &format!("{key} = {value}\n");
+    }
+    append("postgresql.conf", &conf)?;
+    append(
+        "pg_hba.conf",
+        "host all all 192.168.1.0/24 scram-sha-256\n\
+         host replication all 192.168.1.0/24 scram-sha-256\n",
+    )?;
+    if node.id() > 0 {
+        follow(node)?;
+    }
+    Ok(())
+}
+
+/// Makes the data directory a standby's of node101, with the settings where
+/// `pg_basebackup --write-recovery-conf` puts them.
+fn follow(node: &Node) -> Result<()> {
+    let data = node.path(DATA)?;
+    let name = node.name();
+    files::write(&data.join("standby.signal"), "", 0o600, UID)?;
+    let settings = format!(
+        "primary_conninfo = 'host=192.168.1.101 port={DATABASE_PORT} user={SQL_USER} \
+         passfile=/home/kingbase/.pgpass application_name={name} connect_timeout=10'\n\
+         primary_slot_name = 'slot_{name}'\n"
+    );
+    let mut file = File::options()
+        .append(true)
+        .open(data.join("postgresql.auto.conf"))?;
+    Ok(file.write_all(settings.as_bytes())?)
+}
+
+/// Starts the databases, and waits until every standby streams (and is synchronous).
+pub(crate) fn start(lab: &Lab) -> Result<()> {
+    let primary = lab.node(101);
+    primary.start_database()?;
+    // Reserved from the start, as everywhere in this cluster: slots of all, on every primary.
+    let standbys: Vec<String> = lab.nodes().iter().skip(1).map(Node::name).collect();
+    for name in &standbys {
+        primary.psql(&format!(
+            "select pg_create_physical_replication_slot('slot_{name}', true)"
+        ))?;
+    }
+    lab.for_each(|node| {
+        if node.id() > 0 {
+            node.start_database()?;
+        }
+        Ok(())
+    })?;
+    let mut wanted = "async";
+    if lab.options().sync {
+        wanted = "sync";
+        let names = format!("1 ({})", standbys.join(", "));
+        primary.psql(&format!(
+            "alter system set synchronous_standby_names = '{names}'"
+        ))?;
+        primary.psql("select pg_reload_conf()")?;
+    }
+    wait_for("all standbys to stream", SERVER, || {
+        let seen =
+            primary.psql("select application_name, state, sync_state from pg_stat_replication")?;
+        let streaming = seen.matches("|streaming|").count();
+        ensure!(
+            streaming == standbys.len() && seen.contains(wanted),
+            "the primary shows {seen:?}"
+        );
+        Ok(())
+    })
+}
+
+impl Node {
+    /// Runs SQL on the host's own database, as superuser, for at most ten seconds; returns what
+    /// `psql -At` would print.
+    ///
+    /// # Errors
+    /// The host or its database is down, frozen, or does not like the statement.
+    pub fn psql(&self, sql: &str) -> Result<String> {
+        Ok(self.query(sql, STATEMENT)?.to_string())
+    }
+
+    /// [`Self::psql`] with column names, and for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::psql`].
+    pub fn query(&self, sql: &str, limit: Duration) -> Result<Table> {
+        self.init()?;
+        within(&self.shared.network.file(&self.name()), || {
+            Session::connect(Ipv4Addr::LOCALHOST, DATABASE_PORT, limit)?.query(sql, limit)
+        })
+        .with_context(|| self.name())
+    }
+
+    /// Is its database in recovery, that is a standby?
+    ///
+    /// # Errors
+    /// As [`Self::psql`].
+    pub fn in_recovery(&self) -> Result<bool> {
+        Ok(self.psql("select pg_is_in_recovery()")? == "t")
+    }
+
+    /// Starts its database, and waits until it takes connections. Its log is `database.log`.
+    ///
+    /// # Errors
+    /// It does not start; with what `pg_ctl` and the end of the log say.
+    pub fn start_database(&self) -> Result<()> {
+        let (pg_ctl, log) = (format!("{DB_BIN}/pg_ctl"), format!("{LOG}/database.log"));
+        let command = [&pg_ctl, "start", "-w", "-D", DATA, "-l", &log];
+        let run = self.run_as(USER, &command, SERVER)?;
+        run.success().map(drop).with_context(|| {
+            let log = self.log("database.log").unwrap_or_default();
+            let lines: Vec<&str> = log.lines().rev().take(5).collect();
+            format!("database.log, last line first: {lines:#?}")
+        })
+    }
+
+    /// Stops its database: `fast`, `immediate` or `smart`.
+    ///
+    /// # Errors
+    /// It does not run, or not stop.
+    pub fn stop_database(&self, mode: &str) -> Result<()> {
+        let pg_ctl = format!("{DB_BIN}/pg_ctl");
+        let command = [&pg_ctl, "stop", "-w", "-D", DATA, "-m", mode];
+        self.run_as(USER, &command, SERVER)?.success().map(drop)
+    }
+
+    /// SIGKILLs all processes of its database.
+    ///
+    /// # Errors
+    /// One survives.
+    pub fn kill_database(&self) -> Result<()> {
+        self.kill_all(is_database)
+    }
+
+    /// SIGSTOPs all processes of its database: the kernel still takes connections, nothing
+    /// answers.
+    pub fn freeze_database(&self) {
+        self.signal_database(Signal::SIGSTOP);
+    }
+
+    /// SIGCONTs them.
+    pub fn thaw_database(&self) {
+        self.signal_database(Signal::SIGCONT);
+    }
+
+    fn signal_database(&self, signal: Signal) {
+        for process in self.processes().iter().filter(|it| is_database(it)) {
+            process.signal(signal);
+        }
+    }
+
+    /// Pids, on the machine, of its database's processes; empty when it is down.
+    pub fn pids_of_database(&self) -> Vec<i32> {
+        let processes = self.processes();
+        let databases = processes.iter().filter(|it| is_database(it));
+        databases.map(|it| it.pid).collect()
+    }
+
+    /// Removes its data directory.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn delete_data(&self) -> Result<()> {
+        fs::remove_dir_all(self.path(DATA)?).context("remove the data directory")
+    }
+
+    /// Numbers of the client's rows that its database has.
+    pub(crate) fn rows(&self) -> Result<BTreeSet<u64>> {
+        let table = self.query("select n from rows", SERVER)?;
+        table
+            .rows
+            .iter()
+            .flatten()
+            .map(|n| n.parse().with_context(|| format!("row {n:?}")))
+            .collect()
+    }
+}
+
+fn is_database(process: &Process) -> bool {
+    process.program == "postgres"
+}

@@ -1,0 +1,301 @@
+//! pgpool-II with its watchdog on the first hosts of the lab.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::files;
+use crate::host::Node;
+use crate::lab::Lab;
+use crate::layout::{
+    DATA, DATABASE, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN,
+    POOL_ETC, POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
+};
+use crate::network::within;
+use crate::process::{run, run_command};
+use crate::sql::Session;
+use crate::wait::wait_for;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// Until the watchdogs have elected a leader and it shows the nodes.
+const START: Duration = Duration::from_secs(60);
+
+/// The command of the sample configuration: arguments by name, so that an empty placeholder
+/// shifts nothing.
+pub(crate) const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
+     --new-primary-host=%H --old-primary-id=%P --failed-node-id=%d --failed-node-host=%h \
+     --old-primary-host=%N --new-primary-id=%m --old-main-id=%M --data-dir=%D";
+
+/// One row of `show pool_nodes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolNode {
+    /// Node id: 0 for node101.
+    pub id: u8,
+    /// Its address.
+    pub hostname: String,
+    /// Its port.
+    pub port: u16,
+    /// `up`, `down`, `waiting`, ...
+    pub status: String,
+    /// `primary` or `standby`.
+    pub role: String,
+    /// All columns by name.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// Writes the pool's configuration of a host that has one.
+pub(crate) fn prepare(node: &Node) -> Result<()> {
+    let etc = node.path(POOL_ETC)?;
+    let digest = run("pg_md5", &[PCP_PASSWORD], LIMIT)?;
+    for (name, text) in [
+        ("pgpool.conf", configuration(node)),
+        ("pgpool_node_id", format!("{}\n", node.id())),
+        ("pcp.conf", format!("{PCP_USER}:{}\n", digest.trim())),
+        ("pool_passwd", format!("{SQL_USER}:TEXT{SQL_PASSWORD}\n")),
+        (
+            "pool_hba.conf",
+            "local all all scram-sha-256\nhost all all 0.0.0.0/0 scram-sha-256\n".to_owned(),
+        ),
+    ] {
+        files::write(&etc.join(name), &text, 0o600, 0)?;
+    }
+    Ok(())
+}
+
+fn configuration(node: &Node) -> String {
+    let shared = &node.shared;
+    // Passwords of the checks are empty: the pool takes them from pool_passwd.
+    let mut text = format!(
+        "backend_clustering_mode = 'streaming_replication'\n\
+         listen_addresses = '*'\n\
+         port = {POOL_PORT}\n\
+         pcp_listen_addresses = '*'\n\
+         pcp_port = {PCP_PORT}\n\
+         socket_dir = '/tmp'\n\
+         pcp_socket_dir = '/tmp'\n\
+         wd_ipc_socket_dir = '/tmp'\n\
+         pid_file_name = '/run/pgpool.pid'\n\
+         logdir = '{LOG}'\n\
+         num_init_children = 8\n\
+         enable_pool_hba = on\n\
+         pool_passwd = 'pool_passwd'\n\
+         load_balance_mode = off\n\
+         failover_command = '{command}'\n\
+         follow_primary_command = ''\n\
+         failover_on_backend_error = off\n\
+         auto_failback = off\n\
+         search_primary_node_timeout = 10\n\
+         sr_check_period = 1\n\
+         sr_check_user = '{SQL_USER}'\n\
+         sr_check_database = '{DATABASE}'\n\
+         health_check_period = 1\n\
+         health_check_timeout = 3\n\
+         health_check_user = '{SQL_USER}'\n\
+         health_check_database = '{DATABASE}'\n\
+         health_check_max_retries = 3\n\
+         health_check_retry_delay = 1\n\
+         connect_timeout = 2000\n\
+         use_watchdog = on\n\
+         delegate_IP = '{POOL_VIP}'\n\
+         ping_path = '/bin'\n\
+         if_cmd_path = '/sbin'\n\
+         if_up_cmd = 'ip addr add $_IP_$/24 dev {DEVICE} label {DEVICE}:0'\n\
+         if_down_cmd = 'ip addr del $_IP_$/24 dev {DEVICE}'\n\
+         arping_path = '/usr/bin'\n\
+         arping_cmd = 'arping -U $_IP_$ -w 1 -I {DEVICE}'\n\
+         enable_consensus_with_half_votes = on\n\
+         wd_priority = {priority}\n\
+         wd_lifecheck_method = 'heartbeat'\n\
+         wd_interval = 1\n\
+         wd_heartbeat_keepalive = 1\n\
+         wd_heartbeat_deadtime = 10\n",
+        command = shared.options.failover_command,
+        priority = if node.number() == shared.options.leader {
+            9
+        } else {
+            1
+        }
+    );
+    let mut set = |key: &str, value: &dyn std::fmt::Display| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{key} = {value}");
+    };
+    for (id, number) in shared.numbers().enumerate() {
+        set(
+            &format!("backend_hostname{id}"),
+            &format!("'{}'", address(number)),
+        );
+        set(&format!("backend_port{id}"), &DATABASE_PORT);
+        set(&format!("backend_weight{id}"), &1);
+        set(&format!("backend_data_directory{id}"), &format!("'{DATA}'"));
+        set(&format!("backend_flag{id}"), &"'ALLOW_TO_FAILOVER'");
+        set(
+            &format!("backend_application_name{id}"),
+            &format!("'node{number}'"),
+        );
+    }
+    for (id, number) in shared.pool_numbers().enumerate() {
+        set(&format!("hostname{id}"), &format!("'{}'", address(number)));
+        set(&format!("wd_port{id}"), &9000);
+        set(&format!("pgpool_port{id}"), &POOL_PORT);
+        set(
+            &format!("heartbeat_hostname{id}"),
+            &format!("'{}'", address(number)),
+        );
+        set(&format!("heartbeat_port{id}"), &9694);
+        set(&format!("heartbeat_device{id}"), &"''");
+    }
+    // Last: the last of several values counts.
+    for (key, value) in &shared.options.pgpool {
+        set(key, value);
+    }
+    text
+}
+
+/// Starts all pools, and waits until each of them, not only the leader, shows every node up and
+/// the primary right: before a pool has joined the others it takes no connection, and would
+/// not take over either.
+pub(crate) fn start(lab: &Lab) -> Result<()> {
+    lab.for_each(|node| {
+        if !node.has_pool() {
+            return Ok(());
+        }
+        node.start_pool()?;
+        wait_for("its pool to show all nodes up", START, || {
+            let network = node.shared.network.file(&node.name());
+            let nodes = pool_nodes(&network, Ipv4Addr::LOCALHOST)?;
+            let right = nodes.len() == lab.nodes().len()
+                && nodes.iter().all(|node| {
+                    let role = if node.id == 0 { "primary" } else { "standby" };
+                    node.status == "up" && node.role == role
+                });
+            ensure!(right, "it shows {nodes:?}");
+            // It takes connections a second before it listens to the others.
+            let listens = "creating watchdog heartbeat receive socket";
+            ensure!(
+                lab.options().pools == 1 || node.log("cluster.log")?.contains(listens),
+                "its watchdog does not listen"
+            );
+            Ok(())
+        })
+    })?;
+    let leader = lab.node(lab.options().leader);
+    wait_for("the pool's VIP", START, || {
+        ensure!(leader.has_pool_vip()?, "{} does not hold it", leader.name());
+        Ok(())
+    })
+}
+
+/// `show pool_nodes` of the pool that is seen at an address from a network.
+fn pool_nodes(network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
+    let table = within(network, || {
+        Session::connect(host, POOL_PORT, LIMIT)?.query("show pool_nodes", LIMIT)
+    })
+    .context("ask the pool")?;
+    let names = &table.columns;
+    let nodes = table.rows.into_iter().map(|row| {
+        let columns: BTreeMap<String, String> = names.iter().cloned().zip(row).collect();
+        let column = |name: &str| {
+            columns
+                .get(name)
+                .cloned()
+                .with_context(|| format!("show pool_nodes has no column {name}"))
+        };
+        Ok(PoolNode {
+            id: column("node_id")?.parse()?,
+            hostname: column("hostname")?,
+            port: column("port")?.parse()?,
+            status: column("status")?,
+            role: column("role")?,
+            columns,
+        })
+    });
+    nodes.collect()
+}
+
+impl Node {
+    /// Is there a pool on this host (running or not)?
+    pub fn has_pool(&self) -> bool {
+        self.shared
+            .pool_numbers()
+            .any(|number| number == self.number())
+    }
+
+    /// Starts its pool, without waiting for the watchdogs. Its log is `cluster.log`.
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn start_pool(&self) -> Result<()> {
+        let command = format!(
+            "exec {POOL_BIN}/pgpool -n -f {POOL_ETC}/pgpool.conf -F {POOL_ETC}/pcp.conf \
+             -a {POOL_ETC}/pool_hba.conf >>{LOG}/cluster.log 2>&1"
+        );
+        self.spawn_daemon("root", &["/bin/sh", "-c", &command])
+    }
+
+    /// Stops its pool in an orderly way: it says goodbye to the others, and lets the VIP go.
+    ///
+    /// # Errors
+    /// It does not run, or not stop.
+    pub fn stop_pool(&self) -> Result<()> {
+        let pgpool = format!("{POOL_BIN}/pgpool");
+        let conf = format!("{POOL_ETC}/pgpool.conf");
+        let command = [&pgpool, "-f", &conf, "-m", "fast", "stop"];
+        self.run(&command, START)?.success().map(drop)
+    }
+
+    /// SIGKILLs all processes of its pool.
+    ///
+    /// # Errors
+    /// One survives.
+    pub fn kill_pool(&self) -> Result<()> {
+        self.kill_all(|process| process.program == "pgpool")
+    }
+}
+
+impl Lab {
+    /// `show pool_nodes`, asked by the client through the pool's VIP, within ten seconds.
+    ///
+    /// # Errors
+    /// No pool answers there, or not in time.
+    pub fn pool_nodes(&self) -> Result<Vec<PoolNode>> {
+        pool_nodes(&self.client_network(), POOL_VIP)
+    }
+
+    /// Asks the pool to detach a node. It has only *queued* that when this returns.
+    ///
+    /// # Errors
+    /// No pool answers at its VIP.
+    pub fn pcp_detach(&self, id: u8) -> Result<()> {
+        self.pcp("pcp_detach_node", id)
+    }
+
+    /// Asks the pool to attach a node. It has only *queued* that when this returns.
+    ///
+    /// # Errors
+    /// No pool answers at its VIP.
+    pub fn pcp_attach(&self, id: u8) -> Result<()> {
+        self.pcp("pcp_attach_node", id)
+    }
+
+    fn pcp(&self, program: &str, id: u8) -> Result<()> {
+        let passwords = self.shared().run.join("pcppass");
+        files::write(
+            &passwords,
+            &format!("*:*:{PCP_USER}:{PCP_PASSWORD}\n"),
+            0o600,
+            0,
+        )?;
+        let mut command = std::process::Command::new(program);
+        command
+            .args(["-h", &POOL_VIP.to_string(), "-p", &PCP_PORT.to_string()])
+            .args(["-U", PCP_USER, "-w", "-n", &id.to_string()])
+            .env("PCPPASSFILE", &passwords);
+        // A child is in the network of the thread that starts it.
+        within(&self.client_network(), || run_command(&mut command, LIMIT)).map(drop)
+    }
+}
