@@ -5,6 +5,7 @@
 
 pub mod arp;
 pub mod clock;
+pub mod config;
 pub mod deadline;
 pub mod exit;
 pub mod inherited;

@@ -1,0 +1,268 @@
+//! `HAmodule.conf`: where it is, how it is read, and what it says.
+//!
+//! The file is the one that the shell scripts use, unchanged. They `eval` it; here it is data: a
+//! value is never executed and no variable is expanded. [`KEYS`] is the table of all keys, and
+//! [`Config`] has a field for each.
+
+mod checks;
+mod cidr;
+mod error;
+mod keys;
+mod reader;
+mod secret;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+pub use cidr::{Cidr, NoCidr};
+pub use error::{ConfigError, Finding, Severity};
+pub use keys::{Config, KEYS, KeySpec};
+use reader::Reader;
+pub use secret::Secret;
+
+/// `HAmodule.conf` has some 50 lines; what is larger than this is another file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// `DB_FLAVOR`: whose names the database's programs, files and functions have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DbFlavor {
+    /// KingbaseES V8R3.
+    Kingbase,
+    /// PostgreSQL 12 and later.
+    Postgres,
+}
+
+/// `SSH_HOST_KEYS`: which host keys are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SshHostKeys {
+    /// Only those in `known_hosts`.
+    Strict,
+    /// Also those of hosts that are not in `known_hosts` yet.
+    AcceptNew,
+    /// Any.
+    Off,
+}
+
+/// `PROMOTE_WITHOUT_FENCE`: when to promote although nobody could stop the old primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromoteWithoutFence {
+    /// Never: only when the old primary is known to be stopped.
+    Never,
+    /// When its host shows no sign of life.
+    Unreachable,
+    /// In any case: there may be two primaries then.
+    Always,
+}
+
+/// `SYNC_DEGRADE`: what a synchronous primary does that has lost its last standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncDegrade {
+    /// It goes on asynchronously.
+    Always,
+    /// Its commits wait for a standby.
+    Never,
+}
+
+/// `FAILOVER_CANDIDATE`: which standby is promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverCandidate {
+    /// The one that has received most.
+    Best,
+    /// The one that the pool names.
+    Given,
+}
+
+/// `GATEWAY_LOST_ACTION`: when a primary that reaches no trust IP stops itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayLostAction {
+    /// When no other host of the cluster answers either.
+    Isolated,
+    /// At once, as the scripts did.
+    Always,
+    /// Not for that reason.
+    Never,
+}
+
+/// `REWIND_FALLBACK`: what is left when a rewind has failed twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RewindFallback {
+    /// The database stays down until a person has looked.
+    None,
+    /// A fresh copy of the primary.
+    Basebackup,
+}
+
+impl Config {
+    /// The file to read: the one given with `--config`, else `../etc/HAmodule.conf` seen from the
+    /// directory of the program, symlinks resolved.
+    ///
+    /// # Errors
+    /// The file is not there, no regular file, or not readable; or the program's own place cannot
+    /// be found out.
+    pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        let path = match explicit {
+            Some(path) => path.to_owned(),
+            None => beside_program()?,
+        };
+        open(&path)?;
+        Ok(path)
+    }
+
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// It cannot be read, or at least one key is wrong or missing.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(path, &contents(path)?)
+    }
+
+    /// Reads and checks the contents of a file; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// At least one key is wrong or missing.
+    pub fn parse(path: &Path, contents: &[u8]) -> Result<Self, ConfigError> {
+        let (config, mut findings) = read(path, contents);
+        findings.retain(|finding| finding.severity == Severity::Error);
+        match config {
+            Some(config) if findings.is_empty() => Ok(config),
+            _ => Err(ConfigError { errors: findings }),
+        }
+    }
+
+    /// Everything there is to say about the file, for `--check-config`: errors and notes in the
+    /// order of the file. What has to hold between keys is looked at once each of them is right.
+    #[must_use]
+    pub fn check(path: &Path) -> Vec<Finding> {
+        match contents(path) {
+            Ok(bytes) => {
+                let mut findings = read(path, &bytes).1;
+                findings.extend(readable_by_all(path));
+                findings
+            }
+            Err(error) => vec![error],
+        }
+    }
+
+    /// The name of the node with this address: the n-th name belongs to the n-th address.
+    #[must_use]
+    pub fn node_name_of(&self, host: IpAddr) -> Option<&str> {
+        let nodes = self.kb_all_ip.iter().zip(&self.all_node_name);
+        let (_, name) = nodes.into_iter().find(|(address, _)| **address == host)?;
+        Some(name)
+    }
+
+    /// The replication slot of the node with this address: `slot_<node name>`.
+    #[must_use]
+    pub fn slot_name_of(&self, host: IpAddr) -> Option<String> {
+        self.node_name_of(host).map(|name| format!("slot_{name}"))
+    }
+
+    /// The database hosts other than this one.
+    pub fn other_hosts(&self) -> impl Iterator<Item = IpAddr> {
+        let hosts = self.kb_all_ip.iter().copied();
+        hosts.filter(|&host| host != self.kb_localhost_ip)
+    }
+
+    /// What must never be printed: both passwords, plain and encoded, without empty ones. Longer
+    /// ones come first, so that hiding one after the other leaves no rest of a longer one.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&str> {
+        let mut secrets: Vec<&str> = [&self.kb_pass, &self.pcp_pass]
+            .into_iter()
+            .flat_map(|secret| [secret.encoded(), secret.expose()])
+            .filter(|secret| !secret.is_empty())
+            .collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse((secret.len(), *secret)));
+        secrets.dedup();
+        secrets
+    }
+}
+
+/// The configuration, if it has no error, and what there is to say about the file.
+fn read(path: &Path, contents: &[u8]) -> (Option<Config>, Vec<Finding>) {
+    let text = match syntax::decode(contents) {
+        Ok(text) => text,
+        Err((line, text)) => {
+            let mut finding = Finding::about_file(path, text);
+            finding.line = Some(line);
+            return (None, vec![finding]);
+        }
+    };
+    let mut reader = Reader::new(path, syntax::parse(&text));
+    let config = Config::from_reader(path, &mut reader);
+    for (severity, key, text) in config.iter().flat_map(Config::cross_check) {
+        reader.say_about(severity, key, text);
+    }
+    (config, reader.into_findings())
+}
+
+fn beside_program() -> Result<PathBuf, Finding> {
+    let program = std::env::current_exe()
+        .and_then(|program| program.canonicalize())
+        .map_err(|error| {
+            let text = format!("cannot tell where this program is ({error}); use --config FILE");
+            Finding::about_file(Path::new("HAmodule.conf"), text)
+        })?;
+    // `<prefix>/bin/<tool>` -> `<prefix>/etc/HAmodule.conf`.
+    let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/"));
+    Ok(prefix.join("etc/HAmodule.conf"))
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, Finding> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let text = "larger than 1 MiB, so not a HAmodule.conf; name the right one with \
+                    --config FILE";
+        return Err(Finding::about_file(path, text));
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> Result<File, Finding> {
+    // Looked at before it is opened: opening a fifo would wait for its writer.
+    let metadata = path.metadata().map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        let text = "not a regular file; name the configuration with --config FILE";
+        return Err(Finding::about_file(path, text));
+    }
+    File::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Finding {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "no such file; name the configuration with --config FILE".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; check its owner and mode, and those of the directories above it"
+                .to_owned()
+        }
+        _ => format!("cannot be read: {error}; name the configuration with --config FILE"),
+    };
+    Finding::about_file(path, text)
+}
+
+fn readable_by_all(path: &Path) -> Option<Finding> {
+    let mode = path.metadata().ok()?.permissions().mode();
+    (mode & 0o007 != 0).then(|| Finding {
+        severity: Severity::Note,
+        ..Finding::about_file(
+            path,
+            format!(
+                "mode {:03o} lets every user of this host at the passwords; better chmod o=",
+                mode & 0o777
+            ),
+        )
+    })
+}

@@ -1,0 +1,118 @@
+//! What must hold between keys that are each right by themselves.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use super::Config;
+use super::Severity::{self, Error, Note};
+
+/// How bad it is, the key that should be changed, and what to say.
+pub(super) type Remark = (Severity, &'static str, String);
+
+impl Config {
+    pub(super) fn cross_check(&self) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        self.check_nodes(&mut remarks);
+        self.check_vip(&mut remarks);
+        self.check_trust_ips(&mut remarks);
+        // Fencing has half of the failover, and a probe that outlasts it could never tell a dead
+        // host from a living one.
+        if self.probe_timeout > self.failover_timeout / 2 {
+            let text = format!(
+                "found {} ms, expected at most half of FAILOVER_TIMEOUT, which is {} s",
+                self.probe_timeout.as_millis(),
+                self.failover_timeout.as_secs()
+            );
+            remarks.push((Error, "PROBE_TIMEOUT", text));
+        }
+        remarks
+    }
+
+    fn check_nodes(&self, remarks: &mut Vec<Remark>) {
+        let before = remarks.len();
+        if !self.kb_all_ip.contains(&self.kb_localhost_ip) {
+            let text = format!(
+                "found {}, expected one of the addresses of KB_ALL_IP",
+                self.kb_localhost_ip
+            );
+            remarks.push((Error, "KB_LOCALHOST_IP", text));
+        }
+        if !self.all_node_name.contains(&self.node_name) {
+            let text = format!(
+                "found {:?}, expected one of the names of ALL_NODE_NAME",
+                self.node_name
+            );
+            remarks.push((Error, "NODE_NAME", text));
+        }
+        if let Some(twice) = first_duplicate(&self.kb_all_ip) {
+            let text = format!("found {twice} twice, expected each address once");
+            remarks.push((Error, "KB_ALL_IP", text));
+        }
+        if let Some(twice) = first_duplicate(&self.all_node_name) {
+            let text = format!("found {twice:?} twice, expected each name once");
+            remarks.push((Error, "ALL_NODE_NAME", text));
+        }
+        let (names, addresses) = (self.all_node_name.len(), self.kb_all_ip.len());
+        if names != addresses {
+            let text = format!(
+                "found {names} names, expected {addresses}: one for each address of KB_ALL_IP, \
+                 in the same order"
+            );
+            remarks.push((Error, "ALL_NODE_NAME", text));
+        }
+        if remarks.len() > before {
+            return;
+        }
+        // The slots of the other hosts are found by this order.
+        if let Some(name) = self
+            .node_name_of(self.kb_localhost_ip)
+            .filter(|name| *name != self.node_name)
+        {
+            let text = format!(
+                "found {:?}, expected {name:?}: the name in ALL_NODE_NAME that stands where \
+                 KB_LOCALHOST_IP stands in KB_ALL_IP",
+                self.node_name
+            );
+            remarks.push((Error, "NODE_NAME", text));
+        }
+    }
+
+    fn check_vip(&self, remarks: &mut Vec<Remark>) {
+        let Some(vip) = self.kb_vip else { return };
+        let addr = IpAddr::V4(vip.addr);
+        if self.dev.is_none() {
+            let text = "not set, but KB_VIP is; expected the network device that carries it";
+            remarks.push((Error, "DEV", text.to_owned()));
+        }
+        for (taken, by) in [
+            (addr == self.kb_pool_vip, "KB_POOL_VIP"),
+            (self.kb_all_ip.contains(&addr), "KB_ALL_IP"),
+        ] {
+            if taken {
+                let text = format!("found {vip}, expected an address that is not in {by} too");
+                remarks.push((Error, "KB_VIP", text));
+            }
+        }
+    }
+
+    /// An address that this host may hold itself answers even when the network is gone.
+    fn check_trust_ips(&self, remarks: &mut Vec<Remark>) {
+        let vip = self.kb_vip.map(|vip| IpAddr::V4(vip.addr));
+        for address in &self.kb_gateway_ip {
+            let own = [self.kb_localhost_ip, self.kb_pool_vip];
+            if own.contains(address) || vip == Some(*address) {
+                let text = format!(
+                    "{address} may be on this host itself, and then answers without a network; \
+                     better the gateway"
+                );
+                remarks.push((Note, "KB_GATEWAY_IP", text));
+            }
+        }
+    }
+}
+
+fn first_duplicate<T: Eq + Hash>(entries: &[T]) -> Option<&T> {
+    let mut seen = HashSet::new();
+    entries.iter().find(|entry| !seen.insert(*entry))
+}
