@@ -7,7 +7,7 @@ use failover_core::arp::{Announcement, Mac, link_to, neighbor_mac, own_mac, who_
 use failover_core::deadline::Deadline;
 use failover_core::life::{Finding, PortState, Probe, Target, port_refuses, signs_of_life};
 use failover_core::ping;
-use failover_core::process::{Cmd, run};
+use failover_core::process::{Cmd, Output, run};
 use failover_core::programs::Programs;
 use failover_core::vip::{Did, Rights, Vip, find};
 use hosts::{HERE, Hosts, PEER, ip, soon};
@@ -205,6 +205,49 @@ fn the_vip_moves_and_neighbors_learn_it() {
         let announcement = Announcement::start(&programs, &vip()).unwrap();
         let error = announcement.finish(soon()).unwrap_err().to_string();
         assert!(error.ends_with("arping: bind: Cannot assign requested address"));
+    });
+}
+
+#[test]
+fn root_over_ssh_is_asked_to_run_vip_ctl() {
+    let hosts = Hosts::new();
+    hosts.on_here(|| {
+        let asked = std::cell::RefCell::new(Vec::new());
+        // In place of ssh: notes the command, and does what vip_ctl would.
+        let root = |cmd: &Cmd, deadline| {
+            asked.borrow_mut().push(cmd.to_string());
+            let action = cmd.to_string().split(' ').nth(1).unwrap().to_owned();
+            let args = ["addr", &action, "10.9.0.200/24", "dev", "eth0"];
+            run(&Cmd::new("/sbin/ip").args(args), deadline)
+        };
+        let rights = Rights::ViaSsh {
+            vip_ctl: "/db/bin/vip_ctl".into(),
+            root: &root,
+        };
+        let programs = Programs::default();
+        assert_eq!(vip().add(&programs, &rights, soon()).unwrap(), Did::Added);
+        assert_eq!(vip().add(&programs, &rights, soon()).unwrap(), Did::Nothing);
+        assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Removed);
+        let address = "--vip 10.9.0.200/24 --dev eth0";
+        assert_eq!(
+            *asked.borrow(),
+            [
+                format!("/db/bin/vip_ctl add {address} --force"),
+                format!("/db/bin/vip_ctl del {address}")
+            ]
+        );
+        // What reports success and changes nothing is no success.
+        let idle = |_: &Cmd, _: Deadline| Ok(Output::default());
+        let rights = Rights::ViaSsh {
+            vip_ctl: "/db/bin/vip_ctl".into(),
+            root: &idle,
+        };
+        let error = vip().add(&programs, &rights, soon()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("10.9.0.200 is not on this host, although")
+        );
     });
 }
 

@@ -121,17 +121,15 @@ pub struct Request {
 pub enum Ask {
     /// Work.
     Do(Request),
-    /// Help or version.
-    Show(String),
-    /// It is wrong; why, in one line.
-    Wrong(String),
-    /// The script's own short answers, without work.
-    Script {
-        /// What the script says.
-        line: String,
+    /// Only an answer: help, version, or one of the script's own.
+    Say {
+        /// The answer.
+        text: String,
         /// How it ends.
         exit: Exit,
     },
+    /// It is wrong; why, in one line.
+    Wrong(String),
 }
 
 /// Parses `args`, the program's name first.
@@ -162,7 +160,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Ask {
             config: cli.config,
         }),
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ask::Show(error.to_string()),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ask::Say {
+                text: error.to_string(),
+                exit: Exit::Done,
+            },
             _ => Ask::Wrong(one_line(&error.to_string())),
         },
     }
@@ -174,8 +175,8 @@ fn script(words: &[String]) -> Ask {
     let word = |n: usize| words.get(n).map_or("", String::as_str);
     let (vip, dev, operation) = (word(0), word(1), word(2));
     if vip.is_empty() {
-        return Ask::Script {
-            line: format!("no pass the dbvip,details set vip[{vip}], return"),
+        return Ask::Say {
+            text: format!("no pass the dbvip,details set vip[{vip}], return"),
             exit: Exit::Done,
         };
     }
@@ -195,8 +196,8 @@ fn script(words: &[String]) -> Ask {
         device(dev).map(Some)
     };
     let (Some(action), Some(address), Ok(dev)) = (action, address, device) else {
-        return Ask::Script {
-            line: format!("oprate vip failed, details vip[{vip}], dev[{dev}], oprate[{operation}]"),
+        return Ask::Say {
+            text: format!("oprate vip failed, details vip[{vip}], dev[{dev}], oprate[{operation}]"),
             exit: Exit::NeedsPerson,
         };
     };
@@ -204,8 +205,8 @@ fn script(words: &[String]) -> Ask {
         && !word(3).is_empty()
         && Path::new(word(4)).join("recovery.conf").exists()
     {
-        return Ask::Script {
-            line: "No VIP for a standby, nothing to do.".to_owned(),
+        return Ask::Say {
+            text: "No VIP for a standby, nothing to do.".to_owned(),
             exit: Exit::Done,
         };
     }
@@ -303,14 +304,16 @@ mod tests {
 
     #[test]
     fn help_has_an_example() {
-        assert!(matches!(ask("vip_ctl --help"), Ask::Show(text) if text.contains("Examples:")));
-        assert!(matches!(ask("vip_ctl --version"), Ask::Show(_)));
+        assert!(
+            matches!(ask("vip_ctl --help"), Ask::Say { text, .. } if text.contains("Examples:"))
+        );
+        assert!(matches!(ask("vip_ctl --version"), Ask::Say { .. }));
     }
 
     #[test]
     fn the_scripts_short_answers() {
         let answer = |line: &str| match ask(line) {
-            Ask::Script { line, exit } => (line, exit),
+            Ask::Say { text, exit } => (text, exit),
             other => panic!("{line}: {other:?}"),
         };
         assert_eq!(answer("change_vip.sh ~ enp0s3 add").1, Exit::Done);
@@ -340,7 +343,7 @@ mod tests {
         std::fs::write(data.join("recovery.conf"), "").unwrap();
         assert!(matches!(
             ask(&line),
-            Ask::Script {
+            Ask::Say {
                 exit: Exit::Done,
                 ..
             }

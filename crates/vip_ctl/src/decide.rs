@@ -41,8 +41,8 @@ pub enum Plan {
     Add,
     /// It is here: announce it once more.
     Announce,
-    /// Take it off.
-    Remove,
+    /// Take it off where it is.
+    Remove(Held),
     /// It is as wanted, or was only to be looked at.
     Nothing,
     /// Somebody else has it.
@@ -53,7 +53,7 @@ pub enum Plan {
 pub fn decide(wish: Wish, seen: &Seen) -> Plan {
     match (wish.action, &seen.here, seen.answered_by) {
         (Action::Status, _, _) | (Action::Del, None, _) => Plan::Nothing,
-        (Action::Del, Some(_), _) => Plan::Remove,
+        (Action::Del, Some(held), _) => Plan::Remove(held.clone()),
         (Action::Add, _, Some(mac)) if !wish.force => Plan::Refuse(mac),
         (Action::Add, Some(_), _) => Plan::Announce,
         (Action::Add, None, _) => Plan::Add,
@@ -82,10 +82,11 @@ mod tests {
 
     const MAC: Mac = Mac([0x0e, 0xef, 0x14, 0xa9, 0xbe, 0x7d]);
 
+    /// Not as configured: what is there counts.
     fn held() -> Option<Held> {
         Some(Held {
-            dev: "enp0s3".to_owned(),
-            prefix: 24,
+            dev: "eth1".to_owned(),
+            prefix: 32,
             label: None,
         })
     }
@@ -110,7 +111,10 @@ mod tests {
 
     #[test]
     fn del_goes_by_what_this_host_has() {
-        assert_eq!(plan(Action::Del, false, held(), Some(MAC)), Plan::Remove);
+        assert_eq!(
+            Some(plan(Action::Del, false, held(), Some(MAC))),
+            held().map(Plan::Remove)
+        );
         assert_eq!(plan(Action::Del, false, None, Some(MAC)), Plan::Nothing);
     }
 

@@ -12,18 +12,17 @@ pub fn elevated() -> bool {
 /// Empties the environment, and lets the children (`ip`, `arping`) have the capabilities: an exec
 /// keeps only the ambient set. Before there is a second thread.
 ///
-/// Where the kernel has no ambient set (before Linux 4.3), the file capabilities are worth
-/// nothing to the children; one line says so, and the next way is tried.
-pub fn hand_on() {
+/// Where the kernel has no ambient set (before Linux 4.3), the file capabilities are worth nothing
+/// to the children: an error that is worth a line, and the next way is tried.
+pub fn hand_on() -> Result<(), String> {
     // SAFETY: there is only this thread.
     unsafe {
         libc::clearenv();
     }
     for capability in [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW] {
-        let raised = caps::raise(None, CapSet::Inheritable, capability)
-            .and_then(|()| caps::raise(None, CapSet::Ambient, capability));
-        if let Err(error) = raised {
-            eprintln!("vip_ctl: cannot hand {capability} on to ip and arping: {error}");
-        }
+        caps::raise(None, CapSet::Inheritable, capability)
+            .and_then(|()| caps::raise(None, CapSet::Ambient, capability))
+            .map_err(|error| format!("cannot hand {capability} on to ip and arping: {error}"))?;
     }
+    Ok(())
 }

@@ -16,27 +16,20 @@ use std::time::Duration;
 /// For `ip` and `arping`, which take milliseconds; an ssh login to root@localhost is included.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A request that is not carried out, with its exit code.
+/// The arguments or the configuration are wrong; nothing was changed.
 #[derive(Debug)]
-pub struct Refusal {
-    why: String,
-    /// How the tool ends.
-    pub exit: Exit,
-}
+pub struct Usage(String);
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Usage {}
 
 fn usage(why: impl fmt::Display) -> anyhow::Error {
-    anyhow::Error::new(Refusal {
-        why: why.to_string(),
-        exit: Exit::Usage,
-    })
+    anyhow::Error::new(Usage(why.to_string()))
 }
 
 /// What came of it.
@@ -92,21 +85,19 @@ impl Done {
         }
     }
 
-    /// Prints it in the form that was asked for.
-    pub fn print(&self, request: &Request) {
-        if request.json {
-            match serde_json::to_string(&self.report) {
-                Ok(object) => println!("{object}"),
-                Err(error) => eprintln!("vip_ctl: no JSON: {error}"),
-            }
-        }
-        if self.exit != Exit::Done {
-            eprintln!("{}: {}", request.form.name(), self.sentence);
-        } else if request.form == Form::Script {
-            self.script.iter().for_each(|line| println!("{line}"));
-        } else if !request.json {
-            println!("{}", self.sentence);
-        }
+    /// What goes to standard output, in the form that was asked for.
+    pub fn answer(&self, request: &Request) -> Result<String> {
+        Ok(match request.form {
+            _ if request.json => serde_json::to_string(&self.report)?,
+            Form::Script => self.script.join("\n"),
+            Form::VipCtl if self.exit == Exit::Done => self.sentence.clone(),
+            Form::VipCtl => String::new(),
+        })
+    }
+
+    /// What goes to standard error.
+    pub fn complaint(&self) -> Option<&str> {
+        (self.exit != Exit::Done).then_some(&self.sentence)
     }
 }
 
@@ -147,7 +138,7 @@ pub fn run(request: &Request, elevated: bool) -> Result<Done> {
 
 /// On another host, over ssh.
 fn remote(host: &str) -> Result<Done> {
-    bail!("{host}: ssh is not there yet; run vip_ctl on that host")
+    bail!("--host {host} is not possible yet: run vip_ctl on that host")
 }
 
 /// The address and the device, from the arguments or from the configuration.
@@ -196,14 +187,15 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<
     let now = clock::stamp();
     match plan {
         Plan::Add => {
-            let rights = Rights::choose(programs, None)?;
+            let command = vip.add_command(&programs.ip()?);
+            let rights = rights(programs)?;
             let did = vip.add(programs, &rights, deadline)?;
             let here = find(vip.cidr.addr)?;
             let sentence = format!("{vip} added to {}", vip.dev);
             let mut done = Done::new(vip, &Seen { here, ..seen }, did, sentence);
             done.script = vec![
                 format!("ADD VIP NOW AT {now} ON {}", vip.dev),
-                format!("execute: [{}]", vip.add_command(&programs.ip()?)),
+                format!("execute: [{command}]"),
             ];
             // Whoever adds it in our place announces it, too.
             if matches!(rights, Rights::Direct) {
@@ -218,24 +210,21 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<
             done.announce(vip, programs, deadline);
             Ok(done)
         }
-        Plan::Remove => {
-            let rights = Rights::choose(programs, None)?;
-            let did = vip.del(programs, &rights, deadline)?;
+        Plan::Remove(held) => {
+            let command = held.del_command(&programs.ip()?, vip.cidr.addr);
+            let did = vip.del(programs, &rights(programs)?, deadline)?;
             let sentence = format!("{vip} removed, it was {}", place(&seen));
-            let ip = programs.ip()?;
-            let command = seen
-                .here
-                .as_ref()
-                .map(|held| held.del_command(&ip, vip.cidr.addr));
             let mut done = Done::new(vip, &Seen::default(), did, sentence);
-            done.script = vec![format!("DEL VIP NOW AT {now} ON {}", vip.dev)];
-            done.script
-                .extend(command.map(|command| format!("execute: [{command}]")));
-            done.script.push("Oprate del ip cmd end.".to_owned());
+            done.script = vec![
+                format!("DEL VIP NOW AT {now} ON {}", vip.dev),
+                format!("execute: [{command}]"),
+                "Oprate del ip cmd end.".to_owned(),
+            ];
             Ok(done)
         }
         Plan::Nothing => {
             let mut done = Done::new(vip, &seen, Did::Nothing, state(vip, &seen));
+            // The script had no `status`: this is what its `del` said.
             done.script = vec![
                 format!("DEL VIP NOW AT {now} ON {}", vip.dev),
                 "No VIP on my dev, nothing to do.".to_owned(),
@@ -255,13 +244,18 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<
     }
 }
 
+/// ssh as root@localhost, the third way, is not there yet.
+fn rights(programs: &Programs) -> Result<Rights<'static>> {
+    Ok(Rights::choose(programs, None)?)
+}
+
 /// What `plan` would change; one that changes nothing is carried out.
 fn dry_run(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<Done> {
     let change = match plan {
         Plan::Nothing | Plan::Refuse(_) => return carry_out(plan, vip, seen, programs),
         Plan::Add => format!("would add {vip} to {} and announce it", vip.dev),
         Plan::Announce => format!("{vip} is {} already; would announce it", place(&seen)),
-        Plan::Remove => format!("would remove {vip}, it is {}", place(&seen)),
+        Plan::Remove(_) => format!("would remove {vip}, it is {}", place(&seen)),
     };
     Ok(Done::new(vip, &seen, Did::Nothing, change))
 }
