@@ -2,7 +2,7 @@
 //! iputils' `arping`.
 
 use crate::deadline::Deadline;
-use crate::process::{Background, Cmd, Output, RunError, run};
+use crate::process::{Background, Cmd, Output, run};
 use crate::programs::{ChildRights, MissingProgram, Programs, carries_rights};
 use crate::vip::{Report, Vip};
 use nix::ifaddrs::getifaddrs;
@@ -269,6 +269,8 @@ pub struct Announcement {
     /// The reply form; `None` where `vip_ctl` sends both.
     reply: Option<Background>,
     started: Deadline,
+    /// For errors.
+    what: String,
 }
 
 impl Announcement {
@@ -279,8 +281,9 @@ impl Announcement {
     /// Without the right to send, the installed `vip_ctl` does it (`add` announces an address
     /// that is there already).
     pub fn start(programs: &Programs, vip: &Vip) -> Result<Self, ProbeError> {
+        let what = format!("gratuitous ARP for {} on {}", vip.cidr.addr, vip.dev);
         let cannot = |why: String| ProbeError::CannotProbe {
-            what: format!("gratuitous ARP for {} on {}", vip.addr, vip.dev),
+            what: what.clone(),
             why,
         };
         let (command, reply) = match sender(programs)? {
@@ -295,8 +298,9 @@ impl Announcement {
         Ok(Self {
             shown: spawn(&command)?,
             reply: reply.as_ref().map(spawn).transpose()?,
-            command,
             started: Deadline::after(Self::SEND_TIME),
+            command,
+            what,
         })
     }
 
@@ -306,39 +310,44 @@ impl Announcement {
         &self.command
     }
 
-    /// Ends it, and gives the lines for the log: those of the request form, or what went wrong.
-    /// Returns as soon as the packets are out: left alone, `arping` waits a full second for
-    /// answers that nobody sends.
-    pub fn finish(self, deadline: Deadline) -> Vec<String> {
-        let lines = |result: Result<Output, RunError>| match result {
-            Ok(out) if out.code == 0 || probes_sent(&out.stdout).is_some() => {
-                out.stdout.lines().map(str::to_owned).collect()
+    /// Ends it, and gives the lines for the log, those of the request form. Returns as soon as the
+    /// packets are out: left alone, `arping` waits a full second for answers that nobody sends.
+    pub fn finish(self, deadline: Deadline) -> Result<Vec<String>, ProbeError> {
+        let result = match self.reply {
+            None => self.shown.wait(deadline),
+            Some(reply) => {
+                deadline.pause(self.started.remaining());
+                self.shown.interrupt();
+                reply.interrupt();
+                // Only the request is looked at: it fails and succeeds with the reply form.
+                let _ = reply.wait(deadline.at_most(SUMMARY_TIME));
+                match self.shown.wait(deadline.at_most(SUMMARY_TIME)) {
+                    // Interrupted before it had sent anything: once more, to its own end.
+                    Ok(out) if out.code >= 128 || probes_sent(&out.stdout) == Some(0) => {
+                        run(&self.command, deadline)
+                    }
+                    result => result,
+                }
             }
-            Ok(out) => vec![complaint(&out)],
-            Err(error) => vec![error.to_string()],
         };
-        let Some(reply) = self.reply else {
-            return lines(self.shown.wait(deadline));
-        };
-        deadline.pause(self.started.remaining());
-        self.shown.interrupt();
-        reply.interrupt();
-        // Only the request is shown in the log, and it fails and succeeds with the reply form.
-        let _ = reply.wait(deadline.at_most(SUMMARY_TIME));
-        match self.shown.wait(deadline.at_most(SUMMARY_TIME)) {
-            // Interrupted before it had sent anything: once more, without interruption.
-            Ok(out) if out.code != 2 && probes_sent(&out.stdout).unwrap_or(0) == 0 => {
-                lines(run(&self.command, deadline))
+        let why = match result {
+            Ok(out) if out.code == 0 => {
+                return Ok(out.stdout.lines().map(str::to_owned).collect());
             }
-            result => lines(result),
-        }
+            Ok(out) => complaint(&out),
+            Err(error) => error.to_string(),
+        };
+        Err(ProbeError::CannotProbe {
+            what: self.what,
+            why,
+        })
     }
 }
 
 fn announcement(arping: &Path, form: &str, vip: &Vip) -> Cmd {
     Cmd::new(arping)
         .arg(form)
-        .arg(vip.addr.to_string())
+        .arg(vip.cidr.addr.to_string())
         .args(["-I", &vip.dev, "-w", "1"])
 }
 

@@ -84,7 +84,7 @@ pub struct Signs {
     /// The host.
     pub addr: Ipv4Addr,
     /// Milliseconds that it was given.
-    pub window_ms: u128,
+    pub window_ms: u64,
     /// One per probe that came to an end, in the order of [`Probe`].
     pub signs: Vec<Sign>,
 }
@@ -138,7 +138,7 @@ impl fmt::Display for Signs {
 
 /// Asks `target` in every way that this host has by itself, all side by side and each several
 /// times within `window` (`PROBE_TIMEOUT`). `stop_at_first`: the first sign of life ends it, after
-/// milliseconds; the other probes are then left to run out by themselves.
+/// milliseconds; the other probes then run out by themselves, soon after the window.
 pub fn signs_of_life(
     target: Target,
     programs: &Programs,
@@ -193,7 +193,7 @@ pub fn signs_of_life(
     signs.sort_by_key(|sign| sign.probe);
     Signs {
         addr: target.addr,
-        window_ms: window.as_millis(),
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
         signs,
     }
 }
@@ -268,11 +268,17 @@ fn knock(addr: IpAddr, port: u16, deadline: Deadline) -> io::Result<PortState> {
     }
     // The channel ends with the last attempt.
     drop(sender);
-    let said = receiver
-        .into_iter()
-        .find(|said| !matches!(said, Ok(PortState::Silent)));
+    // Silence proves nothing when this host was too busy to ask.
+    let mut result = Err(io::Error::other("nothing was sent in time"));
+    for said in receiver {
+        let silent = matches!(said, Ok(PortState::Silent));
+        result = said;
+        if !silent {
+            break;
+        }
+    }
     decided.store(true, Ordering::Relaxed);
-    said.unwrap_or(Ok(PortState::Silent))
+    result
 }
 
 fn connect(target: SocketAddr, deadline: Deadline) -> io::Result<PortState> {

@@ -2,6 +2,7 @@
 //! may do their work for us. They are used instead of raw sockets because they work on every
 //! kernel a cluster still runs on and bring their own rights.
 
+use crate::config::Config;
 use crate::process::SAFE_PATH;
 use nix::unistd::{AccessFlags, Uid, access};
 use std::env;
@@ -44,6 +45,16 @@ pub struct MissingProgram {
 }
 
 impl Programs {
+    /// As the configuration says.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            ip_dir: config.cmd_ip_path.clone(),
+            arping_dir: config.cmd_arping_path.clone(),
+            vip_ctl: Some(config.kb_path.join("vip_ctl")),
+            only_roots: false,
+        }
+    }
+
     /// `ip` of iproute2.
     pub fn ip(&self) -> Result<PathBuf, MissingProgram> {
         self.find("ip", self.ip_dir.as_deref(), Some("CMD_IP_PATH"))

@@ -1,6 +1,7 @@
 //! The database VIP on this host: is it here, put it on, take it off.
 
 use crate::arp::Mac;
+use crate::config::{Cidr, Config};
 use crate::deadline::Deadline;
 use crate::process::{Cmd, Output, RunError, run};
 use crate::programs::{ChildRights, MissingProgram, Programs};
@@ -18,10 +19,8 @@ const LABEL_LIMIT: usize = 15;
 /// The database VIP as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
-    /// The address.
-    pub addr: Ipv4Addr,
-    /// Prefix length, 0 to 32.
-    pub prefix: u8,
+    /// The address with its prefix length.
+    pub cidr: Cidr,
     /// The device of this host that it is put on.
     pub dev: String,
 }
@@ -159,6 +158,14 @@ impl<'a> Rights<'a> {
 }
 
 impl Vip {
+    /// `KB_VIP` on `DEV`; `None` where there is no database VIP.
+    pub fn from_config(config: &Config) -> Option<Self> {
+        Some(Self {
+            cidr: config.kb_vip?,
+            dev: config.dev.clone()?,
+        })
+    }
+
     /// `/sbin/ip addr add 192.168.1.200/24 dev enp0s3 label enp0s3:2`, also the line for the log.
     /// A label too long for the kernel is left out: the script failed on it.
     pub fn add_command(&self, ip: &Path) -> Cmd {
@@ -181,7 +188,7 @@ impl Vip {
         rights: &Rights<'_>,
         deadline: Deadline,
     ) -> Result<Did, VipError> {
-        if find(self.addr)?.is_some() {
+        if find(self.cidr.addr)?.is_some() {
             return Ok(Did::Nothing);
         }
         let command = match rights {
@@ -192,12 +199,12 @@ impl Vip {
         };
         let result = rights.run(&command, deadline);
         // The goal counts, not the command: somebody else may have added it meanwhile.
-        if find(self.addr)?.is_some() {
+        if find(self.cidr.addr)?.is_some() {
             return Ok(Did::Added);
         }
         result?.checked(&command)?;
         Err(VipError::NotReached {
-            addr: self.addr,
+            addr: self.cidr.addr,
             here: false,
             command: command.to_string(),
         })
@@ -213,21 +220,21 @@ impl Vip {
         deadline: Deadline,
     ) -> Result<Did, VipError> {
         let mut did = Did::Nothing;
-        while let Some(held) = find(self.addr)? {
+        while let Some(held) = find(self.cidr.addr)? {
             let command = match rights {
                 Rights::Direct => {
                     keep_other_addresses(&held.dev);
-                    held.del_command(&programs.ip()?, self.addr)
+                    held.del_command(&programs.ip()?, self.cidr.addr)
                 }
                 Rights::ViaVipCtl(vip_ctl) | Rights::ViaSsh { vip_ctl, .. } => {
                     self.vip_ctl(vip_ctl, "del")
                 }
             };
             let result = rights.run(&command, deadline);
-            if find(self.addr)?.as_ref() == Some(&held) {
+            if find(self.cidr.addr)?.as_ref() == Some(&held) {
                 result?.checked(&command)?;
                 return Err(VipError::NotReached {
-                    addr: self.addr,
+                    addr: self.cidr.addr,
                     here: true,
                     command: command.to_string(),
                 });
@@ -254,7 +261,7 @@ impl Vip {
 impl fmt::Display for Vip {
     /// With its prefix length: `192.168.1.200/24`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.addr, self.prefix)
+        self.cidr.fmt(f)
     }
 }
 
@@ -339,8 +346,7 @@ mod tests {
 
     fn vip(dev: &str) -> Vip {
         Vip {
-            addr: Ipv4Addr::new(192, 168, 1, 200),
-            prefix: 24,
+            cidr: "192.168.1.200/24".parse().unwrap(),
             dev: dev.to_owned(),
         }
     }

@@ -1,105 +1,22 @@
 //! Probes and announcements between two hosts: network namespaces joined by a cable. As root.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod hosts;
+
 use failover_core::arp::{Announcement, Mac, link_to, neighbor_mac, own_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::life::{Finding, PortState, Probe, Target, port_refuses, signs_of_life};
 use failover_core::ping;
-use failover_core::process::{Cmd, run};
+use failover_core::process::{Cmd, Output, run};
 use failover_core::programs::Programs;
 use failover_core::vip::{Did, Rights, Vip, find};
-use std::fs::File;
+use hosts::{HERE, Hosts, PEER, ip, soon};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const HERE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 200);
 const WINDOW: Duration = Duration::from_millis(500);
-
-/// Two hosts, `here` and `peer`, 10.9.0.1/24 and 10.9.0.2/24 on `eth0`.
-struct Hosts {
-    here: String,
-    peer: String,
-}
-
-impl Hosts {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "fo-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let hosts = Self {
-            here: format!("{name}-here"),
-            peer: format!("{name}-peer"),
-        };
-        let (here, peer) = (&hosts.here, &hosts.peer);
-        ip(&format!("netns add {here}"));
-        ip(&format!("netns add {peer}"));
-        ip(&format!(
-            "-n {here} link add eth0 type veth peer name eth0 netns {peer}"
-        ));
-        for (host, addr) in [(here, HERE), (peer, PEER)] {
-            ip(&format!("-n {host} link set lo up"));
-            ip(&format!("-n {host} addr add {addr}/24 dev eth0"));
-            ip(&format!("-n {host} link set eth0 up"));
-        }
-        // Later tests look at neighbors; the first packet has to find the cable plugged in.
-        let plugged = soon().poll(Duration::from_millis(10), || {
-            hosts
-                .on_here(|| who_has(&Programs::default(), PEER, "eth0", WINDOW))
-                .ok()
-                .flatten()
-        });
-        assert!(plugged.is_some(), "the hosts do not reach each other");
-        hosts
-    }
-
-    fn on_here<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        on(&self.here, work)
-    }
-
-    fn on_peer<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        on(&self.peer, work)
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for host in [&self.here, &self.peer] {
-            let _ = run(&Cmd::new("/sbin/ip").args(["netns", "del", host]), soon());
-        }
-    }
-}
-
-/// Runs `work` in a thread that is on `host`; so are its threads and its children.
-fn on<T: Send>(host: &str, work: impl FnOnce() -> T + Send) -> T {
-    let namespace = File::open(format!("/run/netns/{host}")).unwrap();
-    std::thread::scope(|scope| {
-        let on_host = scope.spawn(|| {
-            // SAFETY: a system call on a descriptor that outlives it.
-            let entered = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(entered, 0, "this test must be run as root");
-            work()
-        });
-        on_host.join().unwrap()
-    })
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(10))
-}
-
-fn ip(args: &str) {
-    let cmd = Cmd::new("/sbin/ip").args(args.split(' '));
-    let done = run(&cmd, soon()).and_then(|out| out.checked(&cmd));
-    assert!(done.is_ok(), "this test must be run as root: {done:?}");
-}
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let started = Instant::now();
@@ -109,8 +26,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 fn vip() -> Vip {
     Vip {
-        addr: VIP,
-        prefix: 24,
+        cidr: "10.9.0.200/24".parse().unwrap(),
         dev: "eth0".to_owned(),
     }
 }
@@ -258,7 +174,7 @@ fn the_vip_moves_and_neighbors_learn_it() {
         assert_eq!(held.label.as_deref(), Some("eth0:2"));
 
         let announcement = Announcement::start(&programs, &vip()).unwrap();
-        let (lines, took) = timed(|| announcement.finish(soon()));
+        let (lines, took) = timed(|| announcement.finish(soon()).unwrap());
         println!("announcement: {took:?}");
         assert_eq!(
             lines,
@@ -286,11 +202,52 @@ fn the_vip_moves_and_neighbors_learn_it() {
         assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Nothing);
         assert_eq!(find(VIP).unwrap(), None);
         // Nothing to announce: one clear line, and no wait.
-        let lines = Announcement::start(&programs, &vip())
-            .unwrap()
-            .finish(soon());
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].ends_with("arping: bind: Cannot assign requested address"));
+        let announcement = Announcement::start(&programs, &vip()).unwrap();
+        let error = announcement.finish(soon()).unwrap_err().to_string();
+        assert!(error.ends_with("arping: bind: Cannot assign requested address"));
+    });
+}
+
+#[test]
+fn root_over_ssh_is_asked_to_run_vip_ctl() {
+    let hosts = Hosts::new();
+    hosts.on_here(|| {
+        let asked = std::cell::RefCell::new(Vec::new());
+        // In place of ssh: notes the command, and does what vip_ctl would.
+        let root = |cmd: &Cmd, deadline| {
+            asked.borrow_mut().push(cmd.to_string());
+            let action = cmd.to_string().split(' ').nth(1).unwrap().to_owned();
+            let args = ["addr", &action, "10.9.0.200/24", "dev", "eth0"];
+            run(&Cmd::new("/sbin/ip").args(args), deadline)
+        };
+        let rights = Rights::ViaSsh {
+            vip_ctl: "/db/bin/vip_ctl".into(),
+            root: &root,
+        };
+        let programs = Programs::default();
+        assert_eq!(vip().add(&programs, &rights, soon()).unwrap(), Did::Added);
+        assert_eq!(vip().add(&programs, &rights, soon()).unwrap(), Did::Nothing);
+        assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Removed);
+        let address = "--vip 10.9.0.200/24 --dev eth0";
+        assert_eq!(
+            *asked.borrow(),
+            [
+                format!("/db/bin/vip_ctl add {address} --force"),
+                format!("/db/bin/vip_ctl del {address}")
+            ]
+        );
+        // What reports success and changes nothing is no success.
+        let idle = |_: &Cmd, _: Deadline| Ok(Output::default());
+        let rights = Rights::ViaSsh {
+            vip_ctl: "/db/bin/vip_ctl".into(),
+            root: &idle,
+        };
+        let error = vip().add(&programs, &rights, soon()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("10.9.0.200 is not on this host, although")
+        );
     });
 }
 

@@ -1,1 +1,64 @@
-fn main() {}
+//! `vip_ctl`: the database VIP on this host. Under the name `change_vip.sh` it takes that
+//! script's arguments and prints that script's lines.
+
+mod cli;
+mod decide;
+mod privilege;
+mod run;
+
+use cli::{Ask, Form};
+use failover_core::exit::Exit;
+use failover_core::inherited;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    inherited::shed();
+    let elevated = privilege::elevated();
+    if elevated && let Err(why) = privilege::hand_on() {
+        complain(Form::VipCtl, &why);
+    }
+    let exit = match cli::parse(std::env::args_os()) {
+        Ask::Do(request) => {
+            match run::run(&request, elevated).and_then(|done| Ok((done.answer(&request)?, done))) {
+                Ok((answer, done)) => {
+                    say(&answer);
+                    if let Some(why) = done.complaint() {
+                        complain(request.form, why);
+                    }
+                    done.exit
+                }
+                Err(error) => {
+                    complain(request.form, &format!("{error:#}"));
+                    if error.is::<run::Usage>() {
+                        Exit::Usage
+                    } else {
+                        Exit::Failed
+                    }
+                }
+            }
+        }
+        Ask::Say { text, exit } => {
+            say(&text);
+            exit
+        }
+        Ask::Wrong(why) => {
+            complain(Form::VipCtl, &format!("{why}; see vip_ctl --help"));
+            Exit::Usage
+        }
+    };
+    exit.into()
+}
+
+/// To standard output. Nobody may be reading it (`println!` would panic): the work is done, and
+/// the exit code tells.
+fn say(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    }
+}
+
+/// To standard error, likewise.
+fn complain(form: Form, why: &str) {
+    let _ = writeln!(io::stderr(), "{}: {why}", form.name());
+}

@@ -1,0 +1,157 @@
+//! What to do, from what was asked and what was seen. No I/O.
+
+use crate::cli::Action;
+use failover_core::arp::Mac;
+use failover_core::vip::{Held, Vip};
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// What to do.
+    pub action: Action,
+    /// Without asking who answers.
+    pub force: bool,
+}
+
+impl Wish {
+    /// Whether it matters who else answers for the address. It takes a while to be sure that
+    /// nobody does, so a removal, and a failover that has asked already (`--force`), don't wait.
+    pub fn asks_others(self) -> bool {
+        match self.action {
+            Action::Add => !self.force,
+            Action::Del => false,
+            Action::Status => true,
+        }
+    }
+}
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Where this host has the address.
+    pub here: Option<Held>,
+    /// Who else answers for it, if that was asked.
+    pub answered_by: Option<Mac>,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Put it on and announce it.
+    Add,
+    /// It is here: announce it once more.
+    Announce,
+    /// Take it off where it is.
+    Remove(Held),
+    /// It is as wanted, or was only to be looked at.
+    Nothing,
+    /// Somebody else has it.
+    Refuse(Mac),
+}
+
+/// First match.
+pub fn decide(wish: Wish, seen: &Seen) -> Plan {
+    match (wish.action, &seen.here, seen.answered_by) {
+        (Action::Status, _, _) | (Action::Del, None, _) => Plan::Nothing,
+        (Action::Del, Some(held), _) => Plan::Remove(held.clone()),
+        (Action::Add, _, Some(mac)) if !wish.force => Plan::Refuse(mac),
+        (Action::Add, Some(_), _) => Plan::Announce,
+        (Action::Add, None, _) => Plan::Add,
+    }
+}
+
+/// Which address a process may change that has more rights than its caller: the configured one,
+/// as configured. Looking is free.
+pub fn permitted(action: Action, wanted: &Vip, configured: Option<&Vip>) -> Result<(), String> {
+    if action == Action::Status || configured == Some(wanted) {
+        return Ok(());
+    }
+    let allowed = configured.map_or("none is configured".to_owned(), |vip| {
+        format!("only KB_VIP {vip} on DEV {} is allowed", vip.dev)
+    });
+    Err(format!(
+        "{} {wanted} on {} with file capabilities: {allowed}; run it as root",
+        action.word(),
+        wanted.dev
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([0x0e, 0xef, 0x14, 0xa9, 0xbe, 0x7d]);
+
+    /// Not as configured: what is there counts.
+    fn held() -> Option<Held> {
+        Some(Held {
+            dev: "eth1".to_owned(),
+            prefix: 32,
+            label: None,
+        })
+    }
+
+    fn plan(action: Action, force: bool, here: Option<Held>, answered_by: Option<Mac>) -> Plan {
+        decide(Wish { action, force }, &Seen { here, answered_by })
+    }
+
+    #[test]
+    fn add() {
+        assert_eq!(plan(Action::Add, false, None, None), Plan::Add);
+        assert_eq!(plan(Action::Add, false, held(), None), Plan::Announce);
+        assert_eq!(plan(Action::Add, false, None, Some(MAC)), Plan::Refuse(MAC));
+        // Here and elsewhere: announcing it would only continue the fight.
+        assert_eq!(
+            plan(Action::Add, false, held(), Some(MAC)),
+            Plan::Refuse(MAC)
+        );
+        assert_eq!(plan(Action::Add, true, None, Some(MAC)), Plan::Add);
+        assert_eq!(plan(Action::Add, true, held(), None), Plan::Announce);
+    }
+
+    #[test]
+    fn del_goes_by_what_this_host_has() {
+        assert_eq!(
+            Some(plan(Action::Del, false, held(), Some(MAC))),
+            held().map(Plan::Remove)
+        );
+        assert_eq!(plan(Action::Del, false, None, Some(MAC)), Plan::Nothing);
+    }
+
+    #[test]
+    fn status_changes_nothing() {
+        for here in [None, held()] {
+            for answered_by in [None, Some(MAC)] {
+                assert_eq!(
+                    plan(Action::Status, false, here.clone(), answered_by),
+                    Plan::Nothing
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_configured_address_with_lent_rights() {
+        let vip = |cidr: &str, dev: &str| Vip {
+            cidr: cidr.parse().unwrap(),
+            dev: dev.to_owned(),
+        };
+        let configured = vip("192.168.1.200/24", "enp0s3");
+        for action in [Action::Add, Action::Del] {
+            assert!(permitted(action, &configured, Some(&configured)).is_ok());
+            for other in [
+                vip("192.168.1.20/24", "enp0s3"),
+                vip("192.168.1.200/25", "enp0s3"),
+                vip("192.168.1.200/24", "eth1"),
+            ] {
+                let why = permitted(action, &other, Some(&configured)).unwrap_err();
+                assert!(
+                    why.contains("only KB_VIP 192.168.1.200/24 on DEV enp0s3"),
+                    "{why}"
+                );
+            }
+            assert!(permitted(action, &configured, None).is_err());
+        }
+        assert!(permitted(Action::Status, &vip("192.168.1.1/24", "eth1"), None).is_ok());
+    }
+}
