@@ -315,7 +315,8 @@ pub(crate) fn give_to(file: &File, owner: Option<&SystemUser>) -> io::Result<()>
     }
 }
 
-fn syslog(line: &str) {
+/// A line for the system log: the last place where somebody may look.
+pub fn syslog(line: &str) {
     let Ok(text) = CString::new(line.replace('\0', " ")) else {
         return;
     };

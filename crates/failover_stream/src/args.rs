@@ -25,7 +25,7 @@ const RESOLVE_TIME: Duration = Duration::from_secs(1);
 )]
 pub struct Args {
     /// %H %P %d %h %O %m %M %D, in the order of kingbasecluster
-    #[arg(allow_hyphen_values = true, value_name = "PLACEHOLDER")]
+    #[arg(allow_negative_numbers = true, value_name = "PLACEHOLDER")]
     pub placeholders: Vec<String>,
 
     /// Host of the new main node
@@ -81,9 +81,6 @@ pub struct Args {
     /// With --step promote: the old primary's shutdown checkpoint
     #[arg(long, value_name = "LSN", requires = "step", hide = true)]
     pub wait_for: Option<Lsn>,
-    /// With --step promote: bytes that may be missing up to there
-    #[arg(long, value_name = "BYTES", requires = "step", hide = true)]
-    pub max_lag: Option<u64>,
     /// For drills: die as by a power cut after the step of this name
     #[arg(long, value_name = "NAME", hide = true)]
     pub die_after: Option<String>,
@@ -294,7 +291,8 @@ mod tests {
 
     fn request(line: &str) -> Result<Request, String> {
         let words = std::iter::once("failover_stream").chain(line.split(' '));
-        let args = Args::try_parse_from(words.filter(|w| !w.is_empty())).map_err(|e| e.to_string())?;
+        let args =
+            Args::try_parse_from(words.filter(|w| !w.is_empty())).map_err(|e| e.to_string())?;
         Placeholders::from_args(&args)?.request(&config())
     }
 
@@ -362,7 +360,10 @@ mod tests {
                 "192.168.1.101 0 0 192.168.1.101 192.168.1.101 1 0 /data",
                 "are both 192.168.1.101",
             ),
-            ("--old-primary-id=0 more", "found \"more\" beside named arguments"),
+            (
+                "--old-primary-id=0 more",
+                "found \"more\" beside named arguments",
+            ),
             ("--no-such-thing", "unexpected argument"),
         ] {
             let error = request(line).unwrap_err();

@@ -1,5 +1,6 @@
 //! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
 
+use crate::peer::PeerError;
 use crate::report::{FenceReport, Status};
 use failover_core::arp::Mac;
 use failover_core::config::PromoteWithoutFence;
@@ -50,6 +51,15 @@ pub enum NoReport {
     Failed(String),
 }
 
+impl From<PeerError> for NoReport {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::Unreachable(why) => Self::Unreachable(why),
+            PeerError::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
 /// Who answers for the database VIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VipHolder {
@@ -64,10 +74,28 @@ pub enum VipHolder {
     Unknown,
 }
 
+impl OldPrimary {
+    /// Whether its own copy of the tool had its say.
+    pub fn report_is_in(&self) -> bool {
+        matches!(self.report, Some(Ok(_) | Err(NoReport::Failed(_))))
+    }
+
+    /// Whether more looking, the VIP aside, would change nothing.
+    pub fn is_clear(&self) -> bool {
+        let alive = self.signs.as_ref().map(|signs| signs.alive);
+        let unreachable = matches!(self.report, Some(Err(NoReport::Unreachable(_))));
+        self.report_is_in()
+            || (unreachable && self.port_refuses && alive == Some(true))
+            || (alive == Some(false) && self.heard_by.is_empty())
+    }
+}
+
 /// Where the old primary stands, once and for all.
 pub fn fenced(old: &OldPrimary) -> Fenced {
     if let VipHolder::Stranger(mac) = old.vip {
-        return Fenced::No(format!("{mac}, which is neither the old nor the new primary, answers for the database VIP"));
+        return Fenced::No(format!(
+            "{mac}, which is neither the old nor the new primary, answers for the database VIP"
+        ));
     }
     let no_report = match &old.report {
         Some(Ok(report)) => return Fenced::Yes(report.to_string()),
@@ -79,7 +107,9 @@ pub fn fenced(old: &OldPrimary) -> Fenced {
         (Some(signs), _, _) if signs.alive => Some(signs.seen.clone()),
         (None, ..) => Some("signs of life could not be looked for".to_owned()),
         (_, VipHolder::OldPrimary, _) => Some("its host answers for the database VIP".to_owned()),
-        (_, VipHolder::Unknown, _) => Some("who has the database VIP could not be asked".to_owned()),
+        (_, VipHolder::Unknown, _) => {
+            Some("who has the database VIP could not be asked".to_owned())
+        }
         (_, _, Some(standby)) => Some(format!("{standby} heard from it within the last second")),
         (Some(_), VipHolder::Nobody | VipHolder::Stranger(_), None) => None,
     };
@@ -229,41 +259,102 @@ mod tests {
         let rows: Vec<(&str, OldPrimary, [bool; 3])> = vec![
             (
                 "fenced by its own copy",
-                OldPrimary { report: Some(Ok(FenceReport::default())), ..OldPrimary::default() },
+                OldPrimary {
+                    report: Some(Ok(FenceReport::default())),
+                    ..OldPrimary::default()
+                },
                 [true, true, true],
             ),
             ("dead host", dead.clone(), [false, true, true]),
-            ("dead host, ssh already failed", OldPrimary { report: unreachable(), ..dead.clone() }, [false, true, true]),
-            ("sshd dead, database writes", sshd_dead.clone(), [false, false, true]),
+            (
+                "dead host, ssh already failed",
+                OldPrimary {
+                    report: unreachable(),
+                    ..dead.clone()
+                },
+                [false, true, true],
+            ),
+            (
+                "sshd dead, database writes",
+                sshd_dead.clone(),
+                [false, false, true],
+            ),
             (
                 "sshd dead, database port refuses",
-                OldPrimary { port_refuses: true, ..sshd_dead.clone() },
+                OldPrimary {
+                    port_refuses: true,
+                    ..sshd_dead.clone()
+                },
                 [true, true, true],
             ),
             (
                 "port refuses, but nothing else lives: a firewall may answer",
-                OldPrimary { port_refuses: true, ..dead.clone() },
+                OldPrimary {
+                    port_refuses: true,
+                    ..dead.clone()
+                },
                 [false, true, true],
             ),
             (
                 "fence step failed, port refuses: processes are left",
-                OldPrimary { report: Some(Err(NoReport::Failed("left".into()))), port_refuses: true, ..sshd_dead.clone() },
+                OldPrimary {
+                    report: Some(Err(NoReport::Failed("left".into()))),
+                    port_refuses: true,
+                    ..sshd_dead.clone()
+                },
                 [false, false, true],
             ),
-            ("a standby heard from it", OldPrimary { heard_by: vec![ip(103)], ..dead.clone() }, [false, false, true]),
-            ("it answers for the VIP", OldPrimary { vip: VipHolder::OldPrimary, ..dead.clone() }, [false, false, true]),
-            ("the VIP could not be asked for", OldPrimary { vip: VipHolder::Unknown, ..dead.clone() }, [false, false, true]),
-            ("somebody else answers for the VIP", OldPrimary { vip: VipHolder::Stranger(MAC), ..dead.clone() }, [false, false, true]),
+            (
+                "a standby heard from it",
+                OldPrimary {
+                    heard_by: vec![ip(103)],
+                    ..dead.clone()
+                },
+                [false, false, true],
+            ),
+            (
+                "it answers for the VIP",
+                OldPrimary {
+                    vip: VipHolder::OldPrimary,
+                    ..dead.clone()
+                },
+                [false, false, true],
+            ),
+            (
+                "the VIP could not be asked for",
+                OldPrimary {
+                    vip: VipHolder::Unknown,
+                    ..dead.clone()
+                },
+                [false, false, true],
+            ),
+            (
+                "somebody else answers for the VIP",
+                OldPrimary {
+                    vip: VipHolder::Stranger(MAC),
+                    ..dead.clone()
+                },
+                [false, false, true],
+            ),
             (
                 "fenced, and somebody else answers for the VIP",
-                OldPrimary { report: Some(Ok(FenceReport::default())), vip: VipHolder::Stranger(MAC), ..dead },
+                OldPrimary {
+                    report: Some(Ok(FenceReport::default())),
+                    vip: VipHolder::Stranger(MAC),
+                    ..dead
+                },
                 [false, false, true],
             ),
-            ("nothing was looked at", OldPrimary::default(), [false, false, true]),
+            (
+                "nothing was looked at",
+                OldPrimary::default(),
+                [false, false, true],
+            ),
         ];
         for (what, old, expected) in rows {
             let outcome = fenced(&old);
-            let got = [Never, Unreachable, Always].map(|policy| may_promote(policy, &outcome).is_ok());
+            let got =
+                [Never, Unreachable, Always].map(|policy| may_promote(policy, &outcome).is_ok());
             assert_eq!(got, expected, "{what}: {outcome:?}");
         }
     }
@@ -277,26 +368,73 @@ mod tests {
             promoted,
         };
         let rows = [
-            ("furthest, not lowest", vec![candidate(102, 1, 5, false), candidate(103, 1, 9, false)], 103),
-            ("newest timeline before position", vec![candidate(102, 2, 5, false), candidate(103, 1, 9, false)], 102),
-            ("the pool's on a tie", vec![candidate(101, 1, 9, false), candidate(102, 1, 9, false), candidate(103, 1, 9, false)], 102),
-            ("promoted before", vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)], 103),
+            (
+                "furthest, not lowest",
+                vec![candidate(102, 1, 5, false), candidate(103, 1, 9, false)],
+                103,
+            ),
+            (
+                "newest timeline before position",
+                vec![candidate(102, 2, 5, false), candidate(103, 1, 9, false)],
+                102,
+            ),
+            (
+                "the pool's on a tie",
+                vec![
+                    candidate(101, 1, 9, false),
+                    candidate(102, 1, 9, false),
+                    candidate(103, 1, 9, false),
+                ],
+                102,
+            ),
+            (
+                "promoted before",
+                vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)],
+                103,
+            ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
         ];
         for (what, candidates, expected) in rows {
-            assert_eq!(choose(&candidates, ip(102)).unwrap().address, ip(expected), "{what}");
+            assert_eq!(
+                choose(&candidates, ip(102)).unwrap().address,
+                ip(expected),
+                "{what}"
+            );
         }
         assert_eq!(choose(&[], ip(102)), None);
     }
 
     #[test]
     fn who_is_a_candidate() {
-        let good = Status { running: true, in_recovery: Some(true), ..Status::default() };
+        let good = Status {
+            running: true,
+            in_recovery: Some(true),
+            ..Status::default()
+        };
         assert!(Candidate::from_status(ip(102), &good).is_ok());
         for (status, expected) in [
-            (Status { rewind_unfinished: true, ..good.clone() }, "rewind is unfinished"),
-            (Status { running: false, ..good.clone() }, "does not run"),
-            (Status { in_recovery: None, trouble: Some("no answer within 1 ms".into()), ..good }, "no answer within 1 ms"),
+            (
+                Status {
+                    rewind_unfinished: true,
+                    ..good.clone()
+                },
+                "rewind is unfinished",
+            ),
+            (
+                Status {
+                    running: false,
+                    ..good.clone()
+                },
+                "does not run",
+            ),
+            (
+                Status {
+                    in_recovery: None,
+                    trouble: Some("no answer within 1 ms".into()),
+                    ..good
+                },
+                "no answer within 1 ms",
+            ),
         ] {
             let why = Candidate::from_status(ip(102), &status).unwrap_err();
             assert!(why.contains(expected), "{why}");

@@ -1,1 +1,190 @@
-fn main() {}
+//! `failover_stream`: the pool's `failover_command`.
+
+mod args;
+mod decide;
+mod fencing;
+mod peer;
+mod report;
+mod run;
+mod standby;
+mod steps;
+
+use anyhow::Result;
+use args::{Args, Placeholders, Request};
+use clap::Parser;
+use clap::error::ErrorKind;
+use failover_core::clock;
+use failover_core::config::{Config, Severity};
+use failover_core::deadline::Deadline;
+use failover_core::exit::Exit;
+use failover_core::host::ThisHost;
+use failover_core::inherited;
+use failover_core::journal::{Journal, Message, print_json, syslog};
+use failover_core::terminal::{complain, one_line, say};
+use failover_core::users::SystemUser;
+use peer::Crew;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use steps::Order;
+
+const TOOL: &str = "failover_stream";
+
+fn main() -> ExitCode {
+    inherited::shed();
+    let exit = match Args::try_parse() {
+        Ok(args) if args.check_config => check_config(&args),
+        Ok(args) => match args.step {
+            Some(step) => answer(&Order::from_args(step, &args), &args),
+            None => coordinate(&args),
+        },
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            say(&error.to_string());
+            Exit::Done
+        }
+        Err(error) => wrong(&format!("{}; see --help", one_line(&error.to_string()))),
+    };
+    exit.into()
+}
+
+/// The arguments or the configuration are wrong. The pool may have our standard error on
+/// `/dev/null`, so the line goes to syslog too.
+fn wrong(why: &str) -> Exit {
+    complain(TOOL, why);
+    syslog(&format!("{TOOL}: {why}"));
+    Exit::Usage
+}
+
+fn load(args: &Args) -> Result<ThisHost, String> {
+    let path = Config::find(args.config.as_deref()).map_err(|error| error.to_string())?;
+    let config = Config::load(&path).map_err(|error| error.to_string())?;
+    ThisHost::new(config).map_err(|error| error.to_string())
+}
+
+fn check_config(args: &Args) -> Exit {
+    let path = match Config::find(args.config.as_deref()) {
+        Ok(path) => path,
+        Err(error) => return wrong(&error.to_string()),
+    };
+    let findings = Config::check(&path);
+    findings
+        .iter()
+        .for_each(|finding| say(&finding.to_string()));
+    if findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+    {
+        return Exit::Usage;
+    }
+    say(&format!("{}: good", path.display()));
+    Exit::Done
+}
+
+/// One step for a coordinator on another host: messages on standard output, the answer last.
+fn answer(order: &Order, args: &Args) -> Exit {
+    let limit = Duration::from_millis(args.deadline.unwrap_or_default());
+    let journal = Journal::to_stdout(args.run.clone().unwrap_or_else(clock::run_name));
+    let result = match load(args) {
+        Ok(host) => {
+            let journal = journal.hiding(host.config.secrets());
+            let result = order.carry_out(&host, &journal, args.die_after.as_deref(), limit);
+            result.map_err(|error| journal.redact(format!("{error:#}")))
+        }
+        Err(why) => Err(why),
+    };
+    match result {
+        Ok(report) => {
+            print_json(&Message::Answer(report));
+            Exit::Done
+        }
+        Err(why) => {
+            print_json(&Message::Failed(why));
+            Exit::Failed
+        }
+    }
+}
+
+/// The whole failover.
+fn coordinate(args: &Args) -> Exit {
+    let here = match load(args) {
+        Ok(here) => here,
+        Err(why) => return wrong(&why),
+    };
+    let config = &here.config;
+    let deadline = Deadline::after(config.failover_timeout);
+    let run = clock::run_name();
+    let journal = Journal::to_files(
+        run.clone(),
+        &config.failover_log_dir,
+        &config.event_log,
+        args.json,
+        SystemUser::named(&config.kb_execute_sys_user).ok(),
+    )
+    .hiding(config.secrets());
+
+    let request = Placeholders::from_args(args).and_then(|given| {
+        if !args.dry_run {
+            run::header(&given, &journal);
+        }
+        given.request(config)
+    });
+    let crew = Arc::new(Crew {
+        here: here.clone(),
+        run,
+        die_after: args.die_after.clone(),
+    });
+    let (exit, why) = match request {
+        Err(why) => (Exit::Usage, Some(why)),
+        Ok(request) => match serve(&request, &crew, &journal, deadline, args.dry_run) {
+            Ok(()) => (Exit::Done, None),
+            Err(error) => (Exit::Failed, Some(format!("{error:#}"))),
+        },
+    };
+    if let Some(why) = why {
+        let why = journal.redact(why);
+        complain(TOOL, &why);
+        if !args.dry_run {
+            journal.stamped(format!("failover ended without effect: {why}"));
+        }
+    }
+    if !args.dry_run {
+        run::footer(&journal);
+    }
+    exit
+}
+
+fn serve(
+    request: &Request,
+    crew: &Arc<Crew>,
+    journal: &Journal,
+    deadline: Deadline,
+    dry_run: bool,
+) -> Result<()> {
+    match *request {
+        Request::NobodyLeft => anyhow::bail!(
+            "no node is left to promote (%H is empty or %m is -1), nothing is changed: start a \
+             database, the last primary first, and attach it to the pool"
+        ),
+        Request::StandbyDown { failed, primary } => {
+            let mut context = standby::StandbyDown::new(crew, journal, deadline, failed, primary)?;
+            if dry_run {
+                say(&standby::plan(&context).join("\n"));
+                return Ok(());
+            }
+            standby::standby_down(&mut context)
+        }
+        Request::PrimaryDown { old_primary, given } => {
+            let mut failover = run::Failover::new(crew, journal, deadline, old_primary, given);
+            if dry_run {
+                say(&run::plan(&failover).join("\n"));
+                return Ok(());
+            }
+            run::fail_over(&mut failover)
+        }
+    }
+}

@@ -4,6 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use failover_core::config::Cidr;
 use failover_core::exit::Exit;
+use failover_core::terminal::one_line;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -235,17 +236,6 @@ fn device(text: &str) -> Result<String, String> {
     } else {
         Err("expected the name of a network device, such as enp0s3".to_owned())
     }
-}
-
-/// clap's message without its colours, hints and line breaks.
-fn one_line(message: &str) -> String {
-    let lines = message
-        .lines()
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let joined = lines.collect::<Vec<_>>().join(" ");
-    joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
 }
 
 #[cfg(test)]

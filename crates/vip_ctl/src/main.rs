@@ -9,14 +9,14 @@ mod run;
 use cli::{Ask, Form};
 use failover_core::exit::Exit;
 use failover_core::inherited;
-use std::io::{self, Write};
+use failover_core::terminal::{complain, say};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     inherited::shed();
     let elevated = privilege::elevated();
     if elevated && let Err(why) = privilege::hand_on() {
-        complain(Form::VipCtl, &why);
+        complain(Form::VipCtl.name(), &why);
     }
     let exit = match cli::parse(std::env::args_os()) {
         Ask::Do(request) => {
@@ -24,12 +24,12 @@ fn main() -> ExitCode {
                 Ok((answer, done)) => {
                     say(&answer);
                     if let Some(why) = done.complaint() {
-                        complain(request.form, why);
+                        complain(request.form.name(), why);
                     }
                     done.exit
                 }
                 Err(error) => {
-                    complain(request.form, &format!("{error:#}"));
+                    complain(request.form.name(), &format!("{error:#}"));
                     if error.is::<run::Usage>() {
                         Exit::Usage
                     } else {
@@ -43,22 +43,9 @@ fn main() -> ExitCode {
             exit
         }
         Ask::Wrong(why) => {
-            complain(Form::VipCtl, &format!("{why}; see vip_ctl --help"));
+            complain(Form::VipCtl.name(), &format!("{why}; see vip_ctl --help"));
             Exit::Usage
         }
     };
     exit.into()
-}
-
-/// To standard output. Nobody may be reading it (`println!` would panic): the work is done, and
-/// the exit code tells.
-fn say(text: &str) {
-    if !text.is_empty() {
-        let _ = writeln!(io::stdout(), "{}", text.trim_end());
-    }
-}
-
-/// To standard error, likewise.
-fn complain(form: Form, why: &str) {
-    let _ = writeln!(io::stderr(), "{}: {why}", form.name());
 }

@@ -1,0 +1,99 @@
+//! This host, and how to reach the others.
+
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::instance::{Instance, InstanceError};
+use crate::process::{Cmd, Output, RunError};
+use crate::programs::Programs;
+use crate::ssh::{Login, Ssh};
+use crate::state::StateDir;
+use crate::users::{SystemUser, UserError};
+use crate::vip::{Did, Rights, Vip, VipError};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
+
+/// Where something is done.
+#[derive(Clone, Debug)]
+pub enum Host {
+    /// Here, by this process.
+    Local,
+    /// There, over ssh.
+    Remote(Login),
+}
+
+/// This host as its configuration describes it, and the user that we are.
+#[derive(Clone, Debug)]
+pub struct ThisHost {
+    /// Its `HAmodule.conf`.
+    pub config: Config,
+    /// Who we are.
+    pub us: SystemUser,
+    /// The network programs.
+    pub programs: Programs,
+    /// The database VIP, if the cluster has one.
+    pub vip: Option<Vip>,
+}
+
+impl ThisHost {
+    /// This host, by `config`.
+    pub fn new(config: Config) -> Result<Self, UserError> {
+        Ok(Self {
+            us: SystemUser::current()?,
+            programs: Programs::from_config(&config),
+            vip: Vip::from_config(&config),
+            config,
+        })
+    }
+
+    /// Its database instance.
+    pub fn instance(&self) -> Result<Instance, InstanceError> {
+        Instance::new(&self.config)
+    }
+
+    /// Its locks and marks.
+    pub fn state(&self) -> Result<StateDir, UserError> {
+        let owner = SystemUser::named(&self.config.kb_execute_sys_user)?;
+        Ok(StateDir::new(&self.config.state_dir, &owner))
+    }
+
+    /// How to work on the host with `address`: directly where it is this one and we are root or
+    /// the database's user, else over ssh. root logs in as root; any other user as the database's,
+    /// who alone may stop the server there.
+    pub fn reach(&self, address: IpAddr) -> Host {
+        let database_user = &self.config.kb_execute_sys_user;
+        let may_here = self.us.is_root() || self.us.name == *database_user;
+        if may_here && address == self.config.kb_localhost_ip {
+            return Host::Local;
+        }
+        let user = if self.us.is_root() {
+            "root"
+        } else {
+            database_user
+        };
+        Host::Remote(Login::new(&self.config, address, user, &self.us))
+    }
+
+    /// Puts the database VIP on this host, if it is not there.
+    pub fn vip_on(&self, vip: &Vip, deadline: Deadline) -> Result<Did, VipError> {
+        self.with_rights(|rights| vip.add(&self.programs, rights, deadline))
+    }
+
+    /// Takes the database VIP off this host, if it is there.
+    pub fn vip_off(&self, vip: &Vip, deadline: Deadline) -> Result<Did, VipError> {
+        self.with_rights(|rights| vip.del(&self.programs, rights, deadline))
+    }
+
+    fn with_rights<T>(
+        &self,
+        act: impl FnOnce(&Rights<'_>) -> Result<T, VipError>,
+    ) -> Result<T, VipError> {
+        let root = |cmd: &Cmd, deadline: Deadline| self.run_as_root(cmd, deadline);
+        act(&Rights::choose(&self.programs, Some(&root))?)
+    }
+
+    /// Runs `cmd` over ssh as root@localhost: the last way to a right, and what the scripts did.
+    pub fn run_as_root(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+        let login = Login::new(&self.config, Ipv4Addr::LOCALHOST.into(), "root", &self.us);
+        Ssh::connect(&login, deadline)?.run_lines(cmd, deadline, |_, _| ControlFlow::Continue(()))
+    }
+}

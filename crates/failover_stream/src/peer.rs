@@ -1,0 +1,245 @@
+//! The hosts that the coordinator works on: each has a thread that carries out one order after
+//! the other, here or over one ssh login, and hands over what it hears as it hears it.
+
+use crate::steps::Order;
+use failover_core::deadline::Deadline;
+use failover_core::host::{Host, ThisHost};
+use failover_core::journal::{Journal, Message};
+use failover_core::process::{Output, RunError, Stream};
+use failover_core::ssh::Ssh;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// What the far side gets less than we wait: its answer has to come back.
+const RETURN_TIME: Duration = Duration::from_millis(50);
+
+/// What comes back for an order.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// A line or an event for the journal.
+    Say(Message),
+    /// The end: the step's report, or why there is none.
+    End(Result<Value, PeerError>),
+}
+
+/// Why a host gave no report.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// It could not be reached or did not let us in.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The step ran and failed, or did not end in time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What all orders of a run share.
+#[derive(Debug)]
+pub struct Crew {
+    /// This host.
+    pub here: ThisHost,
+    /// The name of the run.
+    pub run: String,
+    /// For drills, see [`failover_core::procedure::Frame`].
+    pub die_after: Option<String>,
+}
+
+/// An order, its time, and who hears the replies.
+type Job = (Order, Deadline, Box<dyn FnMut(Reply) + Send>);
+
+/// One host of the cluster.
+#[derive(Debug)]
+pub struct Peer {
+    address: IpAddr,
+    crew: Arc<Crew>,
+    jobs: Sender<Job>,
+}
+
+impl Peer {
+    /// The host with `address`. Nothing is connected before the first order.
+    pub fn new(crew: &Arc<Crew>, address: IpAddr) -> Self {
+        let (jobs, inbox) = channel::<Job>();
+        let mut seat = Seat {
+            host: crew.here.reach(address),
+            crew: Arc::clone(crew),
+            ssh: None,
+        };
+        std::thread::spawn(move || {
+            while let Ok((order, deadline, mut hear)) = inbox.recv() {
+                let end = seat.carry_out(&order, deadline, &mut hear);
+                hear(Reply::End(end));
+            }
+        });
+        Self {
+            address,
+            crew: Arc::clone(crew),
+            jobs,
+        }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Gives an order and returns at once; `hear` gets the replies, the last one an `End`.
+    pub fn order(
+        &self,
+        order: Order,
+        deadline: Deadline,
+        hear: impl FnMut(Reply) + Send + 'static,
+    ) {
+        // The thread ends only with us.
+        let _ = self.jobs.send((order, deadline, Box::new(hear)));
+    }
+
+    /// Gives an order and waits for its report; what is said meanwhile goes into `journal`.
+    pub fn report<T: DeserializeOwned>(
+        &self,
+        order: Order,
+        limit: Duration,
+        journal: &Journal,
+    ) -> Result<T, PeerError> {
+        let patience = limit + order.extra_time(&self.crew.here.config) + RETURN_TIME;
+        let deadline = Deadline::after(patience);
+        let (told, replies) = channel();
+        self.order(order, Deadline::after(limit), move |reply| {
+            let _ = told.send(reply);
+        });
+        loop {
+            match replies.recv_timeout(deadline.remaining()) {
+                Ok(Reply::Say(message)) => journal.message(message),
+                Ok(Reply::End(end)) => return end.and_then(|value| read(value, self.address)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(PeerError::Failed(format!(
+                        "no answer from {} within {} ms",
+                        self.address,
+                        patience.as_millis()
+                    )));
+                }
+            }
+        }
+    }
+}
+
+/// A report out of its JSON.
+pub fn read<T: DeserializeOwned>(value: Value, address: IpAddr) -> Result<T, PeerError> {
+    serde_json::from_value(value).map_err(|error| {
+        PeerError::Failed(format!(
+            "the answer of {address} was not understood ({error}): is the same version installed there?"
+        ))
+    })
+}
+
+/// The thread's side of a peer.
+struct Seat {
+    crew: Arc<Crew>,
+    host: Host,
+    ssh: Option<Ssh>,
+}
+
+impl Seat {
+    fn carry_out(
+        &mut self,
+        order: &Order,
+        deadline: Deadline,
+        hear: &mut Box<dyn FnMut(Reply) + Send>,
+    ) -> Result<Value, PeerError> {
+        match &self.host {
+            Host::Local => self.locally(order, deadline, hear),
+            Host::Remote(login) => {
+                if self.ssh.is_none() {
+                    let connected = Ssh::connect(login, deadline);
+                    self.ssh = Some(connected.map_err(|e| PeerError::Unreachable(e.to_string()))?);
+                }
+                let result = self.remotely(order, deadline, hear);
+                if matches!(result, Err(PeerError::Unreachable(_))) {
+                    self.ssh = None;
+                }
+                result
+            }
+        }
+    }
+
+    fn locally(
+        &self,
+        order: &Order,
+        deadline: Deadline,
+        hear: &mut Box<dyn FnMut(Reply) + Send>,
+    ) -> Result<Value, PeerError> {
+        let (say, said) = channel();
+        let crew = Arc::clone(&self.crew);
+        let order = order.clone();
+        let worker = std::thread::spawn(move || {
+            let journal = Journal::to_messages(crew.run.clone(), move |message| {
+                let _ = say.send(message);
+            });
+            order.carry_out(
+                &crew.here,
+                &journal,
+                crew.die_after.as_deref(),
+                deadline.remaining(),
+            )
+        });
+        said.iter().for_each(|message| hear(Reply::Say(message)));
+        match worker.join() {
+            Ok(result) => result.map_err(|error| PeerError::Failed(format!("{error:#}"))),
+            Err(_) => Err(PeerError::Failed("the step broke off".to_owned())),
+        }
+    }
+
+    fn remotely(
+        &self,
+        order: &Order,
+        deadline: Deadline,
+        hear: &mut Box<dyn FnMut(Reply) + Send>,
+    ) -> Result<Value, PeerError> {
+        let Some(ssh) = &self.ssh else {
+            return Err(PeerError::Unreachable("not connected".to_owned()));
+        };
+        let crew = &self.crew;
+        let limit = deadline.remaining().saturating_sub(RETURN_TIME);
+        let bin = &crew.here.config.kb_path;
+        let cmd = order.command(bin, &crew.run, crew.die_after.as_deref(), limit);
+        let patience = deadline.remaining() + order.extra_time(&crew.here.config);
+        let mut end = None;
+        let out = ssh.run_lines(&cmd, Deadline::after(patience), |stream, line| {
+            if stream == Stream::Stdout {
+                match serde_json::from_str::<Message>(line) {
+                    Ok(Message::Answer(value)) => end = Some(Ok(value)),
+                    Ok(Message::Failed(why)) => end = Some(Err(PeerError::Failed(why))),
+                    Ok(message) => hear(Reply::Say(message)),
+                    // Somebody's shell greets before the tool speaks.
+                    Err(_) => {}
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        match (end, out) {
+            (Some(end), _) => end,
+            (None, Ok(out)) => Err(PeerError::Failed(no_answer(&cmd.program().display(), &out))),
+            (None, Err(error @ RunError::Unreachable { .. })) => {
+                Err(PeerError::Unreachable(error.to_string()))
+            }
+            (None, Err(error)) => Err(PeerError::Failed(error.to_string())),
+        }
+    }
+}
+
+fn no_answer(program: &impl std::fmt::Display, out: &Output) -> String {
+    match out.code {
+        126 | 127 => format!(
+            "{program} cannot be run there ({}): install the tools on that host",
+            out.last_line()
+        ),
+        code => format!(
+            "{program} ended there with code {code} and no answer: {}",
+            out.last_line()
+        ),
+    }
+}

@@ -1,0 +1,378 @@
+//! The failover of a primary that is down: the coordinator's procedure.
+
+use crate::args::Placeholders;
+use crate::decide::{self, Candidate, Fenced, OldPrimary};
+use crate::fencing::{self, Findings};
+use crate::peer::{Crew, Peer, PeerError};
+use crate::report::{PromoteReport, Status};
+use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
+use anyhow::{Context, Result, bail};
+use failover_core::config::{Config, FailoverCandidate};
+use failover_core::deadline::Deadline;
+use failover_core::journal::Journal;
+use failover_core::lsn::Lsn;
+use failover_core::ping;
+use failover_core::pool::{self, PoolNode};
+use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the trust IP may take.
+const TRUST_IP_TIME: Duration = Duration::from_secs(2);
+/// How long asynchronous standbys may take to tell their positions.
+const POSITIONS_TIME: Duration = Duration::from_secs(1);
+/// A `KB_CLUSTER_STATUS` older than this (seconds) says nothing.
+const STATUS_AGE: u64 = 120;
+
+/// The steps, in order.
+pub fn steps<'a>() -> [Step<Failover<'a>>; 4] {
+    [
+        Step {
+            name: "trust-ip",
+            what: "see that this host has a network: one trust IP answers",
+            on_failure: OnFailure::Abort,
+            budget: |_| TRUST_IP_TIME,
+            run: trust_ip,
+        },
+        Step {
+            name: "fence",
+            what: "fence the old primary; meanwhile look at the standbys and at who has the VIP",
+            on_failure: OnFailure::Abort,
+            budget: |failover| steps::fence::budget(failover.config()),
+            run: fence,
+        },
+        Step {
+            name: "choose",
+            what: "choose the standby to promote",
+            on_failure: OnFailure::Abort,
+            budget: |failover| failover.deadline.remaining(),
+            run: choose,
+        },
+        Step {
+            name: "promote",
+            what: "promote it, with the database VIP",
+            on_failure: OnFailure::Abort,
+            budget: |failover| failover.config().promote_timeout + PROMOTION_SLACK,
+            run: promote,
+        },
+    ]
+}
+
+/// What the steps work on.
+pub struct Failover<'a> {
+    crew: Arc<Crew>,
+    journal: &'a Journal,
+    deadline: Deadline,
+    old_primary: Peer,
+    given: IpAddr,
+    standbys: Vec<Peer>,
+    findings: Findings,
+    chosen: Option<IpAddr>,
+}
+
+impl<'a> Failover<'a> {
+    /// The failover from `old_primary`; `given` is the pool's new main node.
+    pub fn new(
+        crew: &Arc<Crew>,
+        journal: &'a Journal,
+        deadline: Deadline,
+        old_primary: IpAddr,
+        given: IpAddr,
+    ) -> Self {
+        let hosts = &crew.here.config.kb_all_ip;
+        Self {
+            journal,
+            deadline,
+            old_primary: Peer::new(crew, old_primary),
+            given,
+            standbys: hosts
+                .iter()
+                .filter(|host| **host != old_primary)
+                .map(|host| Peer::new(crew, *host))
+                .collect(),
+            findings: Findings::default(),
+            chosen: None,
+            crew: Arc::clone(crew),
+        }
+    }
+
+    fn config(&self) -> &Config {
+        &self.crew.here.config
+    }
+
+    /// Whether there is anything to choose.
+    fn has_choice(&self) -> bool {
+        self.standbys.len() > 1 && self.config().failover_candidate == FailoverCandidate::Best
+    }
+}
+
+/// The first lines of the log: what the pool called us with.
+pub fn header(given: &Placeholders, journal: &Journal) {
+    let Placeholders {
+        new_primary_host: h,
+        old_primary_id: p,
+        failed_node_id: d,
+        failed_node_host: failed,
+        old_primary_host: o,
+        new_primary_id: m,
+        old_main_id: main,
+        data_dir: data,
+    } = given;
+    let now = failover_core::clock::stamp();
+    journal.line(format!(
+        "-----------------{now} failover beging---------------------------------------"
+    ));
+    journal.line(format!(
+        "----failover-stats is %H = hostname of the new master node [{h}], %P = old primary node id \
+         [{p}], %d = node id[{d}], %h = host name [{failed}], %O = old primary host[{o}] %m = new \
+         master node id [{m}], %M = old master node id [{main}], %D = database cluster path [{data}]."
+    ));
+    journal.line("Tips:");
+    journal.line(format!("     1)new_master : {h}"));
+    journal.line(format!("     2) new_master_id:   {m}"));
+    journal.line(format!("     3) old_primary: {o}"));
+    journal.line(format!("     4) old_primary_id : {p}"));
+}
+
+/// The last line of the log.
+pub fn footer(journal: &Journal) {
+    let now = failover_core::clock::stamp();
+    journal.line(format!(
+        "-----------------{now} failover end---------------------------------------"
+    ));
+}
+
+/// Does it.
+pub fn fail_over(failover: &mut Failover<'_>) -> Result<()> {
+    let host = failover.config().kb_localhost_ip.to_string();
+    let crew = Arc::clone(&failover.crew);
+    let frame = Frame {
+        journal: failover.journal,
+        host: &host,
+        // The promotion has a time of its own.
+        deadline: Deadline::after(
+            failover.deadline.remaining() + crew.here.config.promote_timeout + PROMOTION_SLACK,
+        ),
+        die_after: crew.die_after.as_deref(),
+    };
+    procedure::run(&steps(), failover, frame)
+}
+
+/// What `--dry-run` shows.
+pub fn plan(failover: &Failover<'_>) -> Vec<String> {
+    let config = failover.config();
+    let here = config.kb_localhost_ip.to_string();
+    let mut lines = procedure::describe(&steps(), failover, &here);
+    let part = |name: &str, what: &str, host: String| format!("{host:<15} {name:<18} {what}");
+    let fence_host = failover.old_primary.address().to_string();
+    let chosen = match failover.has_choice() {
+        true => "the furthest".to_owned(),
+        false => failover.given.to_string(),
+    };
+    lines.extend(
+        steps::fence::steps()
+            .iter()
+            .map(|s| part(s.name, s.what, fence_host.clone())),
+    );
+    lines.extend(
+        steps::promote::steps()
+            .iter()
+            .map(|s| part(s.name, s.what, chosen.clone())),
+    );
+    lines
+}
+
+fn trust_ip(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    ask_trust_ip(&failover.crew, failover.journal, deadline)
+}
+
+/// Whether this host has a network: the first answer of any trust IP is enough.
+pub fn ask_trust_ip(crew: &Crew, journal: &Journal, deadline: Deadline) -> Result<Done> {
+    let config = &crew.here.config;
+    journal.line("----ping trust ip");
+    let program = crew.here.programs.ping()?;
+    let answer = ping::first_answer(&program, &config.kb_gateway_ip, config.ping_times, deadline)?;
+    let list = |all: &[IpAddr]| {
+        all.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    match answer {
+        Some(address) => {
+            journal.line(format!("ping trust ip {address} success"));
+            Ok(Done::Did(format!("{address} answers")))
+        }
+        None => {
+            let asked = list(&config.kb_gateway_ip);
+            journal.line(format!("ping trust ip {asked} failed"));
+            bail!(
+                "no trust IP ({asked}) answers within {} ms: this host is the one that is cut off, \
+                 nothing is changed. If only the trust IP is down, correct KB_GATEWAY_IP and run \
+                 this command again",
+                TRUST_IP_TIME.as_millis()
+            )
+        }
+    }
+}
+
+fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    let journal = failover.journal;
+    let old = failover.old_primary.address();
+    journal.line("----determine whether the faulty db is master or standby");
+    journal.line(format!(
+        "master down, let {} become new primary.....",
+        failover.given
+    ));
+    // The blank before the time is the script's.
+    journal.line(format!(
+        " {} del old primary VIP on {old}",
+        failover_core::clock::stamp()
+    ));
+    failover.findings = fencing::fence_and_look(
+        &failover.crew,
+        &failover.old_primary,
+        &failover.standbys,
+        journal,
+        deadline,
+    );
+    let outcome = decide::fenced(&failover.findings.old_primary);
+    let verdict = decide::may_promote(failover.config().promote_without_fence, &outcome);
+    let detail = match &outcome {
+        Fenced::Yes(how) => {
+            journal.stamped(format!("old primary {old} is fenced: {how}"));
+            format!("fenced: {how}")
+        }
+        Fenced::Unreachable(seen) => {
+            not_fenced_line(journal, old);
+            journal.stamped(format!("old primary {old} is unreachable: {seen}"));
+            format!("unreachable: {seen}")
+        }
+        Fenced::No(seen) => {
+            not_fenced_line(journal, old);
+            journal.stamped(format!("old primary {old} is alive, not fenced: {seen}"));
+            format!("alive, not fenced: {seen}")
+        }
+    };
+    match verdict {
+        Ok(()) => Ok(Done::Did(detail)),
+        Err(refusal) => bail!(refusal),
+    }
+}
+
+fn not_fenced_line(journal: &Journal, old: IpAddr) {
+    journal.line(format!(
+        "ssh connect host:{old} failed, can not stop old primary db and del old primary db vip"
+    ));
+}
+
+fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    let config = failover.config();
+    let known = match &config.kb_cluster_status {
+        Some(file) => pool::last_status(file, STATUS_AGE).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let (address, why) = if failover.has_choice() {
+        furthest(failover, &known, deadline)?
+    } else {
+        (failover.given, "the pool's choice".to_owned())
+    };
+    // After a clean stop the candidate itself knows what it misses.
+    let clean = matches!(&failover.findings.old_primary.report, Some(Ok(report)) if report.shutdown_checkpoint.is_some());
+    let delay = known
+        .iter()
+        .find(|node| node.is(address))
+        .and_then(|node| node.replication_delay);
+    if let (false, Some(delay)) = (clean, delay) {
+        if let Some(refusal) = decide::lag_refusal(delay, failover.config().max_failover_lag) {
+            bail!(refusal);
+        }
+    }
+    failover.chosen = Some(address);
+    Ok(Done::Did(format!("{address}: {why}")))
+}
+
+/// The furthest standby. Positions are asked for anew: while the old primary was being stopped
+/// they still moved.
+fn furthest(
+    failover: &Failover<'_>,
+    known: &[PoolNode],
+    deadline: Deadline,
+) -> Result<(IpAddr, String)> {
+    let (journal, config) = (failover.journal, failover.config());
+    let deadline = if config.sync_flag {
+        deadline
+    } else {
+        deadline.at_most(POSITIONS_TIME)
+    };
+    let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
+        fencing::ask_standbys(&failover.standbys, deadline, |host| {
+            known.iter().any(|node| node.is(host) && !node.is_up())
+        });
+    let mut candidates = Vec::new();
+    for peer in &failover.standbys {
+        let host = peer.address();
+        let answer = answers
+            .remove(&host)
+            .unwrap_or_else(|| Err(PeerError::Failed("no answer in time".to_owned())));
+        let candidate = answer
+            .map_err(|error| error.to_string())
+            .and_then(|status| Candidate::from_status(host, &status));
+        match candidate {
+            Ok(candidate) => {
+                journal.line(format!(
+                    "standby {host} is at {} on timeline {}",
+                    candidate.position, candidate.timeline
+                ));
+                candidates.push(candidate);
+            }
+            Err(why) => {
+                journal.line(format!("standby {host} is no candidate: {why}"));
+                let was_down = known.iter().any(|node| node.is(host) && !node.is_up());
+                if config.sync_flag && !was_down {
+                    journal.stamped(format!(
+                        "warning: {host} was not heard, and may be the one that has the last \
+                         acknowledged commits"
+                    ));
+                }
+            }
+        }
+    }
+    let choice = decide::choose(&candidates, failover.given)
+        .context("no standby can be promoted: see the lines before; bring one of them up and run this command again")?;
+    journal.stamped(format!(
+        "{} becomes the new primary: {}",
+        choice.address, choice.why
+    ));
+    Ok((choice.address, choice.why))
+}
+
+fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
+    let address = failover.chosen.context("no standby was chosen")?;
+    let peer = failover
+        .standbys
+        .iter()
+        .find(|peer| peer.address() == address)
+        .with_context(|| format!("{address} is none of the standbys in KB_ALL_IP"))?;
+    let order = Order::Promote(Promotion {
+        old_primary: Some(failover.old_primary.address()),
+        wait_for: shutdown_checkpoint(&failover.findings.old_primary),
+    });
+    let limit = failover.deadline.remaining().max(PROMOTION_SLACK);
+    let report: PromoteReport = peer
+        .report(order, limit, failover.journal)
+        .with_context(|| format!("{address} did not become primary"))?;
+    Ok(Done::Did(match report.already {
+        true => format!("{address} was primary already"),
+        false => format!("{address} is primary"),
+    }))
+}
+
+fn shutdown_checkpoint(old: &OldPrimary) -> Option<Lsn> {
+    match &old.report {
+        Some(Ok(report)) => report.shutdown_checkpoint,
+        _ => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! A standby went down: nothing is promoted. A synchronous primary that has no other standby goes
+//! on asynchronously, since its commits would hang.
+
+use crate::peer::Crew;
+use crate::steps::promote::{streaming_standby, to_async};
+use anyhow::{Result, bail};
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::flavor::Flavor;
+use failover_core::journal::Journal;
+use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::sql::{Session, SqlError, Target};
+use std::net::IpAddr;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Between two looks at who streams: `HEALTH_CHECK_MAX_RETRIES` of them take a second or two, the
+/// time that a standby with a hiccup needs to come back.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+/// For one answer of a server that lives.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// The steps, in order.
+pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
+    [
+        Step {
+            name: "trust-ip",
+            what: "see that this host has a network: one trust IP answers",
+            on_failure: OnFailure::Abort,
+            budget: |_| Duration::from_secs(2),
+            run: |context, deadline| {
+                crate::run::ask_trust_ip(context.crew, context.journal, deadline)
+            },
+        },
+        Step {
+            name: "standby.find-primary",
+            what: "find the primary and log in",
+            on_failure: OnFailure::Abort,
+            budget: |_| ANSWER_TIME,
+            run: find_primary,
+        },
+        Step {
+            name: "standby.look",
+            what: "see, several times, whether another standby streams",
+            on_failure: OnFailure::Abort,
+            budget: |context| context.deadline.remaining(),
+            run: look,
+        },
+        Step {
+            name: "standby.async",
+            what: "take a synchronous primary without standbys to asynchronous",
+            on_failure: OnFailure::Abort,
+            budget: |context| context.deadline.remaining(),
+            run: degrade,
+        },
+    ]
+}
+
+/// What the steps work on.
+pub struct StandbyDown<'a> {
+    crew: &'a Crew,
+    journal: &'a Journal,
+    deadline: Deadline,
+    failed: IpAddr,
+    primary: Option<IpAddr>,
+    names: &'static Flavor,
+    session: Option<Session>,
+    streaming: Option<String>,
+}
+
+impl<'a> StandbyDown<'a> {
+    /// The standby `failed` went down; `primary` is who the pool says is primary.
+    pub fn new(
+        crew: &'a Crew,
+        journal: &'a Journal,
+        deadline: Deadline,
+        failed: IpAddr,
+        primary: Option<IpAddr>,
+    ) -> Result<Self> {
+        Ok(Self {
+            names: Flavor::of(&crew.here.config)?,
+            crew,
+            journal,
+            deadline,
+            failed,
+            primary,
+            session: None,
+            streaming: None,
+        })
+    }
+
+    fn config(&self) -> &'a Config {
+        &self.crew.here.config
+    }
+
+    fn session(&self) -> Result<&Session> {
+        match &self.session {
+            Some(session) => Ok(session),
+            None => bail!("no SQL session with the primary is open"),
+        }
+    }
+}
+
+/// Does it.
+pub fn standby_down(context: &mut StandbyDown<'_>) -> Result<()> {
+    let host = context.config().kb_localhost_ip.to_string();
+    let frame = Frame {
+        journal: context.journal,
+        host: &host,
+        deadline: context.deadline,
+        die_after: context.crew.die_after.as_deref(),
+    };
+    procedure::run(&steps(), context, frame)
+}
+
+/// What `--dry-run` shows.
+pub fn plan(context: &StandbyDown<'_>) -> Vec<String> {
+    let host = context.config().kb_localhost_ip.to_string();
+    procedure::describe(&steps(), context, &host)
+}
+
+fn find_primary(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
+    let (journal, failed) = (context.journal, context.failed);
+    journal.line("----determine whether the faulty db is master or standby");
+    journal.line(format!(
+        "standby down, {failed} is no primary, nothing to promote"
+    ));
+    let candidates: Vec<IpAddr> = match context.primary {
+        Some(primary) => vec![primary],
+        None => {
+            let hosts = context.config().kb_all_ip.iter();
+            hosts.copied().filter(|host| *host != failed).collect()
+        }
+    };
+    let (told, answers) = channel();
+    let asked = candidates.len();
+    let question = format!("SELECT {}()", context.names.is_in_recovery);
+    for host in candidates {
+        let (told, question) = (told.clone(), question.clone());
+        let target = Target::new(context.config(), host);
+        std::thread::spawn(move || {
+            let answer = Session::open(&target, deadline)
+                .and_then(|session| Ok((session.truth(&question, deadline)?, session)));
+            let _ = told.send((host, answer));
+        });
+    }
+    let mut seen = Vec::new();
+    for _ in 0..asked {
+        match answers.recv_timeout(deadline.remaining()) {
+            Ok((host, Ok((false, session)))) => {
+                context.session = Some(session);
+                return Ok(Done::Did(format!("{host} is the primary")));
+            }
+            Ok((host, Ok((true, _)))) => seen.push(format!("{host} is in recovery")),
+            Ok((_, Err(error))) => seen.push(error.to_string()),
+            Err(_) => break,
+        }
+    }
+    bail!(
+        "no primary was found among the hosts that are left ({}): if its commits hang, set \
+         synchronous_standby_names to '' there and reload",
+        seen.join("; ")
+    )
+}
+
+fn look(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
+    let session = context.session()?;
+    let setting = session.value(
+        "SHOW synchronous_standby_names",
+        deadline.at_most(ANSWER_TIME),
+    )?;
+    if setting.unwrap_or_default().is_empty() {
+        return Ok(Done::Skipped(
+            "the primary is asynchronous already".to_owned(),
+        ));
+    }
+    let mut left = context.config().health_check_max_retries;
+    let found: Option<Result<String, SqlError>> = deadline.poll(LOOK_INTERVAL, || {
+        let limit = Deadline::after(ANSWER_TIME);
+        match streaming_standby(session, context.names, Some(context.failed), limit) {
+            Ok(Some(standby)) => return Some(Ok(standby)),
+            Ok(None) => left -= 1,
+            Err(error) => return Some(Err(error)),
+        }
+        (left == 0).then(|| Ok(String::new()))
+    });
+    let Some(found) = found.transpose()? else {
+        bail!("there was no time to look often enough whether a standby streams");
+    };
+    context.streaming = Some(found).filter(|standby| !standby.is_empty());
+    Ok(Done::Did(match &context.streaming {
+        Some(standby) => format!("standby {standby} streams"),
+        None => "no other standby streams".to_owned(),
+    }))
+}
+
+fn degrade(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
+    if let Some(standby) = &context.streaming {
+        context.journal.line(format!(
+            "standby {standby} streams, the primary stays as it is"
+        ));
+        return Ok(Done::Skipped(format!("standby {standby} streams")));
+    }
+    context.journal.stamped("sync to async");
+    to_async(
+        context.session()?,
+        context.names,
+        context.config().sync_degrade,
+        Some(context.failed),
+        context.journal,
+        deadline,
+    )
+}

@@ -1,0 +1,147 @@
+//! The fence step: on the host where it runs no database takes writes any more, and the database
+//! VIP is off.
+
+use super::Here;
+use crate::report::FenceReport;
+use anyhow::{Result, bail};
+use failover_core::arp::own_mac;
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::instance::Stopped;
+use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::sql::Session;
+use failover_core::vip::Did;
+use std::time::Duration;
+
+/// For `ip`, which takes milliseconds.
+const VIP_TIME: Duration = Duration::from_secs(1);
+/// How long a server set up as a standby may take to say that it is one.
+const ASK_TIME: Duration = Duration::from_millis(500);
+/// How often the port is tried.
+const PORT_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The steps, in order.
+pub fn steps<'a>() -> [Step<Fence<'a>>; 3] {
+    [
+        Step {
+            name: "fence.vip-off",
+            what: "take the database VIP off",
+            // A VIP that stays is bad, a database that goes on writing is worse.
+            on_failure: OnFailure::Warn,
+            budget: |_| VIP_TIME,
+            run: vip_off,
+        },
+        Step {
+            name: "fence.stop",
+            what: "stop the database: fast, then immediate, then SIGKILL",
+            on_failure: OnFailure::Abort,
+            budget: |fence| budget(fence.config()),
+            run: stop,
+        },
+        Step {
+            name: "fence.verify",
+            what: "see that no process is left and that the port refuses",
+            on_failure: OnFailure::Abort,
+            budget: |fence| budget(fence.config()),
+            run: verify,
+        },
+    ]
+}
+
+/// How long fencing may take: half of the failover.
+pub fn budget(config: &Config) -> Duration {
+    config.failover_timeout / 2
+}
+
+/// What the steps work on.
+pub struct Fence<'a> {
+    here: &'a Here<'a>,
+    standby: bool,
+    report: FenceReport,
+}
+
+impl<'a> Fence<'a> {
+    fn config(&self) -> &'a Config {
+        &self.here.host.config
+    }
+}
+
+/// Fences this host.
+pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
+    let mut fence = Fence {
+        here,
+        standby: false,
+        report: FenceReport {
+            macs: here
+                .host
+                .config
+                .dev
+                .iter()
+                .filter_map(|dev| own_mac(dev))
+                .collect(),
+            ..FenceReport::default()
+        },
+    };
+    procedure::run(&steps(), &mut fence, frame)?;
+    Ok(fence.report)
+}
+
+fn vip_off(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(vip) = &fence.here.host.vip else {
+        return Ok(Done::Skipped("there is no database VIP".to_owned()));
+    };
+    Ok(match fence.here.host.vip_off(vip, deadline)? {
+        Did::Removed => Done::Did(format!("{vip} taken off")),
+        _ => Done::AlreadySo(format!("{vip} is not here")),
+    })
+}
+
+fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
+    let instance = &fence.here.instance;
+    // A second run may find that recovery made a standby of the old primary: that one takes no
+    // writes, and is wanted.
+    if instance.is_set_up_as_standby() && is_in_recovery(fence.here, deadline.at_most(ASK_TIME)) {
+        fence.standby = true;
+        fence.report.how = "runs as a standby".to_owned();
+        return Ok(Done::AlreadySo(fence.report.how.clone()));
+    }
+    let stopped = instance.stop(deadline)?;
+    fence.report.how = stopped.how().to_owned();
+    Ok(match stopped {
+        Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
+        _ => Done::Did(stopped.how().to_owned()),
+    })
+}
+
+fn is_in_recovery(here: &Here<'_>, deadline: Deadline) -> bool {
+    let question = format!("SELECT {}()", here.instance.flavor.is_in_recovery);
+    Session::open(&here.sql_target(), deadline)
+        .and_then(|session| session.truth(&question, deadline))
+        .unwrap_or(false)
+}
+
+fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
+    if fence.standby {
+        return Ok(Done::Skipped("it runs as a standby".to_owned()));
+    }
+    let instance = &fence.here.instance;
+    let left = instance.processes()?;
+    if !left.is_empty() {
+        bail!("database process {} was started again", left[0].pid);
+    }
+    let refuses = deadline.poll(PORT_INTERVAL, || instance.refuses(deadline).then_some(()));
+    if refuses.is_none() {
+        bail!(
+            "no database process is left, yet something answers on port {}",
+            fence.config().kb_port
+        );
+    }
+    // Only worth something after a clean stop, and no part of being fenced.
+    if let Ok(control) = instance.control_data(deadline) {
+        fence.report.timeline = control.timeline;
+        if control.is_clean_primary() {
+            fence.report.shutdown_checkpoint = Some(control.checkpoint);
+        }
+    }
+    Ok(Done::Did(fence.report.to_string()))
+}

@@ -1,0 +1,130 @@
+//! What is done *on* a host, each written once: run directly where the host is this one, else by
+//! that host's own copy of the tool, over ssh.
+
+pub mod fence;
+pub mod promote;
+pub mod status;
+
+use crate::args::StepName;
+use anyhow::{Context, Result};
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::host::ThisHost;
+use failover_core::instance::Instance;
+use failover_core::journal::Journal;
+use failover_core::lsn::Lsn;
+use failover_core::procedure::Frame;
+use failover_core::process::Cmd;
+use failover_core::sql;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
+/// steps, and the way back.
+pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
+
+/// What the coordinator asks of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Say how the instance is.
+    Status,
+    /// Stop the instance and drop the VIP.
+    Fence,
+    /// Become primary.
+    Promote(Promotion),
+}
+
+/// The particulars of a promotion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promotion {
+    /// Whose slot to keep; `None`: nobody's.
+    pub old_primary: Option<IpAddr>,
+    /// The old primary's shutdown checkpoint, which this host should have first.
+    pub wait_for: Option<Lsn>,
+}
+
+impl Order {
+    /// The command line that gives this order to the tool in `bin` of another host.
+    pub fn command(&self, bin: &Path, run: &str, die_after: Option<&str>, limit: Duration) -> Cmd {
+        let name = match self {
+            Self::Status => "status",
+            Self::Fence => "fence",
+            Self::Promote(_) => "promote",
+        };
+        let mut cmd = Cmd::new(bin.join("failover_stream"))
+            .args(["--step", name, "--deadline"])
+            .arg(limit.as_millis().to_string())
+            .args(["--run", run]);
+        if let Self::Promote(order) = self {
+            if let Some(address) = order.old_primary {
+                cmd = cmd.args(["--old-primary".to_owned(), address.to_string()]);
+            }
+            if let Some(position) = order.wait_for {
+                cmd = cmd.args(["--wait-for".to_owned(), position.to_string()]);
+            }
+        }
+        match die_after {
+            Some(step) => cmd.args(["--die-after", step]),
+            None => cmd,
+        }
+    }
+
+    /// What it may take beyond the time that it is given: the promotion has a time of its own.
+    pub fn extra_time(&self, config: &Config) -> Duration {
+        match self {
+            Self::Status | Self::Fence => Duration::ZERO,
+            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK,
+        }
+    }
+
+    /// The order that such a command line gives.
+    pub fn from_args(step: StepName, args: &crate::args::Args) -> Self {
+        match step {
+            StepName::Status => Self::Status,
+            StepName::Fence => Self::Fence,
+            StepName::Promote => Self::Promote(Promotion {
+                old_primary: args.old_primary,
+                wait_for: args.wait_for,
+            }),
+        }
+    }
+
+    /// Does it on this host, within `limit`. The answer is the step's report as JSON.
+    pub fn carry_out(
+        &self,
+        host: &ThisHost,
+        journal: &Journal,
+        die_after: Option<&str>,
+        limit: Duration,
+    ) -> Result<Value> {
+        let instance = host.instance()?;
+        let name = host.config.kb_localhost_ip.to_string();
+        let frame = Frame {
+            journal,
+            host: &name,
+            deadline: Deadline::after(limit),
+            die_after,
+        };
+        let here = Here { host, instance };
+        let report = match self {
+            Self::Status => serde_json::to_value(status::look(&here, frame.deadline)),
+            Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
+            Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
+        };
+        report.context("failed to write the report")
+    }
+}
+
+/// This host and its instance: what every step works on.
+pub struct Here<'a> {
+    host: &'a ThisHost,
+    instance: Instance,
+}
+
+impl Here<'_> {
+    fn sql_target(&self) -> sql::Target {
+        sql::Target::new(&self.host.config, self.host.config.kb_localhost_ip)
+    }
+}

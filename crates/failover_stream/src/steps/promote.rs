@@ -1,0 +1,584 @@
+//! The promote step: this host becomes the primary. Every part asks first whether its goal holds,
+//! so that a second run ends where the first would have.
+
+use super::{Here, Promotion};
+use crate::decide::lag_refusal;
+use crate::report::PromoteReport;
+use anyhow::{Context, Result, anyhow, bail};
+use failover_core::arp::Announcement;
+use failover_core::config::{Config, SyncDegrade};
+use failover_core::deadline::Deadline;
+use failover_core::flavor::Flavor;
+use failover_core::journal::Journal;
+use failover_core::lsn::Lsn;
+use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
+use failover_core::state::InstanceLock;
+use failover_core::vip::{Did, Vip};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How often the server is asked for what it is about to become.
+const ASK_INTERVAL: Duration = Duration::from_millis(10);
+/// For one answer of a server that lives.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// A promotion that arrives while the WAL receiver dies can be slept through by the server, for
+/// up to `wal_retrieve_retry_interval` (5 s): after this long it is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// For the old primary's last WAL to arrive after its clean stop.
+const WAL_TIME: Duration = Duration::from_secs(1);
+/// For `ip`, which takes milliseconds.
+const VIP_TIME: Duration = Duration::from_secs(1);
+/// What each step after the promotion gets even when all the time is used up: commits that hang
+/// on a standby that is gone are an outage, too.
+const LEAST_TIME: Duration = Duration::from_millis(500);
+
+/// The steps, in order.
+pub fn steps<'a>() -> [Step<Promote<'a>>; 8] {
+    [
+        Step {
+            name: "promote.check",
+            what: "take the instance lock; see that the database answers and may be promoted",
+            on_failure: OnFailure::Abort,
+            budget: |promote| promote.at_most(ANSWER_TIME),
+            run: check,
+        },
+        Step {
+            name: "promote.wait-wal",
+            what: "after a clean stop, wait for the shutdown checkpoint of the old primary",
+            on_failure: OnFailure::Abort,
+            budget: |promote| promote.at_most(WAL_TIME),
+            run: wait_wal,
+        },
+        Step {
+            name: "promote.vip-on",
+            what: "put the database VIP on and announce it",
+            on_failure: OnFailure::Abort,
+            budget: |promote| promote.at_most(VIP_TIME),
+            run: vip_on,
+        },
+        Step {
+            name: "promote.promote",
+            what: "promote, and wait until the database is out of recovery",
+            on_failure: OnFailure::Abort,
+            budget: |promote| promote.config().promote_timeout,
+            run: promote_database,
+        },
+        Step {
+            name: "promote.async",
+            what: "go on asynchronously where no standby streams",
+            on_failure: OnFailure::Warn,
+            budget: |promote| promote.at_most(ANSWER_TIME),
+            run: degrade,
+        },
+        Step {
+            name: "promote.slot",
+            what: "keep WAL for the old primary in its replication slot",
+            on_failure: OnFailure::Warn,
+            budget: |promote| promote.at_most(ANSWER_TIME),
+            run: keep_slot,
+        },
+        Step {
+            name: "promote.checkpoint",
+            what: "write a checkpoint, so that a rewind sees the new timeline",
+            on_failure: OnFailure::Warn,
+            budget: |promote| promote.config().checkpoint_wait.max(LEAST_TIME),
+            run: checkpoint,
+        },
+        Step {
+            name: "promote.announce",
+            what: "announce the database VIP once more",
+            on_failure: OnFailure::Warn,
+            budget: |promote| promote.at_most(VIP_TIME),
+            run: announce,
+        },
+    ]
+}
+
+/// What the steps work on.
+pub struct Promote<'a> {
+    here: &'a Here<'a>,
+    order: &'a Promotion,
+    journal: &'a Journal,
+    /// For all steps but the promotion itself.
+    deadline: Deadline,
+    lock: Option<InstanceLock>,
+    session: Option<Session>,
+    /// A primary already when we came.
+    already: bool,
+    /// We put the VIP on.
+    vip_added: bool,
+    announcements: Vec<Announcement>,
+}
+
+impl<'a> Promote<'a> {
+    fn config(&self) -> &'a Config {
+        &self.here.host.config
+    }
+
+    fn names(&self) -> &'static Flavor {
+        self.here.instance.flavor
+    }
+
+    fn me(&self) -> IpAddr {
+        self.config().kb_localhost_ip
+    }
+
+    fn at_most(&self, budget: Duration) -> Duration {
+        budget.min(self.deadline.remaining().max(LEAST_TIME))
+    }
+
+    fn session(&self) -> Result<&Session> {
+        self.session.as_ref().context("no SQL session is open")
+    }
+
+    fn is_in_recovery(&self, deadline: Deadline) -> Result<bool, SqlError> {
+        let question = format!("SELECT {}()", self.names().is_in_recovery);
+        match &self.session {
+            Some(session) => session.truth(&question, deadline),
+            None => Session::open(&self.here.sql_target(), deadline)?.truth(&question, deadline),
+        }
+    }
+
+    /// `select 33333`, as the scripts asked whether the database is alive.
+    fn select_33333(&self, gap: &str, deadline: Deadline) -> Result<()> {
+        let target: Target = self.here.sql_target();
+        self.journal
+            .line(target.log_line(self.names().sql_client, gap, "select 33333;"));
+        self.session()?.value("select 33333", deadline)?;
+        Ok(())
+    }
+
+    fn start_announcing(&mut self, vip: &Vip) {
+        match Announcement::start(&self.here.host.programs, vip) {
+            Ok(announcement) => self.announcements.push(announcement),
+            Err(error) => self.journal.stamped(format!("warning: {error}")),
+        }
+    }
+
+    /// The log shows the first one, as the script's did.
+    fn finish_announcing(&mut self, deadline: Deadline) -> Result<()> {
+        for (index, announcement) in self.announcements.drain(..).enumerate() {
+            let lines = announcement.finish(deadline)?;
+            if index == 0 {
+                lines.iter().for_each(|line| self.journal.line(line));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes this host the primary.
+pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<PromoteReport> {
+    let mut context = Promote {
+        here,
+        order,
+        journal: frame.journal,
+        deadline: frame.deadline,
+        lock: None,
+        session: None,
+        already: false,
+        vip_added: false,
+        announcements: Vec::new(),
+    };
+    // The promotion has a time of its own.
+    let frame = Frame {
+        deadline: Deadline::after(
+            frame.deadline.remaining() + here.host.config.promote_timeout + 4 * LEAST_TIME,
+        ),
+        ..frame
+    };
+    let result = procedure::run(&steps(), &mut context, frame);
+    if result.is_err() && context.vip_added {
+        take_vip_back(&context);
+    }
+    result.map(|()| PromoteReport {
+        already: context.already,
+    })
+}
+
+/// A VIP on a host that did not become primary sends clients to a database that refuses writes.
+/// Unless it did become primary after all: asked for, late, and not seen in time.
+fn take_vip_back(context: &Promote<'_>) {
+    let deadline = Deadline::after(VIP_TIME);
+    let Some(vip) = &context.here.host.vip else {
+        return;
+    };
+    if context
+        .is_in_recovery(deadline)
+        .is_ok_and(|recovery| !recovery)
+    {
+        return;
+    }
+    match context.here.host.vip_off(vip, deadline) {
+        Ok(_) => context
+            .journal
+            .stamped(format!("del VIP on {} again", context.me())),
+        Err(error) => context
+            .journal
+            .stamped(format!("warning: the VIP stays: {error}")),
+    }
+}
+
+fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let state = context.here.host.state()?;
+    // Half of the time: a recovery that lets go starts the standby again, which then has to answer.
+    context.lock = Some(state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2))?);
+    if state.rewind_is_unfinished() {
+        bail!(
+            "a rewind of this node is unfinished: its data is half of another history and must \
+             not be promoted; let network_rewind finish it, or promote another node"
+        );
+    }
+    let session = Session::open(&context.here.sql_target(), deadline)?;
+    session.value("select 33333", deadline)?;
+    context.session = Some(session);
+    context.already = !context.is_in_recovery(deadline)?;
+    if context.already {
+        return Ok(Done::AlreadySo("it is a primary already".to_owned()));
+    }
+    let names = context.names();
+    let session = context.session()?;
+    if session.truth(&format!("SELECT {}()", names.is_replay_paused), deadline)? {
+        session.query(&format!("SELECT {}()", names.replay_resume), deadline)?;
+        context.journal.stamped("replay was paused, resumed");
+    }
+    Ok(Done::Did(
+        "the database answers and is in recovery".to_owned(),
+    ))
+}
+
+fn wait_wal(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(target) = context.order.wait_for.filter(|_| !context.already) else {
+        return Ok(Done::Skipped("no shutdown checkpoint is known".to_owned()));
+    };
+    let names = context.names();
+    let question = format!("SELECT {}(), {}()", names.last_receive, names.last_replay);
+    let mut have = Lsn::default();
+    let session = context.session()?;
+    // A server that stops answering is an error, not a lag.
+    let arrived = deadline.poll(ASK_INTERVAL, || {
+        match session.row::<2>(&question, Deadline::after(ANSWER_TIME)) {
+            Ok(row) => {
+                have = row
+                    .iter()
+                    .flatten()
+                    .filter_map(|text| text.parse().ok())
+                    .max()
+                    .unwrap_or_default();
+                // The record begins at the checkpoint's position and has to be there whole.
+                (have > target).then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
+    match arrived {
+        Some(result) => {
+            result?;
+            Ok(Done::Did(format!(
+                "the shutdown checkpoint at {target} is here"
+            )))
+        }
+        None => {
+            let missing = target.since(have);
+            if let Some(refusal) = lag_refusal(missing, context.config().max_failover_lag) {
+                bail!(refusal);
+            }
+            let text = format!(
+                "{missing} bytes of WAL of the old primary are missing here (at {have}, its \
+                 shutdown checkpoint is at {target})"
+            );
+            context.journal.stamped(format!("warning: {text}"));
+            Ok(Done::Did(text))
+        }
+    }
+}
+
+fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let host = context.here.host;
+    let Some(vip) = &host.vip else {
+        return Ok(Done::Skipped("there is no database VIP".to_owned()));
+    };
+    let (journal, me) = (context.journal, context.me());
+    journal.stamped(format!("add VIP on {me}"));
+    let did = host.vip_on(vip, deadline)?;
+    context.vip_added = did == Did::Added;
+    match did {
+        Did::Added => {
+            journal.line(format!(
+                "ADD VIP NOW AT {} ON {}",
+                failover_core::clock::stamp(),
+                vip.dev
+            ));
+            journal.line(format!(
+                "execute: [{}]",
+                vip.add_command(&host.programs.ip()?)
+            ));
+        }
+        _ => journal.line(format!("{vip} is on this host already")),
+    }
+    context.start_announcing(vip);
+    if let Some(announcement) = context.announcements.last() {
+        journal.line(format!("execute: {}", announcement.command()));
+    }
+    Ok(match did {
+        Did::Added => Done::Did(format!("{vip} on {}", vip.dev)),
+        _ => Done::AlreadySo(format!("{vip} was here")),
+    })
+}
+
+fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let (journal, names, me) = (context.journal, context.names(), context.me());
+    let before = context.deadline.remaining();
+    journal.stamped(format!("promote begin...let {me} become master"));
+    if context.already {
+        journal.line(format!(
+            "{} is primary already, nothing to promote",
+            names.server
+        ));
+        return Ok(Done::AlreadySo("it was a primary".to_owned()));
+    }
+    journal.line("check db if is alive");
+    context.select_33333("  ", deadline.at_most(ANSWER_TIME))?;
+    journal.stamped(format!(
+        "{} is ok , to prepare execute promote",
+        names.server
+    ));
+    journal.line("execute promote");
+    context.here.instance.ask_for_promotion(deadline)?;
+    journal.line("server promoting");
+    let mut ask_again = Deadline::after(ASK_AGAIN);
+    let mut asked = 1;
+    let promoted = deadline.poll(ASK_INTERVAL, || {
+        match context.is_in_recovery(deadline.at_most(ANSWER_TIME)) {
+            Ok(false) => return Some(Ok(())),
+            Ok(true) => {}
+            Err(error) if matches!(error.failure, SqlFailure::Silent(_)) => {
+                return Some(Err(error));
+            }
+            // The end of recovery may close our session: open another.
+            Err(_) => {
+                context.session =
+                    Session::open(&context.here.sql_target(), deadline.at_most(ANSWER_TIME)).ok()
+            }
+        }
+        if ask_again.passed() {
+            ask_again = Deadline::after(ASK_AGAIN);
+            if context.nothing_left_to_replay(deadline.at_most(ANSWER_TIME)) {
+                asked += 1;
+                // Its failure shows in that the server stays in recovery.
+                let _ = context.here.instance.ask_for_promotion(deadline);
+            }
+        }
+        None
+    });
+    match promoted {
+        Some(result) => result?,
+        None => bail!(
+            "still in recovery {} s after the promotion was asked for: see the server's log, and \
+             raise PROMOTE_TIMEOUT if it replays",
+            context.config().promote_timeout.as_secs()
+        ),
+    }
+    // The promotion's own time is not the failover's.
+    context.deadline = Deadline::after(before);
+    if let Some(vip) = &context.here.host.vip {
+        context.start_announcing(vip);
+    }
+    journal.line("check db if is alive after promote");
+    context.select_33333("  ", deadline.at_most(ANSWER_TIME))?;
+    journal.stamped(format!(
+        "after execute promote , {} status is ok.",
+        names.server
+    ));
+    journal.line(format!("after execute promote, {} is ok.", names.server));
+    Ok(Done::Did(match asked {
+        1 => "out of recovery".to_owned(),
+        times => format!("out of recovery, asked for {times} times"),
+    }))
+}
+
+impl Promote<'_> {
+    fn nothing_left_to_replay(&self, deadline: Deadline) -> bool {
+        let names = self.names();
+        let question = format!("SELECT {}(), {}()", names.last_receive, names.last_replay);
+        self.session().is_ok_and(|session| {
+            session
+                .row::<2>(&question, deadline)
+                .is_ok_and(|[received, replayed]| {
+                    let position = |text: Option<String>| text.and_then(|t| t.parse::<Lsn>().ok());
+                    position(replayed) >= position(received)
+                })
+        })
+    }
+}
+
+fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    context.journal.stamped("sync to async");
+    to_async(
+        context.session()?,
+        context.names(),
+        context.config().sync_degrade,
+        None,
+        context.journal,
+        deadline,
+    )
+}
+
+/// Takes the primary of `session` from synchronous to asynchronous, so that its commits do not
+/// wait for a standby that does not stream. A WAL sender for `gone`, the host that just went down,
+/// does not count: it lives until the server notices.
+pub fn to_async(
+    session: &Session,
+    names: &Flavor,
+    policy: SyncDegrade,
+    gone: Option<IpAddr>,
+    journal: &Journal,
+    deadline: Deadline,
+) -> Result<Done> {
+    let setting = "synchronous_standby_names";
+    let show = format!("SHOW {setting}");
+    let names_now = session.value(&show, deadline)?.unwrap_or_default();
+    if names_now.is_empty() {
+        journal.line("it is asynchronous already");
+        return Ok(Done::AlreadySo("asynchronous already".to_owned()));
+    }
+    if let Some(standby) = streaming_standby(session, names, gone, deadline)? {
+        journal.line(format!("standby {standby} streams, it stays synchronous"));
+        return Ok(Done::Skipped(format!("standby {standby} streams")));
+    }
+    if policy == SyncDegrade::Never {
+        journal.line(
+            "no standby streams and SYNC_DEGRADE is never: it stays synchronous, commits wait for \
+             a standby",
+        );
+        return Ok(Done::Skipped("SYNC_DEGRADE is never".to_owned()));
+    }
+    session.query(&format!("ALTER SYSTEM SET {setting} = ''"), deadline)?;
+    journal.line("ALTER SYSTEM");
+    session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
+    journal.line(format!(
+        "{}\n-----------------\n t\n(1 row)",
+        names.reload_heading
+    ));
+    let taken = deadline.poll(ASK_INTERVAL, || match session.value(&show, deadline) {
+        Ok(Some(value)) if !value.is_empty() => None,
+        Ok(_) => Some(Ok(())),
+        Err(error) => Some(Err(error)),
+    });
+    match taken {
+        Some(result) => result?,
+        None => bail!("{setting} was set to '' and reloaded, the server still has '{names_now}'"),
+    }
+    Ok(Done::Did(format!("{setting} was '{names_now}', is ''")))
+}
+
+/// The address (or name) of a standby that streams, `gone` aside.
+pub fn streaming_standby(
+    session: &Session,
+    names: &Flavor,
+    gone: Option<IpAddr>,
+    deadline: Deadline,
+) -> Result<Option<String>, SqlError> {
+    let rows = session.query(
+        &format!(
+            "SELECT host(client_addr), application_name FROM {} WHERE state = 'streaming'",
+            names.stat_replication
+        ),
+        deadline,
+    )?;
+    let standby = rows.into_iter().find_map(|row| {
+        let address = row.first().cloned().flatten();
+        let is_gone = gone.is_some() && address.as_deref().and_then(|a| a.parse().ok()) == gone;
+        (!is_gone).then(|| {
+            address
+                .or_else(|| row.get(1).cloned().flatten())
+                .unwrap_or_default()
+        })
+    });
+    Ok(standby)
+}
+
+fn keep_slot(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(slot) = context
+        .order
+        .old_primary
+        .and_then(|address| context.config().slot_name_of(address))
+    else {
+        return Ok(Done::Skipped("no old primary was named".to_owned()));
+    };
+    let (names, session) = (context.names(), context.session()?);
+    let found = session.query(
+        &format!(
+            "SELECT active, restart_lsn FROM {} WHERE slot_name = {}",
+            names.replication_slots,
+            quote(&slot)
+        ),
+        deadline,
+    )?;
+    match found.first().map(Vec::as_slice) {
+        Some([_, Some(position)]) => {
+            return Ok(Done::AlreadySo(format!("{slot} keeps WAL from {position}")));
+        }
+        // Without a position it keeps nothing, and only a new one can be made to.
+        Some([Some(active), None]) if active == "f" => {
+            session.query(
+                &format!("SELECT {}({})", names.drop_slot, quote(&slot)),
+                deadline,
+            )?;
+        }
+        Some(_) => return Ok(Done::AlreadySo(format!("{slot} is in use"))),
+        None => {}
+    }
+    session.query(
+        &format!(
+            "SELECT {}({}, true)",
+            names.create_physical_slot,
+            quote(&slot)
+        ),
+        deadline,
+    )?;
+    Ok(Done::Did(format!("{slot} made")))
+}
+
+fn checkpoint(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let (journal, names) = (context.journal, context.names());
+    journal.stamped("make checkpoint");
+    journal.line("check the db to see if it is alive");
+    context.select_33333(" ", deadline)?;
+    journal.stamped(format!(
+        "{} is ok , to prepare execute checkpoint",
+        names.server
+    ));
+    journal.line("execute checkpoint");
+    // A session of its own: the one we have must not wait behind it, and no time limit may end it.
+    let worker = Session::open(&context.here.sql_target(), deadline)?;
+    worker.query("SET statement_timeout = 0", deadline)?;
+    let wait = context.config().checkpoint_wait;
+    match worker.query("CHECKPOINT", deadline.at_most(wait)) {
+        Ok(_) => journal.line("CHECKPOINT"),
+        Err(error) if matches!(error.failure, SqlFailure::Silent(_)) => {
+            let text = format!(
+                "the checkpoint was not done within {} ms, it goes on in the server",
+                wait.as_millis()
+            );
+            journal.stamped(&text);
+            return Ok(Done::Did(text));
+        }
+        Err(error) => return Err(anyhow!(error)),
+    }
+    journal.line("check the db to see if it is alive after execute checkpoint");
+    context.select_33333("  ", Deadline::after(LEAST_TIME))?;
+    journal.stamped(format!("after execute checkpoint, {} is ok.", names.server));
+    journal.line(format!("after execute checkpoint, {} is ok.", names.server));
+    Ok(Done::Did("written".to_owned()))
+}
+
+fn announce(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(vip) = &context.here.host.vip else {
+        return Ok(Done::Skipped("there is no database VIP".to_owned()));
+    };
+    context.start_announcing(vip);
+    context.finish_announcing(deadline)?;
+    Ok(Done::Did(format!("{vip} announced")))
+}

@@ -1,0 +1,90 @@
+//! The status step: looks, and changes nothing. What cannot be found out is said, not an error.
+
+use super::Here;
+use crate::report::Status;
+use failover_core::arp::own_mac;
+use failover_core::deadline::Deadline;
+use failover_core::sql::{Session, SqlError};
+use failover_core::vip;
+use std::time::Duration;
+
+/// A server that lives answers in milliseconds; one that is frozen never.
+const SQL_TIME: Duration = Duration::from_millis(800);
+
+/// How the instance of this host is.
+pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
+    let mut status = Status {
+        rewind_unfinished: here
+            .host
+            .state()
+            .is_ok_and(|state| state.rewind_is_unfinished()),
+        macs: here
+            .host
+            .config
+            .dev
+            .iter()
+            .filter_map(|dev| own_mac(dev))
+            .collect(),
+        vip_here: here
+            .host
+            .vip
+            .as_ref()
+            .is_some_and(|vip| vip::find(vip.cidr.addr).is_ok_and(|held| held.is_some())),
+        ..Status::default()
+    };
+    match here.instance.processes() {
+        Ok(processes) => status.running = !processes.is_empty(),
+        Err(error) => status.trouble = Some(format!("/proc cannot be read: {error}")),
+    }
+    match here.instance.control_data(deadline) {
+        Ok(control) => {
+            status.timeline = control.timeline.max(control.min_recovery_timeline);
+            status.control = Some(control.checkpoint.max(control.min_recovery));
+        }
+        Err(error) => status.trouble = Some(error.to_string()),
+    }
+    let in_wal = here.instance.newest_timeline_in_wal();
+    status.timeline = status.timeline.max(in_wal.unwrap_or(0));
+    if status.running {
+        if let Err(error) = ask_server(here, &mut status, deadline.at_most(SQL_TIME)) {
+            status.trouble = Some(error.to_string());
+        }
+    }
+    status
+}
+
+fn ask_server(here: &Here<'_>, status: &mut Status, deadline: Deadline) -> Result<(), SqlError> {
+    let names = here.instance.flavor;
+    let session = Session::open(&here.sql_target(), deadline)?;
+    let in_recovery = session.truth(&format!("SELECT {}()", names.is_in_recovery), deadline)?;
+    if in_recovery {
+        let [received, replayed] = session.row(
+            &format!("SELECT {}(), {}()", names.last_receive, names.last_replay),
+            deadline,
+        )?;
+        let position = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        status.received = position(received);
+        status.replayed = position(replayed);
+        // No row, or NULLs, without a receiver.
+        let receiver = session.query(
+            &format!(
+                "SELECT received_tli, \
+                 (1000 * extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::bigint \
+                 FROM {}",
+                names.stat_wal_receiver
+            ),
+            deadline,
+        )?;
+        if let Some([timeline, silent]) = receiver.first().map(Vec::as_slice) {
+            let timeline = timeline.as_ref().and_then(|text| text.parse().ok());
+            status.timeline = status.timeline.max(timeline.unwrap_or(0));
+            // A clock that was set back makes it negative: just now, then.
+            status.receiver_silent_ms = silent
+                .as_ref()
+                .and_then(|text| text.parse::<i64>().ok())
+                .map(|ms| u64::try_from(ms).unwrap_or(0));
+        }
+    }
+    status.in_recovery = Some(in_recovery);
+    Ok(())
+}
