@@ -84,13 +84,16 @@ pub struct Journal {
 #[derive(Debug)]
 enum Sink {
     /// The log file and the event file; events also to standard output if `echo`.
-    Files {
-        log: LogFile,
-        events: LogFile,
-        echo: bool,
-    },
+    Files(Box<Files>),
     /// Messages to a writer: standard output on a remote host, a channel within the process.
     Messages(Box<dyn FnMutMessage>),
+}
+
+#[derive(Debug)]
+struct Files {
+    log: LogFile,
+    events: LogFile,
+    echo: bool,
 }
 
 /// Takes messages one by one.
@@ -115,11 +118,11 @@ impl Journal {
     ) -> Self {
         Self::new(
             run,
-            Sink::Files {
+            Sink::Files(Box::new(Files {
                 log: LogFile::new(log, owner.clone()),
                 events: LogFile::new(events, owner),
                 echo,
-            },
+            })),
         )
     }
 
@@ -202,12 +205,12 @@ impl Journal {
         };
         match &mut *self.sink() {
             Sink::Messages(take) => take(message),
-            Sink::Files { log, events, echo } => match message {
-                Message::Line(line) => log.append(&line),
+            Sink::Files(files) => match message {
+                Message::Line(line) => files.log.append(&line),
                 Message::Event(event) => {
                     let json = serde_json::to_string(&event).unwrap_or_default();
-                    events.append(&json);
-                    if *echo {
+                    files.events.append(&json);
+                    if files.echo {
                         print_json(&event);
                     }
                 }

@@ -12,7 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -198,13 +197,18 @@ impl Ssh {
             .failed(format!("login refused ({})", tried.join("; "))))
     }
 
-    /// Runs `cmd` there; its lines are handed over as they come. The far side is not killed when
+    /// Runs `cmd` there and waits for it. Any exit code is `Ok`.
+    pub fn run(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+        self.run_lines(cmd, deadline, |_, _| ())
+    }
+
+    /// Like [`Ssh::run`]; its lines are handed over as they come. The far side is not killed when
     /// the time is up: what we run there has a deadline of its own.
     pub fn run_lines(
         &self,
         cmd: &Cmd,
         deadline: Deadline,
-        mut on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
+        mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, RunError> {
         let given = deadline.remaining();
         let failed = |why: String| self.login.failed(why);
@@ -240,24 +244,23 @@ impl Ssh {
         let mut out = Lines::default();
         let mut err = Lines::default();
         loop {
+            // Asked before reading: what comes after the answer is read in the next round.
+            let ended = channel.eof();
             let read = out
                 .drain(&mut channel.stream(0), Stream::Stdout, &mut on_line)
-                .and_then(|a| {
-                    let b = err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line)?;
-                    Ok(if a.is_break() { a } else { b })
-                });
+                .and_then(|()| err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line));
             match read {
-                Ok(ControlFlow::Break(())) => break,
-                Ok(ControlFlow::Continue(())) if channel.eof() => break,
-                Ok(ControlFlow::Continue(())) => self.wait(deadline, "").map_err(late)?,
+                Ok(()) if ended => break,
+                Ok(()) if channel.eof() => {}
+                Ok(()) => self.wait(deadline, "").map_err(late)?,
                 Err(e) => return Err(failed(e.to_string())),
             }
         }
         let code = self.exit_code(&mut channel, deadline).map_err(late)?;
         Ok(Output {
             code,
-            stdout: out.text,
-            stderr: err.text,
+            stdout: out.finish(),
+            stderr: err.finish(),
         })
     }
 
@@ -328,9 +331,8 @@ impl Lines {
         &mut self,
         stream: &mut impl Read,
         which: Stream,
-        on_line: &mut impl FnMut(Stream, &str) -> ControlFlow<()>,
-    ) -> io::Result<ControlFlow<()>> {
-        let mut flow = ControlFlow::Continue(());
+        on_line: &mut impl FnMut(Stream, &str),
+    ) -> io::Result<()> {
         let mut chunk = [0; 8192];
         loop {
             match stream.read(&mut chunk) {
@@ -342,12 +344,15 @@ impl Lines {
             while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = self.partial.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
-                if on_line(which, line.trim_end()).is_break() {
-                    flow = ControlFlow::Break(());
-                }
+                on_line(which, line.trim_end());
                 self.text.push_str(&line);
             }
         }
-        Ok(flow)
+        Ok(())
+    }
+
+    fn finish(mut self) -> String {
+        self.text.push_str(&String::from_utf8_lossy(&self.partial));
+        self.text
     }
 }

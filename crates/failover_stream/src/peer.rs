@@ -10,7 +10,6 @@ use failover_core::ssh::Ssh;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -218,7 +217,6 @@ impl Seat {
                     Err(_) => {}
                 }
             }
-            ControlFlow::Continue(())
         });
         match (end, out) {
             (Some(end), _) => end,

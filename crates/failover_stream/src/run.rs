@@ -285,10 +285,9 @@ fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         .iter()
         .find(|node| node.is(address))
         .and_then(|node| node.replication_delay);
-    if let (false, Some(delay)) = (clean, delay) {
-        if let Some(refusal) = decide::lag_refusal(delay, failover.config().max_failover_lag) {
-            bail!(refusal);
-        }
+    let missing = delay.filter(|_| !clean).unwrap_or(0);
+    if let Some(refusal) = decide::lag_refusal(missing, failover.config().max_failover_lag) {
+        bail!(refusal);
     }
     failover.chosen = Some(address);
     Ok(Done::Did(format!("{address}: {why}")))

@@ -45,10 +45,11 @@ pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     }
     let in_wal = here.instance.newest_timeline_in_wal();
     status.timeline = status.timeline.max(in_wal.unwrap_or(0));
-    if status.running {
-        if let Err(error) = ask_server(here, &mut status, deadline.at_most(SQL_TIME)) {
-            status.trouble = Some(error.to_string());
-        }
+    let limit = deadline.at_most(SQL_TIME);
+    if status.running
+        && let Err(error) = ask_server(here, &mut status, limit)
+    {
+        status.trouble = Some(error.to_string());
     }
     status
 }
