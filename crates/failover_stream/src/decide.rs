@@ -151,6 +151,8 @@ pub struct Candidate {
     pub position: Lsn,
     /// It is a primary already.
     pub promoted: bool,
+    /// It has the database VIP.
+    pub vip_here: bool,
 }
 
 impl Candidate {
@@ -171,6 +173,7 @@ impl Candidate {
             timeline: status.timeline,
             position: status.position(),
             promoted: !in_recovery,
+            vip_here: status.vip_here,
         })
     }
 }
@@ -187,9 +190,13 @@ pub struct Choice {
 }
 
 /// The candidate to promote: one that is promoted already (a run before this one did it), else
-/// the furthest on the newest timeline, and `given` on a tie. `None`: nobody can be.
+/// the furthest on the newest timeline; on a tie the one that a run before this one has put the
+/// VIP on, else `given`. `None`: nobody can be.
 pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
-    let rank = |c: &Candidate| (c.timeline, c.promoted, c.position, c.address == given);
+    let rank = |c: &Candidate| {
+        let is_given = c.address == given;
+        (c.timeline, c.promoted, c.position, c.vip_here, is_given)
+    };
     let best = candidates.iter().max_by_key(|c| rank(c))?;
     let why = if best.promoted {
         format!("it is a primary on timeline {} already", best.timeline)
@@ -207,6 +214,22 @@ pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
         address: best.address,
         position: Some(best.position),
         why,
+    })
+}
+
+/// Why `chosen` must not get the VIP while a standby among `holders` has it: two hosts would answer
+/// for it.
+pub fn vip_refusal(
+    policy: PromoteWithoutFence,
+    mut holders: impl Iterator<Item = IpAddr>,
+    chosen: IpAddr,
+) -> Option<String> {
+    let other = holders.find(|holder| *holder != chosen)?;
+    (policy != PromoteWithoutFence::Always).then(|| {
+        format!(
+            "standby {other} has the database VIP, and {chosen} is to be promoted: run `vip_ctl \
+             del` on {other}, then run this command again (or set PROMOTE_WITHOUT_FENCE=always)"
+        )
     })
 }
 
@@ -366,6 +389,7 @@ mod tests {
             timeline,
             position: Lsn(position),
             promoted,
+            vip_here: false,
         };
         let rows = [
             (
@@ -390,6 +414,17 @@ mod tests {
             (
                 "promoted before",
                 vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)],
+                103,
+            ),
+            (
+                "the one with the VIP on a tie",
+                vec![
+                    candidate(102, 1, 9, false),
+                    Candidate {
+                        vip_here: true,
+                        ..candidate(103, 1, 9, false)
+                    },
+                ],
                 103,
             ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
@@ -439,6 +474,17 @@ mod tests {
             let why = Candidate::from_status(ip(102), &status).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn a_vip_on_another_standby() {
+        use PromoteWithoutFence::{Always, Unreachable};
+        let refusal =
+            |policy, holders: &[IpAddr]| vip_refusal(policy, holders.iter().copied(), ip(102));
+        assert_eq!(refusal(Unreachable, &[]), None);
+        assert_eq!(refusal(Unreachable, &[ip(102)]), None);
+        assert!(refusal(Unreachable, &[ip(102), ip(103)]).is_some());
+        assert_eq!(refusal(Always, &[ip(103)]), None);
     }
 
     #[test]

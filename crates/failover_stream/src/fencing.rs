@@ -9,7 +9,7 @@ use failover_core::arp::{Mac, ProbeError, neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::journal::Journal;
 use failover_core::life::{PortState, Target, port_refuses, signs_of_life};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -67,13 +67,19 @@ pub fn fence_and_look(
     }
 
     let mut findings = Findings::default();
+    let mut awaited: HashSet<IpAddr> = standbys.iter().map(Peer::address).collect();
     let mut vip: Option<Result<Option<Mac>, ProbeError>> = (!asks_vip).then_some(Ok(None));
     // Who has the VIP answers within milliseconds or not at all: all of the probe's time is only
     // for a host of which nothing else is known.
     let vip_look = Deadline::after(SECOND_LOOK);
     let mut again: Option<Deadline> = None;
     loop {
-        let vip_known = vip.is_some() || (vip_look.passed() && findings.old_primary.report_is_in());
+        let vip_known = match &vip {
+            // It may be a standby's, on which a run before this one has put it: they say so.
+            Some(Ok(Some(mac))) => awaited.is_empty() || !watch.is_stranger(*mac, &findings),
+            Some(_) => true,
+            None => vip_look.passed() && findings.old_primary.report_is_in(),
+        };
         if deadline.passed() || (vip_known && findings.old_primary.is_clear()) {
             break;
         }
@@ -100,6 +106,7 @@ pub fn fence_and_look(
             Ok(News::Signs(signs)) => findings.old_primary.signs = Some(signs),
             Ok(News::Vip(answer)) => vip = Some(answer),
             Ok(News::Standby(address, answer)) => {
+                awaited.remove(&address);
                 let heard = &mut findings.old_primary.heard_by;
                 heard.retain(|standby| *standby != address);
                 if let Ok(status) = answer {
@@ -215,29 +222,6 @@ impl Watch<'_> {
         answer: Option<Result<Option<Mac>, ProbeError>>,
         findings: &Findings,
     ) -> VipHolder {
-        let mut old: Vec<Mac> = ipv4(self.old.address())
-            .and_then(neighbor_mac)
-            .into_iter()
-            .collect();
-        if let Some(Ok(report)) = &findings.old_primary.report {
-            old.extend(&report.macs);
-        }
-        let holders: Vec<Mac> = findings
-            .standbys
-            .values()
-            .filter(|status| status.vip_here)
-            .flat_map(|status| status.macs.iter().copied())
-            .collect();
-        let whose = |mac: Mac| {
-            if old.contains(&mac) {
-                VipHolder::OldPrimary
-            } else if holders.contains(&mac) {
-                // A run before this one came that far.
-                VipHolder::Nobody
-            } else {
-                VipHolder::Stranger(mac)
-            }
-        };
         match answer {
             None | Some(Ok(None)) => VipHolder::Nobody,
             Some(Err(error)) => {
@@ -245,11 +229,11 @@ impl Watch<'_> {
                     .stamped(format!("warning: who has the VIP is not known: {error}"));
                 VipHolder::Unknown
             }
-            Some(Ok(Some(mac))) => match (whose(mac), &self.crew.here.vip) {
+            Some(Ok(Some(mac))) => match (self.whose(mac, findings), &self.crew.here.vip) {
                 (VipHolder::Stranger(_), Some(vip)) => {
                     let programs = &self.crew.here.programs;
                     match who_has(programs, vip.cidr.addr, &vip.dev, SECOND_LOOK) {
-                        Ok(Some(mac)) => whose(mac),
+                        Ok(Some(mac)) => self.whose(mac, findings),
                         Ok(None) => VipHolder::Nobody,
                         Err(_) => VipHolder::Stranger(mac),
                     }
@@ -257,6 +241,26 @@ impl Watch<'_> {
                 (holder, _) => holder,
             },
         }
+    }
+
+    /// Whose hardware address `mac` is.
+    fn whose(&self, mac: Mac, findings: &Findings) -> VipHolder {
+        let old = &findings.old_primary;
+        let seen = ipv4(self.old.address()).and_then(neighbor_mac);
+        let is_old = matches!(&old.report, Some(Ok(report)) if report.macs.contains(&mac));
+        let is_standby = |status: &Status| status.vip_here && status.macs.contains(&mac);
+        if seen == Some(mac) || is_old {
+            VipHolder::OldPrimary
+        } else if findings.standbys.values().any(is_standby) {
+            // A run before this one came that far.
+            VipHolder::Nobody
+        } else {
+            VipHolder::Stranger(mac)
+        }
+    }
+
+    fn is_stranger(&self, mac: Mac, findings: &Findings) -> bool {
+        matches!(self.whose(mac, findings), VipHolder::Stranger(_))
     }
 }
 

@@ -279,6 +279,13 @@ fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     } else {
         (failover.given, "the pool's choice".to_owned())
     };
+    let holders = failover.findings.standbys.iter();
+    let holders = holders.filter_map(|(host, status)| status.vip_here.then_some(*host));
+    if let Some(refusal) =
+        decide::vip_refusal(failover.config().promote_without_fence, holders, address)
+    {
+        bail!(refusal);
+    }
     // After a clean stop the candidate itself knows what it misses.
     let clean = matches!(&failover.findings.old_primary.report, Some(Ok(report)) if report.shutdown_checkpoint.is_some());
     let delay = known
