@@ -47,7 +47,7 @@ pub enum InstanceError {
     Flavor(#[from] UnknownFlavor),
     /// `KB_EXECUTE_SYS_USER` is nobody.
     #[error("KB_EXECUTE_SYS_USER: {0}")]
-    User(#[from] UserError),
+    User(UserError),
 }
 
 /// A process of the instance.
@@ -166,7 +166,7 @@ impl Instance {
             bin: config.kb_path.clone(),
             lib: config.kb_ld_path.clone(),
             data,
-            user: SystemUser::named(&config.kb_execute_sys_user)?,
+            user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
         })
