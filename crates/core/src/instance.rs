@@ -316,6 +316,11 @@ impl Instance {
         self.data.join(self.flavor.standby_file).exists()
     }
 
+    /// The program that promotes it, if that is missing.
+    pub fn missing_ctl(&self) -> Option<PathBuf> {
+        Some(self.bin.join(self.flavor.ctl)).filter(|ctl| !ctl.exists())
+    }
+
     /// Asks for the promotion, and does not wait for it.
     pub fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
         let args = ["promote", "-W", "-D"].map(OsStr::new);

@@ -158,8 +158,8 @@ pub struct Candidate {
 impl Candidate {
     /// The standby at `address`, if it can be promoted (or is already), else why not.
     pub fn from_status(address: IpAddr, status: &Status) -> Result<Self, String> {
-        if status.rewind_unfinished {
-            return Err("its rewind is unfinished: half of it is another history".to_owned());
+        if let Some(obstacle) = &status.obstacle {
+            return Err(obstacle.clone());
         }
         if !status.running {
             return Err("its database does not run".to_owned());
@@ -450,7 +450,7 @@ mod tests {
         for (status, expected) in [
             (
                 Status {
-                    rewind_unfinished: true,
+                    obstacle: Some("its rewind is unfinished".into()),
                     ..good.clone()
                 },
                 "rewind is unfinished",
