@@ -53,7 +53,7 @@ pub enum InstanceError {
     Flavor(#[from] UnknownFlavor),
     /// `KB_EXECUTE_SYS_USER` is nobody.
     #[error("KB_EXECUTE_SYS_USER: {0}")]
-    User(#[from] UserError),
+    User(UserError),
 }
 
 /// A process of the instance.
@@ -180,7 +180,7 @@ impl Instance {
             bin: config.kb_path.clone(),
             lib: config.kb_ld_path.clone(),
             data,
-            user: SystemUser::named(&config.kb_execute_sys_user)?,
+            user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
         })
@@ -335,6 +335,11 @@ impl Instance {
     pub fn is_set_up_as_standby(&self) -> bool {
         let file = self.data.join(self.flavor.standby_file);
         on_disk(move || file.exists()).unwrap_or(false)
+    }
+
+    /// The program that promotes it, if that is missing.
+    pub fn missing_ctl(&self) -> Option<PathBuf> {
+        Some(self.bin.join(self.flavor.ctl)).filter(|ctl| !ctl.exists())
     }
 
     /// Asks for the promotion, and does not wait for it.

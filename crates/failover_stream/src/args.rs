@@ -4,6 +4,7 @@ use clap::Parser;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::lsn::{Lsn, Timeline};
+use failover_core::terminal::printable;
 use failover_core::workers;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -249,11 +250,12 @@ impl Placeholders {
     }
 }
 
-/// A placeholder without blanks around it; `""` is what some pools write for an empty one.
+/// A placeholder without blanks around it; `""` is what some pools write for an empty one. It goes
+/// into the log as it is, so it must not end a line there.
 fn tidy(value: Option<&str>) -> String {
     match value.unwrap_or_default().trim() {
         "\"\"" | "''" => String::new(),
-        other => other.to_owned(),
+        other => printable(other),
     }
 }
 
@@ -367,6 +369,10 @@ mod tests {
             (
                 "192.168.1.109 0 0 192.168.1.101 192.168.1.101 1 0 /data",
                 "%H (new primary host): found \"192.168.1.109\", expected one of the hosts in KB_ALL_IP",
+            ),
+            (
+                "192.168.1.102 0 0 192.168.1.101\n9:00\u{1b}[2J 192.168.1.101 1 0 /data",
+                "found \"192.168.1.101 9:00?[2J\"",
             ),
             (
                 "192.168.1.101 0 0 192.168.1.101 192.168.1.101 1 0 /data",

@@ -183,16 +183,15 @@ pub struct Candidate {
     pub position: Lsn,
     /// It is a primary already.
     pub promoted: bool,
+    /// It has the database VIP.
+    pub vip_here: bool,
 }
 
 impl Candidate {
     /// The standby at `address`, if it can be promoted (or is already), else why not.
     pub fn from_status(address: IpAddr, status: &Status) -> Result<Self, String> {
-        if status.rewind_unfinished {
-            return Err("its rewind is unfinished: half of it is another history".to_owned());
-        }
-        if !status.running {
-            return Err("its database does not run".to_owned());
+        if let Some(obstacle) = obstacle(status) {
+            return Err(obstacle);
         }
         let Some(in_recovery) = status.in_recovery else {
             let why = status.trouble.as_deref().unwrap_or("no reason given");
@@ -203,8 +202,16 @@ impl Candidate {
             timeline: status.timeline,
             position: status.position(),
             promoted: !in_recovery,
+            vip_here: status.vip_here,
         })
     }
+}
+
+/// What is sure to make a promotion of the standby fail. One that merely does not answer may be
+/// busy.
+pub fn obstacle(status: &Status) -> Option<String> {
+    let down = || (!status.running).then(|| "its database does not run".to_owned());
+    status.obstacle.clone().or_else(down)
 }
 
 /// Who becomes primary, and why.
@@ -217,9 +224,13 @@ pub struct Choice {
 }
 
 /// The candidate to promote: on the newest timeline one that is promoted already (a run before
-/// this one did it), else the furthest, and `given` on a tie. `None`: nobody can be.
+/// this one did it), else the furthest; on a tie the one that a run before this one has put the VIP
+/// on, else `given`. `None`: nobody can be.
 pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
-    let rank = |c: &Candidate| (c.timeline, c.promoted, c.position, c.address == given);
+    let rank = |c: &Candidate| {
+        let is_given = c.address == given;
+        (c.timeline, c.promoted, c.position, c.vip_here, is_given)
+    };
     let best = candidates.iter().max_by_key(|c| rank(c))?;
     let why = if best.promoted {
         format!("it is a primary on timeline {} already", best.timeline)
@@ -507,6 +518,7 @@ mod tests {
             timeline,
             position: Lsn(position),
             promoted,
+            vip_here: false,
         };
         let rows = [
             (
@@ -531,6 +543,17 @@ mod tests {
             (
                 "promoted before",
                 vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)],
+                103,
+            ),
+            (
+                "the one with the VIP on a tie",
+                vec![
+                    candidate(102, 1, 9, false),
+                    Candidate {
+                        vip_here: true,
+                        ..candidate(103, 1, 9, false)
+                    },
+                ],
                 103,
             ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
@@ -577,7 +600,7 @@ mod tests {
         for (status, expected) in [
             (
                 Status {
-                    rewind_unfinished: true,
+                    obstacle: Some("its rewind is unfinished".into()),
                     ..good.clone()
                 },
                 "rewind is unfinished",

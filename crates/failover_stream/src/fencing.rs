@@ -1,7 +1,7 @@
 //! Fencing, and all that only needs looking meanwhile: everything side by side, since each second
 //! is one of outage.
 
-use crate::decide::{NoReport, OldPrimary, Signs, VipHolder, vip_holder};
+use crate::decide::{self, NoReport, OldPrimary, Signs, VipHolder};
 use crate::peer::{Crew, Peer, PeerError, Reply, read};
 use crate::report::{FenceReport, Status};
 use crate::steps::Order;
@@ -10,7 +10,7 @@ use failover_core::deadline::Deadline;
 use failover_core::journal::Journal;
 use failover_core::life::{Finding, PortState, Probe, Sign, Target, port_refuses, signs_of_life};
 use failover_core::workers;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -22,6 +22,9 @@ const RECENT: u64 = 1000;
 const RETRY: Duration = Duration::from_millis(200);
 /// Between two attempts to connect to the old primary's database.
 const PORT_INTERVAL: Duration = Duration::from_millis(300);
+/// How long a fence waits for a standby that can be promoted. Here it says so in some 15 ms, over
+/// ssh in 100. Whoever says nothing in that time may still be able to.
+const CANDIDATE_TIME: Duration = Duration::from_secs(1);
 /// How long an address has to answer when it is asked a second time.
 const SECOND_LOOK: Duration = Duration::from_millis(150);
 
@@ -32,6 +35,9 @@ pub struct Findings {
     pub old_primary: OldPrimary,
     /// Of the standbys that answered in time.
     pub standbys: HashMap<IpAddr, Status>,
+    /// Why each of the candidates cannot be promoted, where none of them can: then the old primary
+    /// was left alone.
+    pub nobody: Option<String>,
 }
 
 /// What comes in from the threads.
@@ -46,10 +52,14 @@ enum News {
 
 /// Fences `old` and looks around, until the outcome is clear or `deadline` has passed. A host
 /// that gives no sign of life costs `PROBE_TIMEOUT`, one that lives may cost all of the time.
+///
+/// The old primary may be alive and serve its clients (an operator detached it, or the pool's
+/// health check erred), so it is not fenced before one of the `candidates` can take its place.
 pub fn fence_and_look(
     crew: &Arc<Crew>,
     old: &Peer,
     standbys: &[Peer],
+    candidates: &[IpAddr],
     journal: &Journal,
     deadline: Deadline,
 ) -> Findings {
@@ -60,7 +70,6 @@ pub fn fence_and_look(
         deadline,
         news: &news,
     };
-    watch.order_fence();
     if old.address() != crew.here.config.kb_localhost_ip {
         watch.look_for_life();
         watch.ask_port();
@@ -69,70 +78,155 @@ pub fn fence_and_look(
     for standby in standbys {
         watch.ask_status(standby);
     }
-
-    let mut findings = Findings::default();
-    let mut vip: Option<Result<Option<Mac>, ProbeError>> = (!asks_vip).then_some(Ok(None));
+    let mut heard = Heard {
+        findings: Findings::default(),
+        vip: (!asks_vip).then_some(Ok(None)),
+        awaited: standbys.iter().map(Peer::address).collect(),
+        obstacles: BTreeMap::new(),
+        again: None,
+    };
     // Who has the VIP answers within milliseconds or not at all: all of the probe's time is only
     // for a host of which nothing else is known.
     let vip_look = Deadline::after(SECOND_LOOK);
     // A standby that heard the old primary has twice the probe's time to say so.
-    let mut pending: HashSet<IpAddr> = standbys.iter().map(Peer::address).collect();
     let patience = Deadline::after(2 * crew.here.config.probe_timeout);
-    let mut again: Option<Deadline> = None;
+    let mut before_fence = Some(Deadline::after(CANDIDATE_TIME));
     loop {
-        let old_primary = &mut findings.old_primary;
-        old_primary.standbys_pending = !pending.is_empty() && !patience.passed();
-        let vip_known = vip.is_some() || (vip_look.passed() && old_primary.report_is_in());
-        if deadline.passed() || (vip_known && old_primary.is_clear()) {
+        // One look at the clock for the whole round: a timer that ran out after it was asked, and
+        // before the wait for the next one is reckoned, would be slept through.
+        let now = Deadline::after(Duration::ZERO);
+        if deadline <= now {
             break;
         }
-        let next = [again, Some(vip_look), Some(patience)]
-            .into_iter()
-            .flatten()
-            .filter(|at| !at.passed() || Some(*at) == again)
-            .fold(deadline, Deadline::min);
+        if let Some(limit) = before_fence {
+            match heard.can_be_promoted(candidates) {
+                Some(false) => {
+                    heard.findings.nobody = Some(heard.all_obstacles());
+                    return heard.findings;
+                }
+                None if limit > now => {}
+                _ => {
+                    before_fence = None;
+                    watch.order_fence();
+                }
+            }
+        }
+        if heard.again.is_some_and(|again| again <= now) {
+            heard.again = None;
+            watch.look_again(&heard.findings.old_primary, standbys);
+        }
+        let old_primary = &mut heard.findings.old_primary;
+        old_primary.standbys_pending = !heard.awaited.is_empty() && patience > now;
+        if old_primary.is_clear() && heard.vip_is_known(&watch, vip_look <= now) {
+            break;
+        }
+        let timers = [heard.again, before_fence, Some(vip_look), Some(patience)];
+        let running = timers.into_iter().flatten().filter(|timer| *timer > now);
+        let next = running.fold(deadline, Deadline::min);
         match inbox.recv_timeout(next.remaining()) {
             Ok(News::Fence(Reply::Say(message))) => journal.message(message),
-            Ok(News::Fence(Reply::End(end))) => {
+            Ok(news) => heard.take(news, old.address(), deadline),
+            // A timer; or no thread is left that could tell anything, which looks the same.
+            Err(_) => {}
+        }
+    }
+    let vip = heard.vip.take();
+    heard.findings.old_primary.vip = watch.judge_vip(vip, &heard.findings, journal);
+    heard.findings
+}
+
+/// What was heard so far.
+struct Heard {
+    findings: Findings,
+    /// Who answers for the VIP, once that is known.
+    vip: Option<Result<Option<Mac>, ProbeError>>,
+    /// Standbys that have not answered yet.
+    awaited: HashSet<IpAddr>,
+    /// Why a standby cannot be promoted.
+    obstacles: BTreeMap<IpAddr, String>,
+    /// When what came to nothing is tried again.
+    again: Option<Deadline>,
+}
+
+impl Heard {
+    fn take(&mut self, news: News, old: IpAddr, deadline: Deadline) {
+        let old_primary = &mut self.findings.old_primary;
+        match news {
+            // For the journal.
+            News::Fence(Reply::Say(_)) => {}
+            News::Fence(Reply::End(end)) => {
                 let report = end
-                    .and_then(|value| read::<FenceReport>(value, old.address()))
+                    .and_then(|value| read::<FenceReport>(value, old))
                     .map_err(NoReport::from);
                 if let Err(NoReport::NotRun(_)) = report {
-                    again = again.or(Some(deadline.at_most(RETRY)));
+                    self.again = self.again.or(Some(deadline.at_most(RETRY)));
+                    // What our own deadline cut short says less than what was seen before.
+                    if deadline.passed() && old_primary.report.is_some() {
+                        return;
+                    }
                 }
                 old_primary.report = Some(report);
             }
-            Ok(News::Signs(signs)) => old_primary.signs = Some(signs),
-            Ok(News::Port(refuses)) => old_primary.port_refuses = refuses,
-            Ok(News::Vip(answer)) => vip = Some(answer),
-            Ok(News::Standby(address, Ok(status))) => {
-                pending.remove(&address);
-                let heard = &mut old_primary.heard_by;
+            News::Signs(signs) => old_primary.signs = Some(signs),
+            News::Port(refuses) => old_primary.port_refuses = refuses,
+            News::Vip(answer) => self.vip = Some(answer),
+            News::Standby(address, Ok(status)) => {
+                self.awaited.remove(&address);
+                if let Some(obstacle) = decide::obstacle(&status) {
+                    self.obstacles.insert(address, obstacle);
+                }
+                let heard_by = &mut old_primary.heard_by;
                 match status.receiver_silent_ms {
                     Some(ms) if ms < RECENT => {
-                        heard.retain(|standby| *standby != address);
-                        heard.push(address);
+                        heard_by.retain(|standby| *standby != address);
+                        heard_by.push(address);
                         // Was that the last message, or one of many?
-                        again = again.or(Some(deadline.at_most(RETRY)));
+                        self.again = self.again.or(Some(deadline.at_most(RETRY)));
                     }
                     // One that did not answer takes nothing back.
                     _ if status.in_recovery.is_none() => {}
-                    _ => heard.retain(|standby| *standby != address),
+                    _ => heard_by.retain(|standby| *standby != address),
                 }
-                findings.standbys.insert(address, status);
+                self.findings.standbys.insert(address, status);
             }
-            // Likewise; whether it can be promoted is asked later.
-            Ok(News::Standby(address, Err(_))) => drop(pending.remove(&address)),
-            Err(_) => {
-                if again.is_some_and(Deadline::passed) {
-                    again = None;
-                    watch.look_again(old_primary, standbys);
-                }
+            // Likewise.
+            News::Standby(address, Err(error)) => {
+                self.awaited.remove(&address);
+                self.obstacles.insert(address, error.to_string());
             }
         }
     }
-    findings.old_primary.vip = watch.judge_vip(vip, &findings, journal);
-    findings
+
+    /// Whether one of the candidates can be promoted; `None` while that is open.
+    fn can_be_promoted(&self, candidates: &[IpAddr]) -> Option<bool> {
+        let has_obstacle = |host| self.obstacles.contains_key(host);
+        let is_open = |host| self.awaited.contains(host) && !has_obstacle(host);
+        if candidates.iter().all(has_obstacle) {
+            return Some(false);
+        }
+        let can = |host| !is_open(host) && !has_obstacle(host);
+        candidates.iter().any(can).then_some(true)
+    }
+
+    fn all_obstacles(&self) -> String {
+        let each = self
+            .obstacles
+            .iter()
+            .map(|(host, why)| format!("{host}: {why}"));
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether it is known who has the VIP; `looked`: it had the time to answer.
+    fn vip_is_known(&self, watch: &Watch<'_>, looked: bool) -> bool {
+        match &self.vip {
+            // It may be a standby's, on which a run before this one has put it: they say so.
+            Some(Ok(Some(mac))) => {
+                self.awaited.is_empty() || !watch.is_stranger(*mac, &self.findings)
+            }
+            Some(_) => true,
+            None => looked && self.findings.old_primary.report_is_in(),
+        }
+    }
 }
 
 /// What the threads need.
@@ -223,23 +317,9 @@ impl Watch<'_> {
         findings: &Findings,
         journal: &Journal,
     ) -> VipHolder {
-        let mut old: Vec<Mac> = ipv4(self.old.address())
-            .and_then(neighbor_mac)
-            .into_iter()
-            .collect();
-        if let Some(Ok(report)) = &findings.old_primary.report {
-            old.extend(&report.macs);
-        }
-        let standbys: Vec<Mac> = findings
-            .standbys
-            .values()
-            .filter(|status| status.vip_here)
-            .flat_map(|status| status.macs.iter().copied())
-            .collect();
-        let whose = |mac| vip_holder(mac, &old, &standbys);
         let first = match answer {
             Some(Ok(None)) => return VipHolder::Nobody,
-            Some(Ok(Some(mac))) => whose(mac),
+            Some(Ok(Some(mac))) => self.whose(mac, findings),
             // It was still being asked when its own copy of the tool said all there is to say.
             None if findings.old_primary.report_is_in() => return VipHolder::Nobody,
             None => return VipHolder::Unknown,
@@ -252,13 +332,30 @@ impl Watch<'_> {
             (VipHolder::Stranger(_), Some(vip)) => {
                 let programs = &self.crew.here.programs;
                 match who_has(programs, vip.cidr.addr, &vip.dev, SECOND_LOOK) {
-                    Ok(Some(mac)) => whose(mac),
+                    Ok(Some(mac)) => self.whose(mac, findings),
                     Ok(None) => VipHolder::Nobody,
                     Err(_) => first,
                 }
             }
             _ => first,
         }
+    }
+
+    fn whose(&self, mac: Mac, findings: &Findings) -> VipHolder {
+        let mut old: Vec<Mac> = ipv4(self.old.address())
+            .and_then(neighbor_mac)
+            .into_iter()
+            .collect();
+        if let Some(Ok(report)) = &findings.old_primary.report {
+            old.extend(&report.macs);
+        }
+        let holders = findings.standbys.values().filter(|status| status.vip_here);
+        let standbys: Vec<Mac> = holders.flat_map(|status| status.macs.clone()).collect();
+        decide::vip_holder(mac, &old, &standbys)
+    }
+
+    fn is_stranger(&self, mac: Mac, findings: &Findings) -> bool {
+        matches!(self.whose(mac, findings), VipHolder::Stranger(_))
     }
 }
 

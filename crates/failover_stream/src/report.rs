@@ -25,8 +25,8 @@ pub struct Status {
     pub control: Option<Lsn>,
     /// Milliseconds since its WAL receiver got a message; `None` if none runs.
     pub receiver_silent_ms: Option<u64>,
-    /// A rewind was begun and not finished.
-    pub rewind_unfinished: bool,
+    /// What would make every promotion of it fail, whether it runs or not.
+    pub obstacle: Option<String>,
     /// It has the database VIP.
     pub vip_here: bool,
     /// The hardware addresses of the host.

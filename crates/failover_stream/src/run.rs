@@ -48,7 +48,7 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 4] {
         },
         Step {
             name: "fence",
-            what: "fence the old primary; meanwhile look at the standbys and at who has the VIP",
+            what: "fence the old primary, if a standby can be promoted; look at who has the VIP",
             on_failure: OnFailure::Abort,
             budget: |failover| steps::fence::budget(failover.config()),
             run: fence,
@@ -144,6 +144,14 @@ impl<'a> Failover<'a> {
     /// Whether there is anything to choose.
     fn has_choice(&self) -> bool {
         self.standbys.len() > 1 && self.config().failover_candidate == FailoverCandidate::Best
+    }
+
+    /// Who may be chosen.
+    fn candidates(&self) -> Vec<IpAddr> {
+        match self.has_choice() {
+            true => self.standbys.iter().map(Peer::address).collect(),
+            false => vec![self.given],
+        }
     }
 }
 
@@ -274,9 +282,16 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         &failover.crew,
         &failover.old_primary,
         &failover.standbys,
+        &failover.candidates(),
         journal,
         deadline,
     );
+    if let Some(obstacles) = &failover.findings.nobody {
+        bail!(
+            "no standby can be promoted, so the old primary is left as it is ({obstacles}): correct \
+             that, then run this command again"
+        );
+    }
     let outcome = decide::fenced(&failover.findings.old_primary);
     let verdict = decide::may_promote(failover.config().promote_without_fence, &outcome);
     if !failover.findings.old_primary.report_is_in() {
