@@ -27,6 +27,8 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// For a start or stop of a server.
 const SERVER: Duration = Duration::from_secs(60);
 
+const SERVER_PROGRAM: &str = "postgres";
+
 /// Changes with what [`template`] makes.
 const TEMPLATE: &str = "pgdata-1";
 
@@ -262,9 +264,7 @@ impl Node {
 
     /// Pids, on the machine, of its database's processes; empty when it is down.
     pub fn pids_of_database(&self) -> Vec<i32> {
-        let processes = self.processes();
-        let databases = processes.iter().filter(|it| is_database(it));
-        databases.map(|it| it.pid).collect()
+        self.pids_of(SERVER_PROGRAM)
     }
 
     /// Removes its data directory.
@@ -288,5 +288,5 @@ impl Node {
 }
 
 fn is_database(process: &Process) -> bool {
-    process.program == "postgres"
+    process.program == SERVER_PROGRAM
 }
