@@ -186,7 +186,7 @@ fn one_of_two_standbys_dies() -> Result<()> {
         watch.finish(101)?;
         assert_logged(
             &node.failover_log()?,
-            "standby 192.168.1.102 streams, the primary stays as it is",
+            "standby node102 (192.168.1.102) streams, the primary stays as it is",
         );
         assert_eq!(
             lab.node(101).psql("show synchronous_standby_names")?,
