@@ -1,6 +1,5 @@
 //! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
 
-use crate::peer::PeerError;
 use crate::report::{FenceReport, Status};
 use failover_core::arp::Mac;
 use failover_core::config::PromoteWithoutFence;
@@ -55,15 +54,6 @@ pub enum NoReport {
     NotRun(String),
     /// It ran and failed: something is left there.
     Failed(String),
-}
-
-impl From<PeerError> for NoReport {
-    fn from(error: PeerError) -> Self {
-        match error {
-            PeerError::NotRun(why) => Self::NotRun(why),
-            PeerError::Failed(why) => Self::Failed(why),
-        }
-    }
 }
 
 /// Who answers for the database VIP.

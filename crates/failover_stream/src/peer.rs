@@ -1,6 +1,7 @@
 //! The hosts that the coordinator works on: each has a thread that carries out one order after
 //! the other, here or over one ssh login, and hands over what it hears as it hears it.
 
+use crate::decide::NoReport;
 use crate::steps::Order;
 use failover_core::deadline::Deadline;
 use failover_core::host::{Host, ThisHost};
@@ -37,6 +38,15 @@ pub enum PeerError {
     /// The step ran and failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<PeerError> for NoReport {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::NotRun(why) => Self::NotRun(why),
+            PeerError::Failed(why) => Self::Failed(why),
+        }
+    }
 }
 
 /// What all orders of a run share.

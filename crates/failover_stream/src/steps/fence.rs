@@ -4,7 +4,6 @@
 use super::{Here, VIP_TIME};
 use crate::report::FenceReport;
 use anyhow::{Result, bail};
-use failover_core::arp::own_mac;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::instance::Stopped;
@@ -70,13 +69,7 @@ pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
         here,
         standby: false,
         report: FenceReport {
-            macs: here
-                .host
-                .config
-                .dev
-                .iter()
-                .filter_map(|dev| own_mac(dev))
-                .collect(),
+            macs: here.host.macs(),
             ..FenceReport::default()
         },
     };

@@ -2,7 +2,6 @@
 
 use super::Here;
 use crate::report::Status;
-use failover_core::arp::own_mac;
 use failover_core::deadline::Deadline;
 use failover_core::sql::{Session, SqlError, SqlFailure};
 use failover_core::state::StateDir;
@@ -16,13 +15,7 @@ const SQL_TIME: Duration = Duration::from_millis(800);
 pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     let mut status = Status {
         obstacle: obstacle(here),
-        macs: here
-            .host
-            .config
-            .dev
-            .iter()
-            .filter_map(|dev| own_mac(dev))
-            .collect(),
+        macs: here.host.macs(),
         vip_here: here
             .host
             .vip
