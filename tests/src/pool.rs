@@ -94,7 +94,7 @@ fn configuration(node: &Node) -> String {
          failover_on_backend_error = off\n\
          auto_failback = off\n\
          search_primary_node_timeout = 10\n\
-         sr_check_period = 1\n\
+         sr_check_period = 0\n\
          sr_check_user = '{SQL_USER}'\n\
          sr_check_database = '{DATABASE}'\n\
          health_check_period = 1\n\
