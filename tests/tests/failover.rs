@@ -61,10 +61,7 @@ fn database_killed_host_alive() -> Result<()> {
         );
         assert_logged(&log, "add VIP on 192.168.1.102");
         let events = lab.node(102).events()?;
-<<<<<<< HEAD
-=======
         assert_eq!(event(&events, "fence.vip-off")?.outcome, "done");
->>>>>>> w-t1
         assert_eq!(event(&events, "fence.stop")?.host, "192.168.1.101");
         assert_eq!(event(&events, "promote.wait-wal")?.outcome, "skipped");
         Ok(())
