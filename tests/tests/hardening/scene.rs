@@ -3,14 +3,16 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lab::layout::{DATA, LOG, PCP_PASSWORD, SQL_PASSWORD};
+use lab::layout::{DATA, PCP_PASSWORD, SQL_PASSWORD};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 /// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
 pub const FAILOVER: Duration = Duration::from_secs(15);
+/// An `arping` that was left to itself takes a second.
+pub const ARPING: Duration = Duration::from_millis(1500);
 /// For everything else that is waited for.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -119,36 +121,37 @@ pub fn assert_no_secret(lab: &Lab, run: &ToolRun) {
     }
 }
 
-/// Processes of the project, and of what it starts, that run on a host.
-pub fn left_running(node: &Node) -> Result<Vec<String>> {
-    let programs = "failover_stream|vip_ctl|arping|ping|ip|pg_ctl|pg_controldata";
-    let list = node
-        .run(&["ps", "-e", "-o", "comm=,args="], SOON)?
-        .success()?;
-    let is_one = |line: &&str| {
-        let name = line.split_whitespace().next().unwrap_or_default();
-        // The kernel cuts names to 15 bytes.
-        programs
-            .split('|')
-            .any(|program| program.starts_with(name) && name.len() > 1)
-    };
-    Ok(list.lines().filter(is_one).map(str::to_owned).collect())
-}
-
-/// Nothing of a run is left on any host, after at most the second that an `arping` may take.
-pub fn wait_until_nothing_runs(lab: &Lab) -> Result<()> {
+/// Waits until nothing of a run is left on any host.
+pub fn wait_until_nothing_runs(lab: &Lab, limit: Duration) -> Result<()> {
     for node in lab.nodes().iter().filter(|node| node.is_up()) {
-        wait_for(
-            "the last process of a run",
-            Duration::from_millis(1500),
-            || {
-                let left = left_running(node)?;
-                ensure!(left.is_empty(), "{}: {left:?}", node.name());
-                Ok(())
-            },
-        )?;
+        wait_for("the last process of a run", limit, || {
+            let left = left_running(node)?;
+            ensure!(left.is_empty(), "{}: {left:?}", node.name());
+            Ok(())
+        })?;
     }
     Ok(())
+}
+
+/// Processes of the project, and of what it starts, that run on a host.
+fn left_running(node: &Node) -> Result<Vec<String>> {
+    // The kernel cuts names to 15 bytes.
+    let ours = [
+        "failover_stream",
+        "vip_ctl",
+        "arping",
+        "ping",
+        "ip",
+        "pg_ctl",
+        "pg_controldata",
+    ];
+    let list = node.run(&["ps", "-e", "-o", "comm=,args="], SOON)?;
+    let list = list.success()?;
+    let is_ours = |line: &&str| {
+        let name = line.split_whitespace().next();
+        name.is_some_and(|name| ours.contains(&name))
+    };
+    Ok(list.lines().filter(is_ours).map(str::to_owned).collect())
 }
 
 /// For tables of cases: an error says which one it was.
@@ -162,13 +165,10 @@ impl<T> Case<T> for Result<T> {
     }
 }
 
-/// `HAmodule.conf` beside the tool that [`Node::failover`] runs.
+/// The last line of the host's `failover.log` with this text in it.
 pub fn log_line(node: &Node, wanted: &str) -> Result<String> {
-    let log = node.log("failover.log")?;
-    let found = log.lines().rev().find(|line| line.contains(wanted));
-    ensure!(
-        found.is_some(),
-        "no {wanted:?} in {LOG}/failover.log:\n{log}"
-    );
-    Ok(found.unwrap_or_default().to_owned())
+    let log = node.failover_log()?;
+    let line = log.lines().rev().find(|line| line.contains(wanted));
+    let line = line.with_context(|| format!("no {wanted:?} in {log}"))?;
+    Ok(line.to_owned())
 }
