@@ -47,6 +47,10 @@ fn sshd_dead_and_database_stopped_counts_as_fenced() -> Result<()> {
     new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     assert!(!new.in_recovery()? && new.has_vip()?);
     log_line(new, "fenced: its host lives and its database port refuses")?;
+    log_line(
+        new,
+        "warning: the database VIP may still be on 192.168.1.101",
+    )?;
     Ok(())
 }
 
