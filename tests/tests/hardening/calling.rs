@@ -52,7 +52,7 @@ fn it_works_and_no_child_holds_a_socket_of_the_pool() -> Result<()> {
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let run = node.run_as_pool(&command, FAILOVER)?;
     assert_eq!(run.code, Some(0), "{run}\n{}", node.failover_log()?);
-    assert_only_primary(&lab, 102);
+    assert_only_primary(&lab, 102)?;
     wait_until_nothing_runs(&lab, ARPING)?;
 
     let noted = node
@@ -99,7 +99,7 @@ fn it_stops_on_sigterm() -> Result<()> {
 
     old.run(&["pkill", "-CONT", "sshd"], SOON)?.success()?;
     node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
-    assert_only_primary(&lab, 102);
+    assert_only_primary(&lab, 102)?;
     wait_until_nothing_runs(&lab, ARPING)
 }
 

@@ -51,7 +51,7 @@ fn converges(
 
 fn assert_end(lab: &Lab) -> Result<()> {
     let (old, new) = (lab.node(101), lab.node(102));
-    assert_only_primary(lab, 102);
+    assert_only_primary(lab, 102)?;
     assert!(old.pids_of_database().is_empty(), "{:?}", state(lab));
     assert_eq!(new.psql("show synchronous_standby_names")?, "");
     let slot = "select restart_lsn is not null from pg_replication_slots \

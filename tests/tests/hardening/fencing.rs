@@ -25,7 +25,7 @@ fn sshd_dead_and_database_writing_is_refused_unless_always() -> Result<()> {
             "{run}"
         );
         assert_eq!(state(&lab), before, "{policy}");
-        assert_footer(new);
+        assert_footer(new)?;
         client.wait_for_acks(10, SOON)?;
     }
 
@@ -79,7 +79,7 @@ fn without_gateway_or_without_a_node_nothing_changes() -> Result<()> {
     let run = node.failover(&PRIMARY_DOWN, FAILOVER)?;
     assert_says(&run, 66, "no trust IP (192.168.1.1) answers within 2000 ms");
     log_line(node, "ping trust ip 192.168.1.1 failed")?;
-    assert_footer(node);
+    assert_footer(node)?;
     lab.gateway_up()?;
 
     let [_, p, d, h, o, _, main, data] = PRIMARY_DOWN;
@@ -100,12 +100,12 @@ fn without_gateway_or_without_a_node_nothing_changes() -> Result<()> {
     for args in cases {
         let run = node.failover(args, FAILOVER)?;
         assert_says(&run, 66, "no node is left to promote");
-        assert_footer(node);
+        assert_footer(node)?;
     }
     assert_eq!(state(&lab), before);
 
     // Not because of the cluster: with a gateway and a node it is done.
     node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
-    assert_only_primary(&lab, 102);
+    assert_only_primary(&lab, 102)?;
     Ok(())
 }

@@ -22,7 +22,7 @@ fn a_frozen_old_primary_is_fenced() -> Result<()> {
     run.success()?;
     // Nothing is left that could be thawed and write.
     assert!(lab.node(101).pids_of_database().is_empty());
-    assert_only_primary(&lab, 102);
+    assert_only_primary(&lab, 102)?;
     client.wait_for_acks(10, SOON)?;
     assert_eq!(
         client.stop().lost(&lab.rows_present(lab.node(102))?),
@@ -63,7 +63,7 @@ fn of_two_standbys_the_one_that_is_not_frozen_is_promoted() -> Result<()> {
     run.success()?;
     log_line(lab.node(102), "standby 192.168.1.102 is no candidate")?;
     lab.node(102).thaw_database();
-    assert_only_primary(&lab, 103);
+    assert_only_primary(&lab, 103)?;
     assert_eq!(prober.two_writers(), None);
     Ok(())
 }

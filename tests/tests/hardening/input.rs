@@ -12,10 +12,10 @@ use crate::scene::{
 };
 
 /// Each of these says `why`, once, ends with `code`, and leaves the cluster as it was.
-fn assert_refused(lab: &Lab, before: &[String], run: &ToolRun, code: i32, why: &str) {
+fn assert_refused(lab: &Lab, before: &[String], run: &ToolRun, code: i32, why: &str) -> Result<()> {
     assert_says(run, code, why);
-    assert_no_secret(lab, run);
     assert_eq!(state(lab), before, "{run}");
+    assert_no_secret(lab, run)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn arguments() -> Result<()> {
     ];
     for (args, why) in cases {
         let run = node.failover(args, FAILOVER)?;
-        assert_refused(&lab, &before, &run, 2, why);
+        assert_refused(&lab, &before, &run, 2, why)?;
     }
     assert!(!node.path("/tmp/pwned")?.exists());
     Ok(())
@@ -166,14 +166,14 @@ fn configuration() -> Result<()> {
     ];
     for (line, code, why) in settings {
         let run = with(&format!("{original}{line}\n"))?;
-        assert_refused(&lab, &before, &run, code, why);
+        assert_refused(&lab, &before, &run, code, why)?;
     }
     for (text, why) in [
         (String::new(), "not set, but required"),
         ("\0\u{1b}[2J\0".into(), "not an assignment"),
         ("A".repeat(3 << 20), "larger than 1 MiB"),
     ] {
-        assert_refused(&lab, &before, &with(&text)?, 2, why);
+        assert_refused(&lab, &before, &with(&text)?, 2, why)?;
     }
     assert!(!node.path("/tmp/pwned")?.exists());
     Ok(())
@@ -194,7 +194,7 @@ fn configuration_that_cannot_be_read() -> Result<()> {
         ("/dev/zero", "/dev/zero: not a regular file"),
     ] {
         let args = [&["--config", path], PRIMARY_DOWN.as_slice()].concat();
-        assert_refused(&lab, &before, &node.failover(&args, FAILOVER)?, 2, why);
+        assert_refused(&lab, &before, &node.failover(&args, FAILOVER)?, 2, why)?;
     }
 
     node.run(&["chmod", "000", &file], SOON)?.success()?;
@@ -202,11 +202,11 @@ fn configuration_that_cannot_be_read() -> Result<()> {
     let command = [&[program.as_str()], PRIMARY_DOWN.as_slice()].concat();
     let run = node.run_as("kingbase", &command, FAILOVER)?;
     // Its owner, but no permission.
-    assert_refused(&lab, &before, &run, 2, "HAmodule.conf: permission denied");
+    assert_refused(&lab, &before, &run, 2, "HAmodule.conf: permission denied")?;
 
     node.run(&["rm", &file], SOON)?.success()?;
     let run = node.failover(&PRIMARY_DOWN, FAILOVER)?;
-    assert_refused(&lab, &before, &run, 2, "HAmodule.conf: no such file");
+    assert_refused(&lab, &before, &run, 2, "HAmodule.conf: no such file")?;
     Ok(())
 }
 
@@ -233,7 +233,7 @@ fn without_a_program_that_it_needs() -> Result<()> {
         hide(lab.node(host), program)?;
         let before = state(&lab);
         let run = lab.node(102).failover(&PRIMARY_DOWN, FAILOVER)?;
-        assert_refused(&lab, &before, &run, 66, why);
+        assert_refused(&lab, &before, &run, 66, why)?;
     }
     Ok(())
 }
@@ -248,7 +248,7 @@ fn without_a_program_that_it_can_do_without() -> Result<()> {
         node.failover(&PRIMARY_DOWN, FAILOVER)?
             .success()
             .case(&program)?;
-        assert_only_primary(&lab, 102);
+        assert_only_primary(&lab, 102)?;
         if program == "arping" {
             log_line(node, "warning: no program arping in /")?;
         }
@@ -288,7 +288,7 @@ fn a_log_that_cannot_be_written() -> Result<()> {
         node.failover(&PRIMARY_DOWN, FAILOVER)?
             .success()
             .case(&case)?;
-        assert_only_primary(&lab, 102);
+        assert_only_primary(&lab, 102)?;
         assert_eq!(node.read("/etc/passwd")?, passwd);
     }
     Ok(())

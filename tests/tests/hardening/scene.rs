@@ -78,38 +78,36 @@ pub fn assert_says(run: &ToolRun, code: i32, why: &str) {
 
 /// The last run in the log of this host has its footer.
 #[track_caller]
-pub fn assert_footer(node: &Node) {
-    let log = node.failover_log().unwrap();
+pub fn assert_footer(node: &Node) -> Result<()> {
+    let log = node.failover_log()?;
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("failover end----"), "{log}");
+    Ok(())
 }
 
 /// `node` is the primary, alone, with the VIP, and takes writes without waiting for a standby.
 #[track_caller]
-pub fn assert_only_primary(lab: &Lab, number: u8) {
+pub fn assert_only_primary(lab: &Lab, number: u8) -> Result<()> {
     for node in lab.nodes().iter().filter(|node| node.is_up()) {
-        let is_new = node.number() == number;
-        assert_eq!(node.has_vip().unwrap(), is_new, "VIP on {}", node.name());
+        let (is_new, name) = (node.number() == number, node.name());
+        assert_eq!(node.has_vip()?, is_new, "VIP on {name}");
         if is_new {
-            assert!(!node.in_recovery().unwrap());
-            node.psql("insert into probe values ('primary')").unwrap();
+            assert!(!node.in_recovery()?, "{name} is in recovery");
+            node.psql("insert into probe values ('primary')")?;
         } else if !node.pids_of_database().is_empty() {
-            assert!(
-                node.in_recovery().unwrap(),
-                "two primaries: {:?}",
-                state(lab)
-            );
+            assert!(node.in_recovery()?, "{name} is a primary, too");
         }
     }
+    Ok(())
 }
 
 /// No secret, encoded or not, in what a run printed and in any log.
 #[track_caller]
-pub fn assert_no_secret(lab: &Lab, run: &ToolRun) {
+pub fn assert_no_secret(lab: &Lab, run: &ToolRun) -> Result<()> {
     let mut texts = vec![run.to_string()];
     for node in lab.nodes() {
         for log in ["failover.log", "events.jsonl"] {
-            texts.push(node.log(log).unwrap());
+            texts.push(node.log(log)?);
         }
     }
     for secret in [SQL_PASSWORD, PCP_PASSWORD] {
@@ -119,6 +117,7 @@ pub fn assert_no_secret(lab: &Lab, run: &ToolRun) {
             }
         }
     }
+    Ok(())
 }
 
 /// Waits until nothing of a run is left on any host.

@@ -57,6 +57,6 @@ fn a_host_known_by_one_hashed_key_is_known() -> Result<()> {
 
     node.set_config(&[("SSH_HOST_KEYS", "strict")])?;
     node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
-    assert_only_primary(&lab, 102);
+    assert_only_primary(&lab, 102)?;
     Ok(())
 }

@@ -25,7 +25,7 @@ fn the_furthest_is_promoted_though_the_pool_names_the_lowest() -> Result<()> {
 
     lowest.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     log_line(lowest, "192.168.1.103 becomes the new primary")?;
-    assert_only_primary(&lab, 103);
+    assert_only_primary(&lab, 103)?;
     assert_eq!(lab.rows_present(other)?.len(), 10_000);
     assert_eq!(lab.rows_present(lowest)?.len(), 0);
     assert_eq!(prober.two_writers(), None);
@@ -54,7 +54,7 @@ fn a_synchronous_standby_that_is_not_heard_is_named() -> Result<()> {
         last,
         "warning: 192.168.1.102 was not heard, and may be the one that has the last",
     )?;
-    assert_only_primary(&lab, 103);
+    assert_only_primary(&lab, 103)?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn of_equals_the_one_with_the_vip_is_promoted() -> Result<()> {
     lab.node(101).power_off()?;
     lab.node(103).add_vip()?;
     lab.node(102).failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
-    assert_only_primary(&lab, 103);
+    assert_only_primary(&lab, 103)?;
     Ok(())
 }
 
