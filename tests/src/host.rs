@@ -410,6 +410,13 @@ impl Node {
         Running::start(&self.shared.program, &self.name(), launch)
     }
 
+    /// Pids, on the machine, of its processes that run this program; none when it is off.
+    pub fn pids_of(&self, program: &str) -> Vec<i32> {
+        let processes = self.processes();
+        let chosen = processes.iter().filter(|it| it.program == program);
+        chosen.map(|it| it.pid).collect()
+    }
+
     /// The host's processes; none when it is off.
     pub(crate) fn processes(&self) -> Vec<Process> {
         self.init().map_or_else(

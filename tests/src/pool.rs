@@ -69,6 +69,11 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 fn configuration(node: &Node) -> String {
     let shared = &node.shared;
     // Passwords of the checks are empty: the pool takes them from pool_passwd.
+    //
+    // No sr_check: its worker holds a lock while it asks the databases, without a time limit. A power
+    // cut in that very moment leaves it waiting for an answer from a host that is gone, and the
+    // pool's main process waiting for the lock, for the new primary to be found, until TCP gives up:
+    // a quarter of an hour.
     let mut text = format!(
         "backend_clustering_mode = 'streaming_replication'\n\
          listen_addresses = '*'\n\

@@ -1,5 +1,6 @@
 //! This host, and how to reach the others.
 
+use crate::arp::{Mac, own_mac};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::instance::{Instance, InstanceError};
@@ -10,7 +11,6 @@ use crate::state::StateDir;
 use crate::users::{SystemUser, UserError};
 use crate::vip::{Did, Rights, Vip, VipError};
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::ControlFlow;
 
 /// Where something is done.
 #[derive(Clone, Debug)]
@@ -45,6 +45,15 @@ impl ThisHost {
         })
     }
 
+    /// The hardware addresses by which the other hosts know it.
+    pub fn macs(&self) -> Vec<Mac> {
+        self.config
+            .dev
+            .iter()
+            .filter_map(|dev| own_mac(dev))
+            .collect()
+    }
+
     /// Its database instance.
     pub fn instance(&self) -> Result<Instance, InstanceError> {
         Instance::new(&self.config)
@@ -57,20 +66,24 @@ impl ThisHost {
     }
 
     /// How to work on the host with `address`: directly where it is this one and we are root or
-    /// the database's user, else over ssh. root logs in as root; any other user as the database's,
-    /// who alone may stop the server there.
+    /// the database's user, else over ssh.
     pub fn reach(&self, address: IpAddr) -> Host {
         let database_user = &self.config.kb_execute_sys_user;
         let may_here = self.us.is_root() || self.us.name == *database_user;
         if may_here && address == self.config.kb_localhost_ip {
             return Host::Local;
         }
-        let user = if self.us.is_root() {
-            "root"
-        } else {
-            database_user
+        Host::Remote(self.login(address))
+    }
+
+    /// The login on the host with `address`: root's for root, else that of the database's user,
+    /// who alone may stop the server there.
+    pub fn login(&self, address: IpAddr) -> Login {
+        let user = match self.us.is_root() {
+            true => "root",
+            false => &self.config.kb_execute_sys_user,
         };
-        Host::Remote(Login::new(&self.config, address, user, &self.us))
+        Login::new(&self.config, address, user, &self.us)
     }
 
     /// Puts the database VIP on this host, if it is not there.
@@ -94,6 +107,6 @@ impl ThisHost {
     /// Runs `cmd` over ssh as root@localhost: the last way to a right, and what the scripts did.
     pub fn run_as_root(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
         let login = Login::new(&self.config, Ipv4Addr::LOCALHOST.into(), "root", &self.us);
-        Ssh::connect(&login, deadline)?.run_lines(cmd, deadline, |_, _| ControlFlow::Continue(()))
+        Ssh::connect(&login, deadline)?.run(cmd, deadline)
     }
 }

@@ -27,3 +27,4 @@ pub mod state;
 pub mod terminal;
 pub mod users;
 pub mod vip;
+pub mod workers;

@@ -8,6 +8,9 @@ use std::path::Path;
 
 use crate::clock;
 
+/// A table of a hundred nodes is smaller.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// A backend node as the pool sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolNode {
@@ -28,21 +31,27 @@ impl PoolNode {
         matches!(self.status.as_str(), "up" | "waiting")
     }
 
-    /// Whether it is the node with this address.
-    pub fn is(&self, address: IpAddr) -> bool {
-        self.host.parse() == Ok(address)
+    /// Whether it is the node with this address, which the pool may know by its node name.
+    pub fn is(&self, address: IpAddr, node_name: Option<&str>) -> bool {
+        self.host.parse() == Ok(address) || Some(self.host.as_str()) == node_name
     }
 }
 
 /// The nodes in `file` (`KB_CLUSTER_STATUS`), which recovery writes each minute; empty if it is
 /// older than `max_age` seconds or not there.
 pub fn last_status(file: &Path, max_age: u64) -> io::Result<Vec<PoolNode>> {
-    let modified = match fs::metadata(file) {
-        Ok(meta) => meta.modified()?,
+    let meta = match fs::metadata(file) {
+        Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    if clock::seconds_since(modified) > max_age {
+    if !meta.is_file() || meta.len() > MAX_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is no table of nodes",
+        ));
+    }
+    if clock::seconds_since(meta.modified()?) > max_age {
         return Ok(Vec::new());
     }
     Ok(parse_table(&String::from_utf8_lossy(&fs::read(file)?)))
@@ -94,9 +103,10 @@ mod tests {
         assert_eq!(nodes.len(), 2);
         assert_eq!((nodes[0].id, nodes[0].replication_delay), (0, Some(4096)));
         assert!(nodes[1].is_up() && !nodes[0].is_up());
-        assert!(nodes[1].is("192.168.1.102".parse().unwrap()));
+        assert!(nodes[1].is("192.168.1.102".parse().unwrap(), None));
         let nodes = parse_table(more);
         assert!(nodes[0].is_up() && nodes[0].replication_delay.is_none());
+        assert!(nodes[0].is("192.168.1.103".parse().unwrap(), Some("db3")));
         assert!(parse_table("junk | x\n\n|||").is_empty());
     }
 }

@@ -12,7 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -198,13 +197,18 @@ impl Ssh {
             .failed(format!("login refused ({})", tried.join("; "))))
     }
 
-    /// Runs `cmd` there; its lines are handed over as they come. The far side is not killed when
+    /// Runs `cmd` there and waits for it. Any exit code is `Ok`.
+    pub fn run(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+        self.run_lines(cmd, deadline, |_, _| ())
+    }
+
+    /// Like [`Ssh::run`]; its lines are handed over as they come. The far side is not killed when
     /// the time is up: what we run there has a deadline of its own.
     pub fn run_lines(
         &self,
         cmd: &Cmd,
         deadline: Deadline,
-        mut on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
+        mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, RunError> {
         let given = deadline.remaining();
         let failed = |why: String| self.login.failed(why);
@@ -240,24 +244,28 @@ impl Ssh {
         let mut out = Lines::default();
         let mut err = Lines::default();
         loop {
+            // Asked before reading: what comes after the answer is read in the next round.
+            let ended = channel.eof();
             let read = out
                 .drain(&mut channel.stream(0), Stream::Stdout, &mut on_line)
                 .and_then(|a| {
                     let b = err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line)?;
-                    Ok(if a.is_break() { a } else { b })
+                    Ok(a || b)
                 });
             match read {
-                Ok(ControlFlow::Break(())) => break,
-                Ok(ControlFlow::Continue(())) if channel.eof() => break,
-                Ok(ControlFlow::Continue(())) => self.wait(deadline, "").map_err(late)?,
+                // Reading one stream may have queued something on the other.
+                Ok(true) if !deadline.passed() => {}
+                Ok(_) if ended => break,
+                Ok(_) if channel.eof() => {}
+                Ok(_) => self.wait(deadline, "").map_err(late)?,
                 Err(e) => return Err(failed(e.to_string())),
             }
         }
         let code = self.exit_code(&mut channel, deadline).map_err(late)?;
         Ok(Output {
             code,
-            stdout: out.text,
-            stderr: err.text,
+            stdout: out.finish(),
+            stderr: err.finish(),
         })
     }
 
@@ -316,6 +324,9 @@ impl Ssh {
     }
 }
 
+/// Output kept of one command, per stream; the rest is read and dropped.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
 /// Collects one stream and cuts it into lines.
 #[derive(Default)]
 struct Lines {
@@ -328,26 +339,28 @@ impl Lines {
         &mut self,
         stream: &mut impl Read,
         which: Stream,
-        on_line: &mut impl FnMut(Stream, &str) -> ControlFlow<()>,
-    ) -> io::Result<ControlFlow<()>> {
-        let mut flow = ControlFlow::Continue(());
+        on_line: &mut impl FnMut(Stream, &str),
+    ) -> io::Result<bool> {
         let mut chunk = [0; 8192];
-        loop {
-            match stream.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => self.partial.extend_from_slice(&chunk[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
+        let n = match stream.read(&mut chunk) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(e) => return Err(e),
+        };
+        if self.text.len() + self.partial.len() < OUTPUT_LIMIT {
+            self.partial.extend_from_slice(&chunk[..n]);
             while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = self.partial.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
-                if on_line(which, line.trim_end()).is_break() {
-                    flow = ControlFlow::Break(());
-                }
+                on_line(which, line.trim_end());
                 self.text.push_str(&line);
             }
         }
-        Ok(flow)
+        Ok(n > 0)
+    }
+
+    fn finish(mut self) -> String {
+        self.text.push_str(&String::from_utf8_lossy(&self.partial));
+        self.text
     }
 }

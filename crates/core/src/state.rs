@@ -115,15 +115,17 @@ impl StateDir {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        let file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .write(true)
-            .create(true)
-            .truncate(false)
             .mode(0o640)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        give_to(&file, Some(&self.owner))?;
-        Ok(file)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match options.clone().create_new(true).open(path) {
+            // Only a file that we made is given away: one that lies there may be a link to another.
+            Ok(file) => give_to(&file, Some(&self.owner)).map(|()| file),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -90,12 +90,15 @@ pub enum VipError {
     },
     /// Nobody is there who may change addresses.
     #[error(
-        "this user may not change addresses: give {} the file capabilities cap_net_admin,cap_net_raw+ep, or let this user in by ssh as root@localhost",
-        .vip_ctl.as_deref().unwrap_or(Path::new("vip_ctl in KB_PATH")).display()
+        "this user may not change addresses: give {} the file capabilities cap_net_admin,cap_net_raw+ep, or let this user in by ssh as root@localhost{}",
+        .vip_ctl.as_deref().unwrap_or(Path::new("vip_ctl in KB_PATH")).display(),
+        .ssh.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
     )]
     NoRights {
         /// The installed `vip_ctl`.
         vip_ctl: Option<PathBuf>,
+        /// Why root@localhost did not let us in, if that was tried.
+        ssh: Option<String>,
     },
 }
 
@@ -145,14 +148,21 @@ impl<'a> Rights<'a> {
             }),
             _ => Err(VipError::NoRights {
                 vip_ctl: programs.vip_ctl.clone(),
+                ssh: None,
             }),
         }
     }
 
-    fn run(&self, command: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+    fn run(&self, command: &Cmd, deadline: Deadline) -> Result<Output, VipError> {
         match self {
-            Self::Direct | Self::ViaVipCtl(_) => run(command, deadline),
-            Self::ViaSsh { root, .. } => root(command, deadline),
+            Self::Direct | Self::ViaVipCtl(_) => Ok(run(command, deadline)?),
+            Self::ViaSsh { root, vip_ctl } => match root(command, deadline) {
+                Err(error @ RunError::Unreachable { .. }) => Err(VipError::NoRights {
+                    vip_ctl: Some(vip_ctl.clone()),
+                    ssh: Some(error.to_string()),
+                }),
+                result => Ok(result?),
+            },
         }
     }
 }

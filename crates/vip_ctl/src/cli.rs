@@ -4,6 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use failover_core::config::Cidr;
 use failover_core::exit::Exit;
+use failover_core::process::Cmd;
 use failover_core::terminal::one_line;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -115,6 +116,40 @@ pub struct Request {
     pub window: Option<Duration>,
     /// The configuration file, if given.
     pub config: Option<PathBuf>,
+}
+
+impl Request {
+    /// The command that asks the same of `program` on another host.
+    pub fn command(&self, program: &Path) -> Cmd {
+        let action = match self.action {
+            Action::Add => "add",
+            Action::Del => "del",
+            Action::Status => "status",
+        };
+        let mut cmd = Cmd::new(program).arg(action);
+        for (name, wanted) in [
+            ("--json", self.json),
+            ("--dry-run", self.dry_run),
+            ("--force", self.force),
+        ] {
+            if wanted {
+                cmd = cmd.arg(name);
+            }
+        }
+        for (name, value) in [
+            ("--vip", self.vip.map(|vip| vip.to_string())),
+            ("--dev", self.dev.clone()),
+            (
+                "--window",
+                self.window.map(|window| window.as_millis().to_string()),
+            ),
+        ] {
+            if let Some(value) = value {
+                cmd = cmd.arg(name).arg(value);
+            }
+        }
+        cmd
+    }
 }
 
 /// What the command line asks for.

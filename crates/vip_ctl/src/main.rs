@@ -19,25 +19,23 @@ fn main() -> ExitCode {
         complain(Form::VipCtl.name(), &why);
     }
     let exit = match cli::parse(std::env::args_os()) {
-        Ask::Do(request) => {
-            match run::run(&request, elevated).and_then(|done| Ok((done.answer(&request)?, done))) {
-                Ok((answer, done)) => {
-                    say(&answer);
-                    if let Some(why) = done.complaint() {
-                        complain(request.form.name(), why);
-                    }
-                    done.exit
+        Ask::Do(request) => match run::run(&request, elevated) {
+            Ok(ending) => {
+                say(&ending.answer);
+                if let Some(why) = ending.complaint {
+                    complain(request.form.name(), &why);
                 }
-                Err(error) => {
-                    complain(request.form.name(), &format!("{error:#}"));
-                    if error.is::<run::Usage>() {
-                        Exit::Usage
-                    } else {
-                        Exit::Failed
-                    }
+                ending.exit
+            }
+            Err(error) => {
+                complain(request.form.name(), &format!("{error:#}"));
+                if error.is::<run::Usage>() {
+                    Exit::Usage
+                } else {
+                    Exit::Failed
                 }
             }
-        }
+        },
         Ask::Say { text, exit } => {
             say(&text);
             exit

@@ -2,15 +2,18 @@
 
 use crate::cli::{Action, Form, Request};
 use crate::decide::{Plan, Seen, Wish, decide, permitted};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
+use failover_core::host::ThisHost;
 use failover_core::programs::Programs;
-use failover_core::vip::{Did, Report, Rights, Vip, find};
+use failover_core::ssh::Ssh;
+use failover_core::vip::{Did, Report, Rights, RootSsh, Vip, find};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// For `ip` and `arping`, which take milliseconds; an ssh login to root@localhost is included.
@@ -85,27 +88,35 @@ impl Done {
         }
     }
 
-    /// What goes to standard output, in the form that was asked for.
-    pub fn answer(&self, request: &Request) -> Result<String> {
-        Ok(match request.form {
+    fn ending(self, request: &Request) -> Result<Ending> {
+        let good = self.exit == Exit::Done;
+        let answer = match request.form {
             _ if request.json => serde_json::to_string(&self.report)?,
             Form::Script => self.script.join("\n"),
-            Form::VipCtl if self.exit == Exit::Done => self.sentence.clone(),
+            Form::VipCtl if good => self.sentence.clone(),
             Form::VipCtl => String::new(),
+        };
+        Ok(Ending {
+            exit: self.exit,
+            answer,
+            complaint: (!good).then_some(self.sentence),
         })
-    }
-
-    /// What goes to standard error.
-    pub fn complaint(&self) -> Option<&str> {
-        (self.exit != Exit::Done).then_some(&self.sentence)
     }
 }
 
+/// What is left to do: print and exit.
+#[derive(Debug)]
+pub struct Ending {
+    /// How the tool ends.
+    pub exit: Exit,
+    /// For standard output.
+    pub answer: String,
+    /// For standard error.
+    pub complaint: Option<String>,
+}
+
 /// Does what `request` asks. `elevated`: with rights that the caller lacks.
-pub fn run(request: &Request, elevated: bool) -> Result<Done> {
-    if let Some(host) = &request.host {
-        return remote(host);
-    }
+pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
     if elevated && request.config.is_some() {
         return Err(usage(
             "--config is not allowed with file capabilities: the configuration is the one beside \
@@ -113,32 +124,80 @@ pub fn run(request: &Request, elevated: bool) -> Result<Done> {
         ));
     }
     let path = Config::find(request.config.as_deref()).map_err(usage)?;
-    let config = Config::load(&path).map_err(usage)?;
-    let vip = wanted(request, &config)?;
-    if elevated {
-        permitted(request.action, &vip, Vip::from_config(&config).as_ref()).map_err(usage)?;
+    let host = ThisHost::new(Config::load(&path).map_err(usage)?)?;
+    if let Some(name) = &request.host {
+        return remote(name, request, &host);
     }
-    let programs = Programs {
-        only_roots: elevated,
-        ..Programs::from_config(&config)
+    let config = &host.config;
+    let vip = wanted(request, config)?;
+    if elevated {
+        permitted(request.action, &vip, host.vip.as_ref()).map_err(usage)?;
+    }
+    let here = Here {
+        programs: Programs {
+            only_roots: elevated,
+            ..host.programs.clone()
+        },
+        root: &|cmd, deadline| host.run_as_root(cmd, deadline),
     };
     let wish = Wish {
         action: request.action,
         force: request.force,
     };
     let window = request.window.unwrap_or(config.probe_timeout);
-    let seen = look(wish, &vip, &programs, window)?;
+    let seen = look(wish, &vip, &here.programs, window)?;
     let plan = decide(wish, &seen);
     if request.dry_run {
-        dry_run(&plan, &vip, seen, &programs)
+        dry_run(&plan, &vip, seen, &here)
     } else {
-        carry_out(&plan, &vip, seen, &programs)
+        carry_out(&plan, &vip, seen, &here)
+    }?
+    .ending(request)
+}
+
+/// With what this host's addresses are changed.
+struct Here<'a> {
+    programs: Programs,
+    root: RootSsh<'a>,
+}
+
+impl Here<'_> {
+    fn rights(&self) -> Result<Rights<'_>> {
+        Ok(Rights::choose(&self.programs, Some(self.root))?)
     }
 }
 
-/// On another host, over ssh.
-fn remote(host: &str) -> Result<Done> {
-    bail!("--host {host} is not possible yet: run vip_ctl on that host")
+/// On another host, over ssh, with that host's own copy and configuration.
+fn remote(name: &str, request: &Request, host: &ThisHost) -> Result<Ending> {
+    let config = &host.config;
+    let by_name = || {
+        let index = config.all_node_name.iter().position(|node| node == name)?;
+        config.kb_all_ip.get(index).copied()
+    };
+    let address: IpAddr = name.parse().ok().or_else(by_name).ok_or_else(|| {
+        usage(format!(
+            "--host: found \"{name}\", expected an address or one of ALL_NODE_NAME"
+        ))
+    })?;
+    let command = request.command(&config.kb_path.join("vip_ctl"));
+    let deadline = Deadline::after(LIMIT);
+    let out = Ssh::connect(&host.login(address), deadline)?.run(&command, deadline)?;
+    let exit = [Exit::Done, Exit::NeedsPerson, Exit::Usage]
+        .into_iter()
+        .find(|exit| *exit as i32 == out.code)
+        .unwrap_or(Exit::Failed);
+    let complaint = match out.code {
+        126 | 127 => format!("{command} cannot be run there: install the tools on that host"),
+        _ => {
+            let said = out.stderr.trim();
+            said.strip_prefix("vip_ctl: ").unwrap_or(said).to_owned()
+        }
+    };
+    Ok(Ending {
+        exit,
+        answer: out.stdout,
+        complaint: (exit != Exit::Done).then(|| format!("{name}: {complaint}")),
+    })
 }
 
 /// The address and the device, from the arguments or from the configuration.
@@ -182,13 +241,14 @@ fn look(wish: Wish, vip: &Vip, programs: &Programs, window: Duration) -> Result<
     Ok(seen)
 }
 
-fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<Done> {
+fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done> {
+    let programs = &host.programs;
     let deadline = Deadline::after(LIMIT);
     let now = clock::stamp();
     match plan {
         Plan::Add => {
             let command = vip.add_command(&programs.ip()?);
-            let rights = rights(programs)?;
+            let rights = host.rights()?;
             let did = vip.add(programs, &rights, deadline)?;
             let here = find(vip.cidr.addr)?;
             let sentence = format!("{vip} added to {}", vip.dev);
@@ -212,7 +272,7 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<
         }
         Plan::Remove(held) => {
             let command = held.del_command(&programs.ip()?, vip.cidr.addr);
-            let did = vip.del(programs, &rights(programs)?, deadline)?;
+            let did = vip.del(programs, &host.rights()?, deadline)?;
             let sentence = format!("{vip} removed, it was {}", place(&seen));
             let mut done = Done::new(vip, &Seen::default(), did, sentence);
             done.script = vec![
@@ -244,15 +304,10 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<
     }
 }
 
-/// ssh as root@localhost, the third way, is not there yet.
-fn rights(programs: &Programs) -> Result<Rights<'static>> {
-    Ok(Rights::choose(programs, None)?)
-}
-
 /// What `plan` would change; one that changes nothing is carried out.
-fn dry_run(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<Done> {
+fn dry_run(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done> {
     let change = match plan {
-        Plan::Nothing | Plan::Refuse(_) => return carry_out(plan, vip, seen, programs),
+        Plan::Nothing | Plan::Refuse(_) => return carry_out(plan, vip, seen, host),
         Plan::Add => format!("would add {vip} to {} and announce it", vip.dev),
         Plan::Announce => format!("{vip} is {} already; would announce it", place(&seen)),
         Plan::Remove(_) => format!("would remove {vip}, it is {}", place(&seen)),

@@ -2,7 +2,6 @@
 
 use super::Here;
 use crate::report::Status;
-use failover_core::arp::own_mac;
 use failover_core::deadline::Deadline;
 use failover_core::sql::{Session, SqlError, SqlFailure};
 use failover_core::state::StateDir;
@@ -16,13 +15,7 @@ const SQL_TIME: Duration = Duration::from_millis(800);
 pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     let mut status = Status {
         obstacle: obstacle(here),
-        macs: here
-            .host
-            .config
-            .dev
-            .iter()
-            .filter_map(|dev| own_mac(dev))
-            .collect(),
+        macs: here.host.macs(),
         vip_here: here
             .host
             .vip
@@ -43,13 +36,14 @@ pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     }
     let in_wal = here.instance.newest_timeline_in_wal();
     status.timeline = status.timeline.max(in_wal.unwrap_or(0));
-    if status.running {
-        if let Err(error) = ask_server(here, &mut status, deadline.at_most(SQL_TIME)) {
-            if matches!(error.failure, SqlFailure::Login(_)) {
-                status.obstacle.get_or_insert_with(|| error.to_string());
-            }
-            status.trouble = Some(error.to_string());
+    let limit = deadline.at_most(SQL_TIME);
+    if status.running
+        && let Err(error) = ask_server(here, &mut status, limit)
+    {
+        if matches!(error.failure, SqlFailure::Login(_)) {
+            status.obstacle.get_or_insert_with(|| error.to_string());
         }
+        status.trouble = Some(error.to_string());
     }
     status
 }
