@@ -368,6 +368,14 @@ impl Lab {
         self.shared.network.set_cable(GATEWAY, true)
     }
 
+    /// Puts the database VIP on the gateway: a stranger answers for it from then on.
+    ///
+    /// # Errors
+    /// It has it already.
+    pub fn gateway_takes_vip(&self) -> Result<()> {
+        self.shared.network.add_vip(GATEWAY_HOST)
+    }
+
     /// Starts a client that writes rows through the database VIP until it is stopped. Each
     /// client of a lab numbers its rows from another billion on.
     ///

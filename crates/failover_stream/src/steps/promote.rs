@@ -15,7 +15,7 @@ use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::process::{Output, RunError};
 use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
-use failover_core::state::InstanceLock;
+use failover_core::state::{InstanceLock, LockError};
 use failover_core::vip::{Did, Vip};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -230,7 +230,16 @@ fn take_vip_back(context: &Promote<'_>) {
 fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let state = context.here.host.state()?;
     // Half of the time: a recovery that lets go starts the standby again, which then has to answer.
-    context.lock = Some(state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2))?);
+    let patience = deadline.at_most(deadline.remaining() / 2);
+    context.lock = match state.lock_for_promotion(patience) {
+        Ok(lock) => Some(lock),
+        // A log directory that is gone must not stop a failover.
+        Err(error @ LockError::Nowhere { .. }) => {
+            context.journal.stamped(format!("warning: {error}"));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     if state.rewind_is_unfinished() {
         bail!(
             "a rewind of this node is unfinished: its data is half of another history and must \
