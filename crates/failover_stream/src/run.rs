@@ -301,13 +301,6 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     }
     let detail = match &outcome {
         Fenced::Yes(how) => {
-            if !failover.findings.old_primary.report_is_in() {
-                not_fenced_line(journal, old);
-                journal.stamped(format!(
-                    "warning: the database VIP may still be on {old}, where it keeps clients from \
-                     the new primary: take it off there (vip_ctl del)"
-                ));
-            }
             journal.stamped(format!("old primary {old} is fenced: {how}"));
             format!("fenced: {how}")
         }
@@ -325,7 +318,8 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     }
     if failover.findings.old_primary.may_keep_vip() {
         journal.stamped(format!(
-            "warning: the database VIP may still be on {old}: take it off there (vip_ctl del --host {old})"
+            "warning: the database VIP may still be on {old}, where it keeps clients from the new \
+             primary: take it off there (vip_ctl del)"
         ));
     }
     Ok(Done::Did(detail))
