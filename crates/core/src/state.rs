@@ -104,6 +104,12 @@ impl StateDir {
         Ok(InstanceLock { _file: file })
     }
 
+    /// Whether somebody holds the instance lock.
+    pub fn is_locked(&self) -> bool {
+        File::open(self.path.join("instance.lock"))
+            .is_ok_and(|file| FileExt::try_lock_shared(&file).is_err())
+    }
+
     /// Whether a rewind of this node was begun and not finished: what is in the data directory is
     /// half one history and half another.
     pub fn rewind_is_unfinished(&self) -> bool {
@@ -174,12 +180,14 @@ mod tests {
         let held = waiter.join().unwrap().unwrap();
         assert!(!word.exists());
 
+        assert!(state.is_locked());
         let error = state
             .lock_for_promotion(Deadline::after(Duration::from_millis(30)))
             .unwrap_err();
         assert!(matches!(error, LockError::Held { .. }), "{error}");
         assert!(!word.exists());
         drop(held);
+        assert!(!state.is_locked());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -200,7 +200,8 @@ impl Candidate {
 /// What is sure to make a promotion of the standby fail. One that merely does not answer may be
 /// busy.
 pub fn obstacle(status: &Status) -> Option<String> {
-    let down = || (!status.running).then(|| "its database does not run".to_owned());
+    let is_down = !status.running && !status.in_work;
+    let down = || is_down.then(|| "its database does not run".to_owned());
     status.obstacle.clone().or_else(down)
 }
 
@@ -577,6 +578,18 @@ mod tests {
         assert_eq!(promoted(&one).unwrap(), Some(ip(102)));
         let stale = all(&[(102, status(false, 1)), (103, status(true, 2))]);
         assert!(promoted(&stale).is_err());
+    }
+
+    #[test]
+    fn a_standby_that_is_being_recovered_is_no_lost_cause() {
+        let stopped = Status::default();
+        assert!(obstacle(&stopped).is_some());
+        let in_work = Status {
+            in_work: true,
+            ..stopped
+        };
+        assert_eq!(obstacle(&in_work), None);
+        assert!(Candidate::from_status(ip(102), &in_work).is_err());
     }
 
     #[test]

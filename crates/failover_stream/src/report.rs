@@ -25,6 +25,8 @@ pub struct Status {
     pub control: Option<Lsn>,
     /// Milliseconds since its WAL receiver got a message; `None` if none runs.
     pub receiver_silent_ms: Option<u64>,
+    /// A recovery works on it: it may be stopped for the moment, and lets go for a promotion.
+    pub in_work: bool,
     /// What would make every promotion of it fail, whether it runs or not.
     pub obstacle: Option<String>,
     /// It has the database VIP.

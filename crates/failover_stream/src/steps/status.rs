@@ -14,6 +14,7 @@ const SQL_TIME: Duration = Duration::from_millis(800);
 /// How the instance of this host is.
 pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     let mut status = Status {
+        in_work: here.host.state().is_ok_and(|state| state.is_locked()),
         obstacle: obstacle(here),
         macs: here.host.macs(),
         vip_here: here
