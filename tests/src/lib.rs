@@ -24,6 +24,7 @@
 mod boot;
 mod client;
 mod database;
+mod disk;
 mod enter;
 mod files;
 mod host;
@@ -38,6 +39,7 @@ mod wait;
 
 pub use boot::{boot, init};
 pub use client::{Client, ClientReport};
+pub use disk::Disk;
 pub use enter::{Launch, Running, ToolRun, enter};
 pub use host::Node;
 pub use lab::{Lab, LabOptions};

@@ -9,6 +9,7 @@
 //! written to a file goes to syslog.
 
 use crate::clock;
+use crate::terminal;
 use crate::users::SystemUser;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -134,6 +135,20 @@ impl Journal {
     /// A journal that prints its messages to standard output: that of a step on a remote host.
     pub fn to_stdout(run: String) -> Self {
         Self::to_messages(run, |message| print_json(&message))
+    }
+
+    /// A journal whose lines are for the person who started the tool: its only log.
+    pub fn to_terminal() -> Self {
+        Self::to_messages(clock::run_name(), |message| {
+            if let Message::Line(line) = message {
+                terminal::say(&line);
+            }
+        })
+    }
+
+    /// A journal that says nothing, for a tool that answers otherwise.
+    pub fn to_nobody() -> Self {
+        Self::to_messages(clock::run_name(), drop)
     }
 
     fn new(run: String, sink: Sink) -> Self {

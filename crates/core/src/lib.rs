@@ -7,6 +7,7 @@ pub mod arp;
 pub mod clock;
 pub mod config;
 pub mod deadline;
+pub mod disk;
 pub mod exit;
 pub mod flavor;
 pub mod host;
