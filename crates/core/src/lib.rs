@@ -22,6 +22,7 @@ pub mod pool;
 pub mod procedure;
 pub mod process;
 pub mod programs;
+pub mod replication;
 pub mod sql;
 pub mod ssh;
 pub mod state;

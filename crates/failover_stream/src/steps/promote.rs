@@ -12,6 +12,7 @@ use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::replication::{self, Standby};
 use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
 use failover_core::state::InstanceLock;
 use failover_core::vip::{Did, Vip};
@@ -480,23 +481,14 @@ pub fn streaming_standby(
     gone: Option<IpAddr>,
     deadline: Deadline,
 ) -> Result<Option<String>, SqlError> {
-    let rows = session.query(
-        &format!(
-            "SELECT host(client_addr), application_name FROM {} WHERE state = 'streaming'",
-            names.stat_replication
-        ),
-        deadline,
-    )?;
-    let standby = rows.into_iter().find_map(|row| {
-        let address = row.first().cloned().flatten();
-        let is_gone = gone.is_some() && address.as_deref().and_then(|a| a.parse().ok()) == gone;
-        (!is_gone).then(|| {
-            address
-                .or_else(|| row.get(1).cloned().flatten())
-                .unwrap_or_default()
-        })
-    });
-    Ok(standby)
+    let standby = replication::standbys(session, names, deadline)?
+        .into_iter()
+        .filter(Standby::streams)
+        .find(|standby| gone.is_none() || standby.address != gone);
+    Ok(standby.map(|standby| match standby.address {
+        Some(address) => address.to_string(),
+        None => standby.name,
+    }))
 }
 
 fn keep_slot(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
