@@ -183,7 +183,7 @@ fn what_is_wrong_with_a_disk_is_one_clear_line() {
     let lab = lab("rw-wrong");
     let node = lab.node(101);
     let disk = node.add_disk("/mnt/wal", 8).unwrap();
-    let mut failed = |path: &str, expected: &str| {
+    let failed = |path: &str, expected: &str| {
         for user in ["kingbase", "root"] {
             let run = rw_check(node, user, &["--retries", "1", path]);
             assert_eq!(run.code, Some(66), "{run}");

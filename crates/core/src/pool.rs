@@ -158,7 +158,7 @@ impl fmt::Display for Change {
 pub enum PoolError {
     /// It cannot be asked.
     #[error("the pool gives no answer: {0}")]
-    Sql(#[from] SqlError),
+    Sql(SqlError),
     /// It is no pool.
     #[error("{0}: its answer to \"show pool_nodes\" has no nodes: is it the pool's port?")]
     NoNodes(String),
@@ -240,8 +240,9 @@ impl Pool {
 
     /// `show pool_nodes`.
     pub fn nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
-        let session = Session::open(&self.target, deadline)?;
-        let table = session.table("show pool_nodes", deadline)?;
+        let table = Session::open(&self.target, deadline)
+            .and_then(|session| session.table("show pool_nodes", deadline))
+            .map_err(PoolError::Sql)?;
         PoolNodes::from_table(table).ok_or_else(|| PoolError::NoNodes(self.target.server()))
     }
 
@@ -413,7 +414,7 @@ mod tests {
     use crate::flavor::{KINGBASE, POSTGRES};
 
     const NINE: &str = "\
- node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay 
+ node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
 ---------+---------------+-------+--------+-----------+---------+------------+-------------------+-------------------
  0       | 192.168.1.101 | 54321 | down   | 0.500000  | standby | 0          | false             | 4096
  1       | 192.168.1.102 | 54321 | up     | 0.500000  | primary | 0          | true              | 0

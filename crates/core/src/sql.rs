@@ -84,7 +84,8 @@ pub struct Table {
 }
 
 impl fmt::Display for Table {
-    /// As the server's client prints it: headings in the middle, text to the left.
+    /// As the server's client prints it (headings in the middle, text to the left), without blanks
+    /// at the ends of lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cell = |row: &Row, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         let columns: Vec<(usize, &String, usize)> = self
@@ -100,20 +101,14 @@ impl fmt::Display for Table {
             let cells = columns
                 .iter()
                 .map(|&(at, name, width)| show(at, name, width));
-            cells.collect::<Vec<_>>().join(between)
+            let line = cells.collect::<Vec<_>>().join(between);
+            line.trim_end().to_owned()
         };
         let headings = line("|", &|_, name, width| format!(" {name:^width$} "));
-        writeln!(f, "{headings}")?;
-        writeln!(f, "{}", line("+", &|_, _, width| "-".repeat(width + 2)))?;
+        let rule = line("+", &|_, _, width| "-".repeat(width + 2));
+        writeln!(f, "{headings}\n{rule}")?;
         for row in &self.rows {
-            let cells = line("|", &|at, _, width| {
-                let cell = cell(row, at);
-                // Nothing follows the last one that would have to be in line.
-                match at + 1 == columns.len() {
-                    true => format!(" {cell}"),
-                    false => format!(" {cell:width$} "),
-                }
-            });
+            let cells = line("|", &|at, _, width| format!(" {:width$} ", cell(row, at)));
             writeln!(f, "{cells}")?;
         }
         match self.rows.len() {
@@ -326,7 +321,8 @@ fn failure(error: &postgres::Error) -> SqlFailure {
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             SqlState::INVALID_CATALOG_NAME,
         ];
-        if login.contains(code) {
+        // The pool has no code of its own for it.
+        if login.contains(code) || message == "authentication failed" {
             return SqlFailure::Login(message);
         }
         return SqlFailure::Server {
@@ -364,10 +360,10 @@ mod tests {
         };
         assert_eq!(
             table.to_string(),
-            " id |   hostname    | state \n\
+            " id |   hostname    | state\n\
              ----+---------------+-------\n \
              0  | 192.168.1.101 | up\n \
-             1  | db2           | \n\
+             1  | db2           |\n\
              (2 rows)"
         );
         table.rows.truncate(1);
