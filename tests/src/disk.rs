@@ -11,7 +11,7 @@ use crate::layout::USER;
 use crate::process::run;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// What fills it up.
+/// Directory of what fills it up.
 const FILLER: &str = "filler";
 
 /// A file system of its own, mounted on a host until that is switched off. Dropped, it does not
@@ -88,11 +88,14 @@ impl Disk {
     /// Fills it up to the last byte.
     ///
     /// # Errors
-    /// There is room left.
+    /// It was filled already, or the host is off.
     pub fn fill(&self) -> Result<()> {
-        // Room that was set aside comes back with each sync.
-        let more = format!("cat /dev/zero 2>/dev/null >>{}/{FILLER}", self.path);
-        let script = format!("for n in 1 2 3; do {more}; sync; done; ! {more}");
+        // For a large file more is set aside than it needs: small ones take the rest.
+        let script = format!(
+            "mkdir {0}/{FILLER} && cd {0}/{FILLER} || exit 1; cat /dev/zero >large; n=0; \
+             while head -c 1024 /dev/zero >small$n; do n=$((n + 1)); done",
+            self.path
+        );
         self.run(&["sh", "-c", &script])
     }
 
@@ -101,7 +104,7 @@ impl Disk {
     /// # Errors
     /// It was not filled.
     pub fn make_room(&self) -> Result<()> {
-        self.run(&["rm", &format!("{}/{FILLER}", self.path)])
+        self.run(&["rm", "-r", &format!("{}/{FILLER}", self.path)])
     }
 
     /// Makes it read-only, or writable again.
