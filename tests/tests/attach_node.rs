@@ -1,4 +1,5 @@
 //! `attach_node` with a real pool.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! `rw_check` on a host with disks that hang, are full, or cannot be written.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

@@ -137,7 +137,11 @@ impl DiskCheck {
     /// Checks every mount point, with a line for each operation. Ends in time whatever hangs.
     pub fn run(&self, journal: &Journal) -> Vec<Mount> {
         let tries = self.tries;
-        let mut mounts: Vec<Mount> = self.directories.iter().map(Mount::unseen).collect();
+        let mut mounts: Vec<Mount> = self
+            .directories
+            .iter()
+            .map(|it| Mount::unseen(it))
+            .collect();
         journal.stamped("check read/write on mount point");
         for attempt in 1..=tries {
             if attempt > 1 {
@@ -247,9 +251,9 @@ impl DiskCheck {
 }
 
 impl Mount {
-    fn unseen(directory: &PathBuf) -> Self {
+    fn unseen(directory: &Path) -> Self {
         Self {
-            directory: directory.clone(),
+            directory: directory.to_owned(),
             tries: 0,
             failure: None,
         }
