@@ -27,6 +27,8 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// For a start or stop of a server.
 const SERVER: Duration = Duration::from_secs(60);
 
+const SERVER_PROGRAM: &str = "postgres";
+
 /// Changes with what [`template`] makes.
 const TEMPLATE: &str = "pgdata-1";
 
@@ -115,20 +117,31 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 }
 
 /// Makes the data directory a standby's of node101, with the settings where
-/// `pg_basebackup --write-recovery-conf` puts them.
+/// `pg_basebackup --write-recovery-conf` puts them. A copy of a synchronous primary is synchronous,
+/// too, from the moment it is promoted.
 fn follow(node: &Node) -> Result<()> {
     let data = node.path(DATA)?;
     let name = node.name();
     files::write(&data.join("standby.signal"), "", 0o600, UID)?;
-    let settings = format!(
+    let mut settings = format!(
         "primary_conninfo = 'host=192.168.1.101 port={DATABASE_PORT} user={SQL_USER} \
          passfile=/home/kingbase/.pgpass application_name={name} connect_timeout=10'\n\
          primary_slot_name = 'slot_{name}'\n"
     );
+    if node.shared.options.sync {
+        let others = node.shared.numbers().filter(|it| *it != node.number());
+        let names = synchronous_names(others.map(|number| format!("node{number}")));
+        settings += &format!("synchronous_standby_names = '{names}'\n");
+    }
     let mut file = File::options()
         .append(true)
         .open(data.join("postgresql.auto.conf"))?;
     Ok(file.write_all(settings.as_bytes())?)
+}
+
+/// `synchronous_standby_names` for commits that wait for one of these nodes.
+fn synchronous_names(nodes: impl Iterator<Item = String>) -> String {
+    format!("1 ({})", nodes.collect::<Vec<_>>().join(", "))
 }
 
 /// Starts the databases, and waits until every standby streams (and is synchronous).
@@ -151,7 +164,7 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
     let mut wanted = "async";
     if lab.options().sync {
         wanted = "sync";
-        let names = format!("1 ({})", standbys.join(", "));
+        let names = synchronous_names(standbys.iter().cloned());
         primary.psql(&format!(
             "alter system set synchronous_standby_names = '{names}'"
         ))?;
@@ -251,9 +264,7 @@ impl Node {
 
     /// Pids, on the machine, of its database's processes; empty when it is down.
     pub fn pids_of_database(&self) -> Vec<i32> {
-        let processes = self.processes();
-        let databases = processes.iter().filter(|it| is_database(it));
-        databases.map(|it| it.pid).collect()
+        self.pids_of(SERVER_PROGRAM)
     }
 
     /// Removes its data directory.
@@ -277,5 +288,5 @@ impl Node {
 }
 
 fn is_database(process: &Process) -> bool {
-    process.program == "postgres"
+    process.program == SERVER_PROGRAM
 }

@@ -13,9 +13,7 @@ use crate::boot::Hardware;
 use crate::enter::{Launch, Running, ToolRun};
 use crate::files::{self, DISKS, on_disk};
 use crate::lab::Shared;
-use crate::layout::{
-    DATABASE_VIP, DB_BIN, DB_ETC, DEVICE, LOG, POOL_BIN, POOL_ETC, POOL_VIP, address,
-};
+use crate::layout::{DATABASE_VIP, DB_BIN, DB_ETC, LOG, POOL_BIN, POOL_ETC, POOL_VIP, address};
 use crate::process::{Process, run};
 
 const BOOT: Duration = Duration::from_secs(30);
@@ -203,8 +201,7 @@ impl Node {
     /// # Errors
     /// It is off, or has the address already.
     pub fn add_vip(&self) -> Result<()> {
-        let args = format!("addr add {DATABASE_VIP}/24 dev {DEVICE} label {DEVICE}:2");
-        self.shared.network.ip(&self.name(), &args)
+        self.shared.network.add_vip(&self.name())
     }
 
     // Files.
@@ -309,9 +306,17 @@ impl Node {
     /// # Errors
     /// As [`Self::run`].
     pub fn run_as_pool(&self, command: &[&str], limit: Duration) -> Result<ToolRun> {
+        self.spawn_as_pool(command, limit)?.wait()
+    }
+
+    /// Starts a program as [`Self::run_as_pool`] does, and lets it run for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn spawn_as_pool(&self, command: &[&str], limit: Duration) -> Result<Running> {
         let mut launch = self.launch("root", command, limit)?;
         launch.like_pool = true;
-        self.start(&launch)?.wait()
+        self.start(&launch)
     }
 
     /// Starts a program as a user of the host, and lets it run for at most `limit`.
@@ -403,6 +408,13 @@ impl Node {
 
     fn start(&self, launch: &Launch) -> Result<Running> {
         Running::start(&self.shared.program, &self.name(), launch)
+    }
+
+    /// Pids, on the machine, of its processes that run this program; none when it is off.
+    pub fn pids_of(&self, program: &str) -> Vec<i32> {
+        let processes = self.processes();
+        let chosen = processes.iter().filter(|it| it.program == program);
+        chosen.map(|it| it.pid).collect()
     }
 
     /// The host's processes; none when it is off.

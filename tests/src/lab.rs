@@ -203,6 +203,16 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Starts a lab, does something on it, and takes it down. Where that failed, the error says
+    /// where the hosts' logs are kept.
+    ///
+    /// # Errors
+    /// That of [`Self::start`], or of what was done.
+    pub fn with(options: LabOptions, drill: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let lab = Self::start(options)?;
+        drill(&lab).with_context(|| format!("logs of the hosts: {}", lab.save_logs()))
+    }
+
     /// The lab of that name that another process has started. Dropping it changes nothing.
     ///
     /// # Errors
@@ -314,6 +324,34 @@ impl Lab {
         &self.nodes
     }
 
+    /// Numbers of the hosts whose database runs and is not in recovery: one, if all is well.
+    ///
+    /// # Errors
+    /// A database runs and does not answer.
+    pub fn primaries(&self) -> Result<Vec<u8>> {
+        let mut found = Vec::new();
+        for node in &self.nodes {
+            if !node.pids_of_database().is_empty() && !node.in_recovery()? {
+                found.push(node.number());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Numbers of the hosts that hold the database VIP: one, if all is well.
+    ///
+    /// # Errors
+    /// A host's addresses cannot be listed.
+    pub fn vip_holders(&self) -> Result<Vec<u8>> {
+        let mut found = Vec::new();
+        for node in &self.nodes {
+            if node.has_vip()? {
+                found.push(node.number());
+            }
+        }
+        Ok(found)
+    }
+
     /// Takes the gateway from the network.
     ///
     /// # Errors
@@ -328,6 +366,14 @@ impl Lab {
     /// Its cable cannot be put back.
     pub fn gateway_up(&self) -> Result<()> {
         self.shared.network.set_cable(GATEWAY, true)
+    }
+
+    /// Puts the database VIP on the gateway: a stranger answers for it from then on.
+    ///
+    /// # Errors
+    /// It has it already.
+    pub fn gateway_takes_vip(&self) -> Result<()> {
+        self.shared.network.add_vip(GATEWAY_HOST)
     }
 
     /// Starts a client that writes rows through the database VIP until it is stopped. Each

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
-use crate::layout::{DEVICE, GATEWAY};
+use crate::layout::{DATABASE_VIP, DEVICE, GATEWAY};
 use crate::process::{Process, run};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -112,6 +112,12 @@ impl Network {
             .lines()
             .filter_map(|line| line.split_whitespace().nth(3).map(str::to_owned))
             .collect())
+    }
+
+    /// Puts the database VIP on a host's card, under the label that the tools use.
+    pub(crate) fn add_vip(&self, host: &str) -> Result<()> {
+        let args = format!("addr add {DATABASE_VIP}/24 dev {DEVICE} label {DEVICE}:2");
+        self.ip(host, &args)
     }
 
     /// Runs `ip` with these arguments in a namespace.

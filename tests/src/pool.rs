@@ -69,6 +69,11 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 fn configuration(node: &Node) -> String {
     let shared = &node.shared;
     // Passwords of the checks are empty: the pool takes them from pool_passwd.
+    //
+    // No sr_check: its worker holds a lock while it asks the databases, without a time limit. A power
+    // cut in that very moment leaves it waiting for an answer from a host that is gone, and the
+    // pool's main process waiting for the lock, for the new primary to be found, until TCP gives up:
+    // a quarter of an hour.
     let mut text = format!(
         "backend_clustering_mode = 'streaming_replication'\n\
          listen_addresses = '*'\n\
@@ -89,7 +94,7 @@ fn configuration(node: &Node) -> String {
          failover_on_backend_error = off\n\
          auto_failback = off\n\
          search_primary_node_timeout = 10\n\
-         sr_check_period = 1\n\
+         sr_check_period = 0\n\
          sr_check_user = '{SQL_USER}'\n\
          sr_check_database = '{DATABASE}'\n\
          health_check_period = 1\n\

@@ -121,7 +121,7 @@ impl Outcome {
 fn find<'a>(id: Option<u32>, nodes: &'a PoolNodes, config: &Config) -> Result<&'a PoolNode> {
     let found = match id {
         Some(id) => nodes.by_id(id),
-        None => nodes.by_address(config.kb_localhost_ip),
+        None => nodes.by_address(config.kb_localhost_ip, config),
     };
     found.ok_or_else(|| {
         let known: Vec<String> = nodes.nodes.iter().map(ToString::to_string).collect();
@@ -140,12 +140,17 @@ fn find<'a>(id: Option<u32>, nodes: &'a PoolNodes, config: &Config) -> Result<&'
 /// How `node` stands to the pool's primary. What cannot be found out is an answer, too.
 fn look(node: &PoolNode, nodes: &PoolNodes, config: &Config, names: &Flavor) -> Replication {
     let deadline = Deadline::after(ANSWER_TIME);
-    let Ok(address) = node.host.parse::<IpAddr>() else {
-        return unknown("the pool has no address for it");
+    let Some(address) = node.address(config) else {
+        return unknown(format!("{node} is none of the hosts of KB_ALL_IP"));
     };
-    let result = match nodes.primary().map(|primary| primary.host.parse()) {
-        Some(Ok(primary)) => at_primary(primary, address, config, names, deadline),
-        Some(Err(_)) => return unknown("the pool has no address for the primary"),
+    let result = match nodes
+        .primary()
+        .map(|primary| (primary, primary.address(config)))
+    {
+        Some((_, Some(primary))) => at_primary(primary, address, config, names, deadline),
+        Some((primary, None)) => {
+            return unknown(format!("{primary} is none of the hosts of KB_ALL_IP"));
+        }
         None => at_itself(address, config, names, deadline),
     };
     result.unwrap_or_else(unknown)

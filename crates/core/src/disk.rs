@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_child_is_known_by_its_arguments() {
-        let arguments = b"/proc/self/exe\0--probe-disk\0/data/a b\0123\0";
+        let arguments = b"/proc/self/exe\0--probe-disk\0/data/a b\x00123\0";
         assert!(is_probe_of(arguments, Path::new("/data/a b")));
         assert!(!is_probe_of(arguments, Path::new("/data/a")));
         assert!(!is_probe_of(

@@ -1,5 +1,6 @@
 //! This host, and how to reach the others.
 
+use crate::arp::{Mac, own_mac};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::exit::usage;
@@ -53,6 +54,15 @@ impl ThisHost {
             vip: Vip::from_config(&config),
             config,
         })
+    }
+
+    /// The hardware addresses by which the other hosts know it.
+    pub fn macs(&self) -> Vec<Mac> {
+        self.config
+            .dev
+            .iter()
+            .filter_map(|dev| own_mac(dev))
+            .collect()
     }
 
     /// Its database instance.

@@ -11,6 +11,7 @@ use crate::life::{PortState, port_refuses};
 use crate::lsn::{Lsn, Timeline};
 use crate::process::{Cmd, Output, RunError, run};
 use crate::users::{SystemUser, UserError};
+use crate::workers;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
@@ -18,11 +19,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often processes are looked for while they end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Of the time for stopping a server, what is kept for stopping it hard: milliseconds are enough.
+const HARD_STOP_TIME: Duration = Duration::from_secs(1);
+/// For reading a small file. The database's disk may hang for good: it may be why we are here.
+const DISK_TIME: Duration = Duration::from_millis(300);
 /// For a program that only reads a file.
 const READ_TIME: Duration = Duration::from_secs(2);
 
@@ -47,7 +53,7 @@ pub enum InstanceError {
     Flavor(#[from] UnknownFlavor),
     /// `KB_EXECUTE_SYS_USER` is nobody.
     #[error("KB_EXECUTE_SYS_USER: {0}")]
-    User(#[from] UserError),
+    User(UserError),
 }
 
 /// A process of the instance.
@@ -94,14 +100,20 @@ impl Stopped {
     }
 }
 
-/// Processes that did not go away.
+/// Why it is not sure that the server is stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("database processes {pids:?} did not end within {} ms, SIGKILL included", .given.as_millis())]
-pub struct StillRunning {
-    /// Their ids.
-    pub pids: Vec<i32>,
-    /// The time given.
-    pub given: Duration,
+pub enum StopError {
+    /// Processes did not go away.
+    #[error("database processes {pids:?} did not end within {} ms, SIGKILL included", .given.as_millis())]
+    StillRunning {
+        /// Their ids.
+        pids: Vec<i32>,
+        /// The time given.
+        given: Duration,
+    },
+    /// Processes could not be looked at.
+    #[error("this host's processes cannot be looked at: {0}")]
+    Unseen(#[from] io::Error),
 }
 
 /// What the control file says.
@@ -159,36 +171,31 @@ impl Instance {
     pub fn new(config: &Config) -> Result<Self, InstanceError> {
         // /proc shows paths with symbolic links resolved. A data directory that is gone can still
         // have a server in it.
-        let data =
-            fs::canonicalize(&config.kb_data_path).unwrap_or_else(|_| config.kb_data_path.clone());
+        let configured = config.kb_data_path.clone();
+        let data = on_disk(move || fs::canonicalize(configured).ok())
+            .flatten()
+            .unwrap_or_else(|| config.kb_data_path.clone());
         Ok(Self {
             flavor: Flavor::of(config)?,
             bin: config.kb_path.clone(),
             lib: config.kb_ld_path.clone(),
             data,
-            user: SystemUser::named(&config.kb_execute_sys_user)?,
+            user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
         })
     }
 
-    /// Its data directory.
-    pub fn data_dir(&self) -> &Path {
-        &self.data
-    }
-
-    /// The user that its programs run as.
-    pub fn user(&self) -> &SystemUser {
-        &self.user
-    }
-
     /// All its processes: those that run the server's program with the data directory as their
-    /// working directory, whoever their parent is by now. Sorted by id.
+    /// working directory, whoever their parent is by now. Sorted by id. An error where one of the
+    /// database's user cannot be looked at: it may be one of them.
     pub fn processes(&self) -> io::Result<Vec<Process>> {
-        let mut found: Vec<Process> = all_processes()?
-            .into_iter()
-            .filter(|process| self.is_ours(process.pid))
-            .collect();
+        let mut found = Vec::new();
+        for process in all_processes()? {
+            if self.is_ours(process.pid)? {
+                found.push(process);
+            }
+        }
         found.sort_by_key(|process| process.pid);
         Ok(found)
     }
@@ -201,28 +208,48 @@ impl Instance {
             .find(|process| !ids.contains(&process.parent))
     }
 
-    fn is_ours(&self, pid: i32) -> bool {
+    fn is_ours(&self, pid: i32) -> io::Result<bool> {
         let link = |name| fs::read_link(format!("/proc/{pid}/{name}")).map(without_deleted);
-        // A zombie has neither link, and no other user's process is the database's.
-        link("cwd").is_ok_and(|cwd| cwd == self.data)
-            && link("exe").is_ok_and(|exe| exe.file_name() == Some(OsStr::new(self.flavor.server)))
+        match (link("cwd"), link("exe")) {
+            (Ok(cwd), Ok(exe)) => {
+                Ok(cwd == self.data && exe.file_name() == Some(OsStr::new(self.flavor.server)))
+            }
+            (Err(e), _) | (_, Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
+                let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
+                match owner {
+                    Ok(owner) if owner == self.user.uid.as_raw() => Err(e),
+                    _ => Ok(false),
+                }
+            }
+            // It ended, or is a zombie.
+            _ => Ok(false),
+        }
     }
 
     /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for
-    /// the postmaster and all its descendants. A third of the time each. A server that is frozen
-    /// is killed at once: continuing it so that it can stop would let it write.
-    pub fn stop(&self, deadline: Deadline) -> Result<Stopped, StillRunning> {
+    /// the postmaster and all its descendants. Nearly all of the time is for the first: it is the
+    /// one that loses nothing. A server that is frozen is killed at once: continuing it so that it
+    /// can stop would let it write.
+    pub fn stop(&self, deadline: Deadline) -> Result<Stopped, StopError> {
         let given = deadline.remaining();
-        let mut processes = self.processes().unwrap_or_default();
+        let mut processes = self.processes()?;
         if processes.is_empty() {
             return Ok(Stopped::WasDown);
         }
         // Archive commands and the like run another program: remembered while they still have the
         // parent that tells them.
         let descendants = descendants(&processes);
-        for (signal, how, share) in [
-            (Signal::SIGINT, Stopped::Fast, 3),
-            (Signal::SIGQUIT, Stopped::Immediate, 2),
+        for (signal, how, rest) in [
+            (
+                Signal::SIGINT,
+                Stopped::Fast,
+                given.min(HARD_STOP_TIME * 4) / 4,
+            ),
+            (
+                Signal::SIGQUIT,
+                Stopped::Immediate,
+                given.min(HARD_STOP_TIME * 4) / 8,
+            ),
         ] {
             // Orphans of a postmaster that was killed have no one who would pass a signal on.
             let Some(postmaster) = Self::postmaster(&processes)
@@ -231,9 +258,9 @@ impl Instance {
                 break;
             };
             send(signal, postmaster.pid);
-            let part = deadline.at_most(deadline.remaining() / share);
+            let part = deadline.at_most(deadline.remaining().saturating_sub(rest));
             let gone = part.poll(LOOK_INTERVAL, || {
-                processes = self.processes().unwrap_or_default();
+                processes = self.processes().ok()?;
                 processes.is_empty().then_some(())
             });
             if gone.is_some() {
@@ -241,7 +268,7 @@ impl Instance {
             }
         }
         let gone = deadline.poll(LOOK_INTERVAL, || {
-            processes = self.processes().unwrap_or_default();
+            processes = self.processes().ok()?;
             let strays = descendants
                 .iter()
                 .filter(|process| process.is_still_there());
@@ -252,7 +279,7 @@ impl Instance {
         });
         match gone {
             Some(()) => Ok(Stopped::Killed),
-            None => Err(StillRunning {
+            None => Err(StopError::StillRunning {
                 pids: processes.iter().map(|process| process.pid).collect(),
                 given,
             }),
@@ -270,7 +297,8 @@ impl Instance {
     }
 
     fn pid_in_file(&self) -> Option<i32> {
-        fs::read_to_string(self.data.join(self.flavor.pid_file))
+        let file = self.data.join(self.flavor.pid_file);
+        on_disk(move || fs::read_to_string(file))?
             .ok()?
             .lines()
             .next()?
@@ -299,21 +327,19 @@ impl Instance {
     /// The newest timeline of which it has WAL, by the names of the segment files: after a restart,
     /// or without a WAL receiver, neither SQL nor the control file is sure to know.
     pub fn newest_timeline_in_wal(&self) -> Option<Timeline> {
-        fs::read_dir(self.data.join(self.flavor.wal_dir))
-            .ok()?
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                let is_segment = name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
-                is_segment
-                    .then(|| Timeline::from_str_radix(&name[..8], 16).ok())
-                    .flatten()
-            })
-            .max()
+        let dir = self.data.join(self.flavor.wal_dir);
+        on_disk(move || newest_timeline(&dir)).flatten()
     }
 
     /// Whether its settings make it start as a standby.
     pub fn is_set_up_as_standby(&self) -> bool {
-        self.data.join(self.flavor.standby_file).exists()
+        let file = self.data.join(self.flavor.standby_file);
+        on_disk(move || file.exists()).unwrap_or(false)
+    }
+
+    /// The program that promotes it, if that is missing.
+    pub fn missing_ctl(&self) -> Option<PathBuf> {
+        Some(self.bin.join(self.flavor.ctl)).filter(|ctl| !ctl.exists())
     }
 
     /// Asks for the promotion, and does not wait for it.
@@ -336,6 +362,24 @@ impl Instance {
         }
         run(&cmd, deadline)?.checked(&cmd)
     }
+}
+
+/// What `work` reads from the database's disk; `None` if that hangs.
+fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    workers::within(Deadline::after(DISK_TIME), work)
+}
+
+fn newest_timeline(wal_dir: &Path) -> Option<Timeline> {
+    fs::read_dir(wal_dir)
+        .ok()?
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let is_segment = name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            is_segment
+                .then(|| Timeline::from_str_radix(&name[..8], 16).ok())
+                .flatten()
+        })
+        .max()
 }
 
 /// Where a link of `/proc` pointed before its file was deleted.

@@ -5,12 +5,15 @@
 //! standard output, one JSON object a line, and the coordinator that started it adds them to its
 //! own journal.
 //!
-//! Nothing here fails: a log that cannot be written must never stop a failover. What cannot be
-//! written to a file goes to syslog.
+//! Nothing here fails or waits: a log that cannot be written must never stop a failover. What
+//! cannot be written to a file goes to syslog; the files are written by a thread of their own, for
+//! a disk that hangs is one of the reasons why a primary dies.
 
 use crate::clock;
+use crate::deadline::Deadline;
 use crate::terminal;
 use crate::users::SystemUser;
+use crate::workers;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ffi::CString;
@@ -18,12 +21,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Secrets shorter than this are not looked for in the text: hiding each `1` of a log because
 /// somebody's password is `1` would hide the log.
 const SHORTEST_SECRET: usize = 4;
+
+/// What the end of a run waits for its log to be written.
+const FLUSH_TIME: Duration = Duration::from_millis(300);
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +79,8 @@ pub enum Message {
     Answer(Value),
     /// Why the step failed; the last message of one that did.
     Failed(String),
+    /// Why the step could not even be begun.
+    Unable(String),
 }
 
 /// Where the journal goes.
@@ -84,17 +93,19 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum Sink {
-    /// The log file and the event file; events also to standard output if `echo`.
-    Files(Box<Files>),
+    /// The thread that writes the files; events also to standard output if `echo`.
+    Files { writer: Sender<Entry>, echo: bool },
     /// Messages to a writer: standard output on a remote host, a channel within the process.
     Messages(Box<dyn FnMutMessage>),
 }
 
+/// For the thread that writes the files.
 #[derive(Debug)]
-struct Files {
-    log: LogFile,
-    events: LogFile,
-    echo: bool,
+enum Entry {
+    Line(String),
+    Event(String),
+    /// All before it is written.
+    Written(Sender<()>),
 }
 
 /// Takes messages one by one.
@@ -117,14 +128,33 @@ impl Journal {
         echo: bool,
         owner: Option<SystemUser>,
     ) -> Self {
-        Self::new(
-            run,
-            Sink::Files(Box::new(Files {
-                log: LogFile::new(log, owner.clone()),
-                events: LogFile::new(events, owner),
-                echo,
-            })),
-        )
+        let (writer, entries) = channel();
+        let mut log = LogFile::new(log, owner.clone());
+        let mut events = LogFile::new(events, owner);
+        workers::start(move || {
+            for entry in entries {
+                match entry {
+                    Entry::Line(line) => log.append(&line),
+                    Entry::Event(json) => events.append(&json),
+                    Entry::Written(tell) => drop(tell.send(())),
+                }
+            }
+        });
+        Self::new(run, Sink::Files { writer, echo })
+    }
+
+    /// Waits until all is written, but not for a disk that hangs.
+    pub fn flush(&self) {
+        let (tell, written) = channel();
+        match &*self.sink() {
+            // Without a writer, `tell` comes back in the error and is dropped.
+            Sink::Files { writer, .. } => drop(writer.send(Entry::Written(tell))),
+            Sink::Messages(_) => return,
+        }
+        let deadline = Deadline::after(FLUSH_TIME);
+        if written.recv_timeout(deadline.remaining()) == Err(RecvTimeoutError::Timeout) {
+            syslog("the log was not written in time: does its disk hang?");
+        }
     }
 
     /// A journal whose lines and events are handed to `take`.
@@ -216,20 +246,25 @@ impl Journal {
                 ..event
             }),
             Message::Failed(why) => Message::Failed(self.redact(why)),
+            Message::Unable(why) => Message::Unable(self.redact(why)),
             answer @ Message::Answer(_) => answer,
         };
         match &mut *self.sink() {
             Sink::Messages(take) => take(message),
-            Sink::Files(files) => match message {
-                Message::Line(line) => files.log.append(&line),
+            Sink::Files { writer, echo } => match message {
+                Message::Line(line) => {
+                    if let Err(SendError(Entry::Line(line))) = writer.send(Entry::Line(line)) {
+                        syslog(&line);
+                    }
+                }
                 Message::Event(event) => {
                     let json = serde_json::to_string(&event).unwrap_or_default();
-                    files.events.append(&json);
-                    if files.echo {
+                    let _ = writer.send(Entry::Event(json));
+                    if *echo {
                         print_json(&event);
                     }
                 }
-                Message::Answer(_) | Message::Failed(_) => {}
+                Message::Answer(_) | Message::Failed(_) | Message::Unable(_) => {}
             },
         }
     }
@@ -315,7 +350,7 @@ fn open_for_append(path: &Path, owner: Option<&SystemUser>) -> io::Result<File> 
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let file = options.create(true).open(path)?;
+            let file = options.create_new(true).open(path)?;
             give_to(&file, owner)?;
             Ok(file)
         }
@@ -395,6 +430,7 @@ mod tests {
         );
         journal.line("a line");
         journal.event("s", "h", Outcome::Done, "", String::new(), Duration::ZERO);
+        journal.flush();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "as it was");
         std::fs::remove_dir_all(&dir).unwrap();
     }

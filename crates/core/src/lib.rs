@@ -29,3 +29,4 @@ pub mod state;
 pub mod terminal;
 pub mod users;
 pub mod vip;
+pub mod workers;

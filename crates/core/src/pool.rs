@@ -24,6 +24,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
+/// A table of a hundred nodes is smaller.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// A backend node as the pool sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolNode {
@@ -46,9 +49,16 @@ impl PoolNode {
         matches!(self.status.as_str(), "up" | "waiting")
     }
 
-    /// Whether it is the node with this address.
-    pub fn is(&self, address: IpAddr) -> bool {
-        self.host.parse() == Ok(address)
+    /// Whether it is the node with this address, which the pool may know by its node name.
+    pub fn is(&self, address: IpAddr, node_name: Option<&str>) -> bool {
+        self.host.parse() == Ok(address) || Some(self.host.as_str()) == node_name
+    }
+
+    /// Its address, also where the pool knows it by its node name.
+    pub fn address(&self, config: &Config) -> Option<IpAddr> {
+        let mut hosts = config.kb_all_ip.iter().copied();
+        let named = |host: &IpAddr| self.is(*host, config.node_name_of(*host));
+        self.host.parse().ok().or_else(|| hosts.find(named))
     }
 
     /// Whether the pool sends writes there.
@@ -104,9 +114,10 @@ impl PoolNodes {
         self.nodes.iter().find(|node| node.id == id)
     }
 
-    /// The node with this address.
-    pub fn by_address(&self, address: IpAddr) -> Option<&PoolNode> {
-        self.nodes.iter().find(|node| node.is(address))
+    /// The node of the host with this address.
+    pub fn by_address(&self, address: IpAddr, config: &Config) -> Option<&PoolNode> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|node| node.address(config) == Some(address))
     }
 
     /// The node that writes are sent to.
@@ -379,12 +390,18 @@ fn escape(field: &str) -> String {
 /// The nodes in `file` (`KB_CLUSTER_STATUS`), which recovery writes each minute; empty if it is
 /// older than `max_age` seconds or not there.
 pub fn last_status(file: &Path, max_age: u64) -> io::Result<Vec<PoolNode>> {
-    let modified = match fs::metadata(file) {
-        Ok(meta) => meta.modified()?,
+    let meta = match fs::metadata(file) {
+        Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    if clock::seconds_since(modified) > max_age {
+    if !meta.is_file() || meta.len() > MAX_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is no table of nodes",
+        ));
+    }
+    if clock::seconds_since(meta.modified()?) > max_age {
         return Ok(Vec::new());
     }
     Ok(parse_table(&String::from_utf8_lossy(&fs::read(file)?)))
@@ -447,9 +464,10 @@ mod tests {
         assert_eq!(nodes.len(), 2);
         assert_eq!((nodes[0].id, nodes[0].replication_delay), (0, Some(4096)));
         assert!(nodes[1].is_up() && !nodes[0].is_up());
-        assert!(nodes[1].is("192.168.1.102".parse().unwrap()));
+        assert!(nodes[1].is("192.168.1.102".parse().unwrap(), None));
         let nodes = parse_table(more);
         assert!(nodes[0].is_up() && nodes[0].replication_delay.is_none());
+        assert!(nodes[0].is("192.168.1.103".parse().unwrap(), Some("db3")));
         assert!(parse_table("junk | x\n\n|||").is_empty());
     }
 
@@ -462,6 +480,28 @@ mod tests {
         // Another server's answer, and one without rows.
         assert_eq!(PoolNodes::from_table(table("a | b\n1 | 2")), None);
         assert_eq!(PoolNodes::from_table(Table::default()), None);
+    }
+
+    #[test]
+    fn a_node_is_found_by_address_or_node_name() {
+        let mut nodes = PoolNodes::from_table(table(NINE)).unwrap();
+        nodes.nodes[1].host = "node2".to_owned();
+        let text = include_str!("../../../etc/HAmodule.conf");
+        let text = format!(
+            "{text}\nKB_LOCALHOST_IP=192.168.1.101\nNODE_NAME=node1\n\
+             KB_ALL_IP=(192.168.1.101 192.168.1.102)\nALL_NODE_NAME=(node1 node2)\n"
+        );
+        let config = Config::parse("HAmodule.conf".as_ref(), text.as_bytes()).unwrap();
+        for (address, id) in [
+            ("192.168.1.101", Some(0)),
+            ("192.168.1.102", Some(1)),
+            ("::1", None),
+        ] {
+            let found = nodes.by_address(address.parse().unwrap(), &config);
+            assert_eq!(found.map(|node| node.id), id);
+        }
+        nodes.nodes[1].host = "db2".to_owned();
+        assert_eq!(nodes.nodes[1].address(&config), None);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub fn run<C>(steps: &[Step<C>], context: &mut C, frame: Frame<'_>) -> anyhow::R
             .journal
             .event(step.name, frame.host, outcome, detail, started, took);
         if frame.die_after == Some(step.name) {
+            frame.journal.flush();
             let _ = raise(Signal::SIGKILL);
         }
         if outcome == Outcome::Failed {

@@ -153,7 +153,7 @@ impl Cmd {
         let other = match &self.user {
             Some(user) => {
                 command.env("HOME", &user.home).env("USER", &user.name);
-                (user.uid != nix::unistd::geteuid()).then(|| user.clone())
+                (user.uid != nix::unistd::geteuid()).then(|| (user.clone(), user.groups()))
             }
             None => None,
         };
@@ -163,8 +163,8 @@ impl Cmd {
         unsafe {
             command.pre_exec(move || {
                 mark_close_on_exec_from(3);
-                if let Some(user) = &other {
-                    nix::unistd::setgroups(&user.groups)?;
+                if let Some((user, groups)) = &other {
+                    nix::unistd::setgroups(groups)?;
                     nix::unistd::setgid(user.gid)?;
                     nix::unistd::setuid(user.uid)?;
                 }

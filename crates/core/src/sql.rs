@@ -6,12 +6,12 @@
 
 use crate::config::{Config, Secret};
 use crate::deadline::Deadline;
+use crate::workers;
 use postgres::error::SqlState;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
 /// The server cancels any statement of ours after this long, whatever became of us.
@@ -199,7 +199,7 @@ impl Session {
         let (questions, inbox) = channel::<Question>();
         let (opened_to, opened) = channel();
         let seat = target.clone();
-        thread::spawn(move || {
+        workers::start(move || {
             let mut client = match seat.connect(given) {
                 Ok(client) => client,
                 Err(failure) => return drop(opened_to.send(Err(failure))),

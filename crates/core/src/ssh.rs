@@ -248,11 +248,16 @@ impl Ssh {
             let ended = channel.eof();
             let read = out
                 .drain(&mut channel.stream(0), Stream::Stdout, &mut on_line)
-                .and_then(|()| err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line));
+                .and_then(|a| {
+                    let b = err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line)?;
+                    Ok(a || b)
+                });
             match read {
-                Ok(()) if ended => break,
-                Ok(()) if channel.eof() => {}
-                Ok(()) => self.wait(deadline, "").map_err(late)?,
+                // Reading one stream may have queued something on the other.
+                Ok(true) if !deadline.passed() => {}
+                Ok(_) if ended => break,
+                Ok(_) if channel.eof() => {}
+                Ok(_) => self.wait(deadline, "").map_err(late)?,
                 Err(e) => return Err(failed(e.to_string())),
             }
         }
@@ -319,6 +324,9 @@ impl Ssh {
     }
 }
 
+/// Output kept of one command, per stream; the rest is read and dropped.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
 /// Collects one stream and cuts it into lines.
 #[derive(Default)]
 struct Lines {
@@ -332,15 +340,15 @@ impl Lines {
         stream: &mut impl Read,
         which: Stream,
         on_line: &mut impl FnMut(Stream, &str),
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut chunk = [0; 8192];
-        loop {
-            match stream.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => self.partial.extend_from_slice(&chunk[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
+        let n = match stream.read(&mut chunk) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(e) => return Err(e),
+        };
+        if self.text.len() + self.partial.len() < OUTPUT_LIMIT {
+            self.partial.extend_from_slice(&chunk[..n]);
             while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = self.partial.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
@@ -348,7 +356,7 @@ impl Lines {
                 self.text.push_str(&line);
             }
         }
-        Ok(())
+        Ok(n > 0)
     }
 
     fn finish(mut self) -> String {

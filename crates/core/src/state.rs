@@ -40,8 +40,17 @@ pub enum LockError {
         /// How long it was waited for.
         given: Duration,
     },
+    /// There is no lock, and none can be made: the directory is missing, its disk full or
+    /// read-only. So nobody holds it either.
+    #[error("{path} cannot be made ({why}), so nobody else has it")]
+    Nowhere {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's reason.
+        why: io::Error,
+    },
     /// The lock cannot be taken at all.
-    #[error("failed to lock {path}: {source}")]
+    #[error("failed to lock {path}")]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -68,7 +77,17 @@ impl StateDir {
             path: path.clone(),
             source,
         };
-        let file = self.create(&path).map_err(failed)?;
+        let file = match self.create(&path) {
+            Ok(file) => file,
+            // A lock that was made in better times can be held, and taken, all the same.
+            Err(why) => match File::open(&path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    return Err(LockError::Nowhere { path, why });
+                }
+                Err(e) => return Err(failed(e)),
+            },
+        };
         if !try_lock(&file).map_err(failed)? {
             let word = self.path.join("promotion.wanted");
             self.create(&word).map_err(failed)?;
@@ -96,15 +115,17 @@ impl StateDir {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        let file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .write(true)
-            .create(true)
-            .truncate(false)
             .mode(0o640)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        give_to(&file, Some(&self.owner))?;
-        Ok(file)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match options.clone().create_new(true).open(path) {
+            // Only a file that we made is given away: one that lies there may be a link to another.
+            Ok(file) => give_to(&file, Some(&self.owner)).map(|()| file),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -119,6 +140,16 @@ fn try_lock(file: &File) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_cannot_be_made_is_held_by_nobody() {
+        let us = SystemUser::current().unwrap();
+        let state = StateDir::new(Path::new("/nonexistent/state"), &us);
+        let error = state
+            .lock_for_promotion(Deadline::after(Duration::ZERO))
+            .unwrap_err();
+        assert!(matches!(error, LockError::Nowhere { .. }), "{error}");
+    }
 
     #[test]
     fn a_held_lock_is_waited_for_and_the_word_is_taken_back() {

@@ -38,9 +38,21 @@ pub fn say(text: &str) {
     }
 }
 
-/// To standard error: `TOOL: WHY`.
+/// To standard error: `TOOL: WHY`, on one line and without control characters, whoever's words
+/// the reason quotes.
 pub fn complain(tool: &str, why: &str) {
-    let _ = writeln!(io::stderr(), "{tool}: {why}");
+    let _ = writeln!(io::stderr(), "{tool}: {}", printable(why));
+}
+
+/// `text` with a blank for each line end and a `?` for each other control character.
+pub fn printable(text: &str) -> String {
+    let text = text.trim_end().chars();
+    text.map(|c| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() => '?',
+        c => c,
+    })
+    .collect()
 }
 
 /// The argument parser's message without its hints and line breaks.
@@ -52,4 +64,14 @@ pub fn one_line(message: &str) -> String {
         .filter(|line| !line.is_empty());
     let joined = lines.collect::<Vec<_>>().join(" ");
     joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_orders() {
+        assert_eq!(printable("a\nb\u{1b}[2Jä\n"), "a b?[2Jä");
+    }
 }

@@ -13,8 +13,6 @@ pub struct SystemUser {
     pub uid: Uid,
     /// Primary group.
     pub gid: Gid,
-    /// All groups, the primary one included.
-    pub groups: Vec<Gid>,
     /// Home directory (from the user database: `$HOME` is the pool's).
     pub home: PathBuf,
 }
@@ -51,6 +49,16 @@ impl SystemUser {
         }
     }
 
+    /// All groups, the primary one included. This asks every source of the user database, for a
+    /// local user too, and with a directory server that is gone it can take its time: so only
+    /// where the groups are needed.
+    pub fn groups(&self) -> Vec<Gid> {
+        CString::new(self.name.as_str())
+            .ok()
+            .and_then(|name| nix::unistd::getgrouplist(&name, self.gid).ok())
+            .unwrap_or_else(|| vec![self.gid])
+    }
+
     /// Whether this is root.
     pub fn is_root(&self) -> bool {
         self.uid.is_root()
@@ -59,15 +67,10 @@ impl SystemUser {
 
 impl From<User> for SystemUser {
     fn from(user: User) -> Self {
-        let groups = CString::new(user.name.as_str())
-            .ok()
-            .and_then(|name| nix::unistd::getgrouplist(&name, user.gid).ok())
-            .unwrap_or_else(|| vec![user.gid]);
         Self {
             name: user.name,
             uid: user.uid,
             gid: user.gid,
-            groups,
             home: user.dir,
         }
     }

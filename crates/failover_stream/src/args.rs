@@ -3,10 +3,11 @@
 use clap::Parser;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
-use failover_core::lsn::Lsn;
+use failover_core::lsn::{Lsn, Timeline};
+use failover_core::terminal::printable;
+use failover_core::workers;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// How long the resolver may take for a host name.
@@ -78,6 +79,9 @@ pub struct Args {
     /// With --step promote: whose slot to keep
     #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
     pub old_primary: Option<IpAddr>,
+    /// With --step promote: the old primary's timeline
+    #[arg(long, value_name = "NUMBER", requires = "step", hide = true)]
+    pub old_timeline: Option<Timeline>,
     /// With --step promote: the old primary's shutdown checkpoint
     #[arg(long, value_name = "LSN", requires = "step", hide = true)]
     pub wait_for: Option<Lsn>,
@@ -176,20 +180,31 @@ impl Placeholders {
         })
     }
 
-    /// By position. An empty placeholder vanishes in old pools, and all that follow shift to the
-    /// left; where the first is a number, it was %H, and no node is left.
+    /// By position: host, id, id, host, host, id, id, path. An empty placeholder vanishes in old
+    /// pools, and all that follow shift to the left; a host, or the path, shows by its shape.
     fn eight(given: &[String]) -> Result<Vec<String>, String> {
-        let mut values: Vec<String> = given.iter().map(|value| tidy(Some(value))).collect();
-        let host_vanished = values.len() < 8
-            && values.len() >= 5
-            && values[0].parse::<i32>().is_ok()
-            && values[1].parse::<i32>().is_ok();
-        if host_vanished {
-            values.insert(0, String::new());
-            values.resize(8, String::new());
-        }
+        let values: Vec<String> = given.iter().map(|value| tidy(Some(value))).collect();
         if values.len() == 8 {
             return Ok(values);
+        }
+        let mut rest = values.iter().peekable();
+        let mut all = Vec::new();
+        for is_id in [false, true, true, false, false, true, true] {
+            let fits = |value: &&String| value.parse::<i32>().is_ok() == is_id;
+            match rest.next_if(|value| fits(value)) {
+                Some(value) => all.push(value.clone()),
+                None if is_id => break,
+                None => all.push(String::new()),
+            }
+        }
+        // %m is empty only when no node is left, and then %H is, too.
+        let nobody_left = all.first().is_some_and(String::is_empty) && all.len() >= 6;
+        if all.len() == 7 || nobody_left {
+            all.resize(7, String::new());
+            all.push(rest.next().cloned().unwrap_or_default());
+            if rest.next().is_none() {
+                return Ok(all);
+            }
         }
         Err(format!(
             "found {} arguments, expected 8: %H %P %d %h %O %m %M %D (a placeholder that is empty \
@@ -235,11 +250,12 @@ impl Placeholders {
     }
 }
 
-/// A placeholder without blanks around it; `""` is what some pools write for an empty one.
+/// A placeholder without blanks around it; `""` is what some pools write for an empty one. It goes
+/// into the log as it is, so it must not end a line there.
 fn tidy(value: Option<&str>) -> String {
     match value.unwrap_or_default().trim() {
         "\"\"" | "''" => String::new(),
-        other => other.to_owned(),
+        other => printable(other),
     }
 }
 
@@ -265,18 +281,12 @@ fn address(what: &str, host: &str, config: &Config) -> Result<IpAddr, String> {
 
 /// The resolver has no time limit of its own.
 fn resolve(host: &str) -> Vec<IpAddr> {
-    let (found, answer) = channel();
     let name = (host.to_owned(), 0);
-    std::thread::spawn(move || {
-        let addresses = name.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let _ = found.send(addresses.unwrap_or_default());
+    let found = workers::within(Deadline::after(RESOLVE_TIME), move || {
+        let sockets = name.to_socket_addrs().ok()?;
+        Some(sockets.map(|socket| socket.ip()).collect())
     });
-    let answer = answer.recv_timeout(Deadline::after(RESOLVE_TIME).remaining());
-    answer
-        .unwrap_or_default()
-        .iter()
-        .map(|socket| socket.ip())
-        .collect()
+    found.flatten().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -308,6 +318,10 @@ mod tests {
         };
         for line in [
             "192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0 /data",
+            // %D vanished; %O vanished; both.
+            "192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0",
+            "192.168.1.102 0 0 192.168.1.101 1 0 /data",
+            "192.168.1.102 0 0 192.168.1.101 1 0",
             "node102 0 0 node101 192.168.1.101 1 0 /data",
             "--new-primary-host=192.168.1.102 --old-primary-id=0 --failed-node-id=0 \
              --failed-node-host=192.168.1.101 --old-primary-host= --new-primary-id=1 --old-main-id=0 --data-dir=/d",
@@ -355,6 +369,10 @@ mod tests {
             (
                 "192.168.1.109 0 0 192.168.1.101 192.168.1.101 1 0 /data",
                 "%H (new primary host): found \"192.168.1.109\", expected one of the hosts in KB_ALL_IP",
+            ),
+            (
+                "192.168.1.102 0 0 192.168.1.101\n9:00\u{1b}[2J 192.168.1.101 1 0 /data",
+                "found \"192.168.1.101 9:00?[2J\"",
             ),
             (
                 "192.168.1.101 0 0 192.168.1.101 192.168.1.101 1 0 /data",

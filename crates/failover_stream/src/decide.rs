@@ -1,10 +1,10 @@
 //! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
 
-use crate::peer::PeerError;
 use crate::report::{FenceReport, Status};
 use failover_core::arp::Mac;
 use failover_core::config::PromoteWithoutFence;
 use failover_core::lsn::{Lsn, Timeline};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// What is known of the old primary when the time for fencing is over.
@@ -23,11 +23,13 @@ pub enum Fenced {
 pub struct OldPrimary {
     /// What its own copy of the tool reported, or why there is no report.
     pub report: Option<Result<FenceReport, NoReport>>,
-    /// Signs of life that this host saw (text, for the reader).
+    /// Signs of life that this host saw.
     pub signs: Option<Signs>,
     /// Standbys whose WAL receiver got a message from it within the last second.
     pub heard_by: Vec<IpAddr>,
-    /// Its database port refuses connections.
+    /// Standbys that may yet say so.
+    pub standbys_pending: bool,
+    /// Its database port refuses connections, twice in a row.
     pub port_refuses: bool,
     /// Somebody answers for the database VIP.
     pub vip: VipHolder,
@@ -36,8 +38,11 @@ pub struct OldPrimary {
 /// Signs of life, reduced to what the decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signs {
-    /// Whether there is one.
+    /// Whether there is one, or one could not be looked for.
     pub alive: bool,
+    /// Its network answered (ICMP or ARP). A refused port alone is no proof that it was the host
+    /// that refused: a firewall does that, too.
+    pub answered: bool,
     /// What was seen.
     pub seen: String,
 }
@@ -45,33 +50,36 @@ pub struct Signs {
 /// Why there is no report of the fence step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoReport {
-    /// ssh did not get there.
-    Unreachable(String),
-    /// The step ran and failed, or ran out of time.
+    /// It was not run, as far as is known.
+    NotRun(String),
+    /// It ran and failed: something is left there.
     Failed(String),
-}
-
-impl From<PeerError> for NoReport {
-    fn from(error: PeerError) -> Self {
-        match error {
-            PeerError::Unreachable(why) => Self::Unreachable(why),
-            PeerError::Failed(why) => Self::Failed(why),
-        }
-    }
 }
 
 /// Who answers for the database VIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VipHolder {
-    /// Nobody, or a host that may.
+    /// Nobody, or a standby that a run before this one gave it to.
     #[default]
     Nobody,
     /// The old primary's host.
     OldPrimary,
-    /// A host that is neither the old nor the new primary's.
+    /// A host that is neither the old primary's nor a standby's.
     Stranger(Mac),
     /// It could not be asked.
     Unknown,
+}
+
+/// Whose the answer for the VIP was: `old` are the hardware addresses of the old primary,
+/// `standbys` those of the standbys that say that they have the VIP.
+pub fn vip_holder(mac: Mac, old: &[Mac], standbys: &[Mac]) -> VipHolder {
+    if old.contains(&mac) {
+        VipHolder::OldPrimary
+    } else if standbys.contains(&mac) {
+        VipHolder::Nobody
+    } else {
+        VipHolder::Stranger(mac)
+    }
 }
 
 impl OldPrimary {
@@ -80,13 +88,26 @@ impl OldPrimary {
         matches!(self.report, Some(Ok(_) | Err(NoReport::Failed(_))))
     }
 
+    /// Whether its host may still have the database VIP, although it is fenced.
+    pub fn may_keep_vip(&self) -> bool {
+        match &self.report {
+            Some(Ok(report)) => report.keeps_vip,
+            _ => self.vip == VipHolder::OldPrimary,
+        }
+    }
+
+    /// Whether its host lives and its database does not: fenced, whoever did it.
+    fn is_only_a_host(&self) -> bool {
+        self.port_refuses && self.signs.as_ref().is_some_and(|signs| signs.answered)
+    }
+
     /// Whether more looking, the VIP aside, would change nothing.
     pub fn is_clear(&self) -> bool {
-        let alive = self.signs.as_ref().map(|signs| signs.alive);
-        let unreachable = matches!(self.report, Some(Err(NoReport::Unreachable(_))));
+        let silent = self.signs.as_ref().is_some_and(|signs| !signs.alive);
+        let not_run = matches!(self.report, Some(Err(NoReport::NotRun(_))));
         self.report_is_in()
-            || (unreachable && self.port_refuses && alive == Some(true))
-            || (alive == Some(false) && self.heard_by.is_empty())
+            || (not_run && self.is_only_a_host())
+            || (silent && self.heard_by.is_empty() && !self.standbys_pending)
     }
 }
 
@@ -94,32 +115,33 @@ impl OldPrimary {
 pub fn fenced(old: &OldPrimary) -> Fenced {
     if let VipHolder::Stranger(mac) = old.vip {
         return Fenced::No(format!(
-            "{mac}, which is neither the old nor the new primary, answers for the database VIP"
+            "{mac}, which is neither the old primary nor a standby, answers for the database VIP"
         ));
     }
     let no_report = match &old.report {
         Some(Ok(report)) => return Fenced::Yes(report.to_string()),
         Some(Err(NoReport::Failed(why))) => return Fenced::No(why.clone()),
-        Some(Err(NoReport::Unreachable(why))) => why.clone(),
+        Some(Err(NoReport::NotRun(why))) => why.clone(),
         None => "no answer in time".to_owned(),
     };
-    let life = match (&old.signs, old.vip, old.heard_by.first()) {
-        (Some(signs), _, _) if signs.alive => Some(signs.seen.clone()),
-        (None, ..) => Some("signs of life could not be looked for".to_owned()),
-        (_, VipHolder::OldPrimary, _) => Some("its host answers for the database VIP".to_owned()),
-        (_, VipHolder::Unknown, _) => {
-            Some("who has the database VIP could not be asked".to_owned())
-        }
-        (_, _, Some(standby)) => Some(format!("{standby} heard from it within the last second")),
-        (Some(_), VipHolder::Nobody | VipHolder::Stranger(_), None) => None,
-    };
-    match (life, &old.signs) {
-        (Some(_), Some(signs)) if signs.alive && old.port_refuses => Fenced::Yes(format!(
+    if old.is_only_a_host() {
+        return Fenced::Yes(format!(
             "its host lives and its database port refuses ({no_report})"
-        )),
-        (Some(life), _) => Fenced::No(format!("{life}; {no_report}")),
-        (None, signs) => Fenced::Unreachable(signs.as_ref().map_or(no_report, |s| s.seen.clone())),
+        ));
     }
+    let Some(signs) = &old.signs else {
+        return Fenced::No(format!("no signs of life were looked for; {no_report}"));
+    };
+    let life = match (old.vip, old.heard_by.first()) {
+        _ if signs.alive => signs.seen.clone(),
+        (VipHolder::OldPrimary, _) => "its host answers for the database VIP".to_owned(),
+        (VipHolder::Unknown, _) => "who has the database VIP could not be asked".to_owned(),
+        (_, Some(standby)) => format!("{standby} heard from it within the last second"),
+        (VipHolder::Nobody | VipHolder::Stranger(_), None) => {
+            return Fenced::Unreachable(signs.seen.clone());
+        }
+    };
+    Fenced::No(format!("{life}; {no_report}"))
 }
 
 /// Whether to promote, and if not, what a person has to do.
@@ -151,16 +173,15 @@ pub struct Candidate {
     pub position: Lsn,
     /// It is a primary already.
     pub promoted: bool,
+    /// It has the database VIP.
+    pub vip_here: bool,
 }
 
 impl Candidate {
     /// The standby at `address`, if it can be promoted (or is already), else why not.
     pub fn from_status(address: IpAddr, status: &Status) -> Result<Self, String> {
-        if status.rewind_unfinished {
-            return Err("its rewind is unfinished: half of it is another history".to_owned());
-        }
-        if !status.running {
-            return Err("its database does not run".to_owned());
+        if let Some(obstacle) = obstacle(status) {
+            return Err(obstacle);
         }
         let Some(in_recovery) = status.in_recovery else {
             let why = status.trouble.as_deref().unwrap_or("no reason given");
@@ -171,8 +192,16 @@ impl Candidate {
             timeline: status.timeline,
             position: status.position(),
             promoted: !in_recovery,
+            vip_here: status.vip_here,
         })
     }
+}
+
+/// What is sure to make a promotion of the standby fail. One that merely does not answer may be
+/// busy.
+pub fn obstacle(status: &Status) -> Option<String> {
+    let down = || (!status.running).then(|| "its database does not run".to_owned());
+    status.obstacle.clone().or_else(down)
 }
 
 /// Who becomes primary, and why.
@@ -180,16 +209,18 @@ impl Candidate {
 pub struct Choice {
     /// Its address.
     pub address: IpAddr,
-    /// Its position, where it is known.
-    pub position: Option<Lsn>,
     /// Why this one.
     pub why: String,
 }
 
-/// The candidate to promote: one that is promoted already (a run before this one did it), else
-/// the furthest on the newest timeline, and `given` on a tie. `None`: nobody can be.
+/// The candidate to promote: on the newest timeline one that is promoted already (a run before
+/// this one did it), else the furthest; on a tie the one that a run before this one has put the VIP
+/// on, else `given`. `None`: nobody can be.
 pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
-    let rank = |c: &Candidate| (c.timeline, c.promoted, c.position, c.address == given);
+    let rank = |c: &Candidate| {
+        let is_given = c.address == given;
+        (c.timeline, c.promoted, c.position, c.vip_here, is_given)
+    };
     let best = candidates.iter().max_by_key(|c| rank(c))?;
     let why = if best.promoted {
         format!("it is a primary on timeline {} already", best.timeline)
@@ -205,9 +236,29 @@ pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
     };
     Some(Choice {
         address: best.address,
-        position: Some(best.position),
         why,
     })
+}
+
+/// A standby that is a primary already: a run before this one promoted it. An error: another one
+/// is on a newer timeline, so that it cannot be the old primary's successor.
+pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> anyhow::Result<Option<IpAddr>> {
+    let newest = standbys.iter().max_by_key(|(_, status)| status.timeline);
+    let primaries = standbys
+        .iter()
+        .filter(|(_, status)| status.in_recovery == Some(false));
+    let primary = primaries.max_by_key(|(_, status)| status.timeline);
+    match (primary, newest) {
+        (Some((host, primary)), Some((newer, newest))) if primary.timeline < newest.timeline => {
+            anyhow::bail!(
+                "{host} is a primary on timeline {}, and {newer} is on timeline {}: find out which \
+                 of them has the data, stop the other, and run this command again",
+                primary.timeline,
+                newest.timeline
+            )
+        }
+        (primary, _) => Ok(primary.map(|(host, _)| *host)),
+    }
 }
 
 /// Whether the WAL that the new primary misses, in bytes, is more than `MAX_FAILOVER_LAG` (MB,
@@ -236,12 +287,13 @@ mod tests {
     fn signs(alive: bool) -> Option<Signs> {
         Some(Signs {
             alive,
+            answered: alive,
             seen: "seen".into(),
         })
     }
 
-    fn unreachable() -> Option<Result<FenceReport, NoReport>> {
-        Some(Err(NoReport::Unreachable("refused".into())))
+    fn not_run() -> Option<Result<FenceReport, NoReport>> {
+        Some(Err(NoReport::NotRun("refused".into())))
     }
 
     #[test]
@@ -252,7 +304,7 @@ mod tests {
             ..OldPrimary::default()
         };
         let sshd_dead = OldPrimary {
-            report: unreachable(),
+            report: not_run(),
             signs: signs(true),
             ..OldPrimary::default()
         };
@@ -269,7 +321,7 @@ mod tests {
             (
                 "dead host, ssh already failed",
                 OldPrimary {
-                    report: unreachable(),
+                    report: not_run(),
                     ..dead.clone()
                 },
                 [false, true, true],
@@ -288,12 +340,17 @@ mod tests {
                 [true, true, true],
             ),
             (
-                "port refuses, but nothing else lives: a firewall may answer",
+                "ports refuse, but nothing else answers: a firewall may do that",
                 OldPrimary {
                     port_refuses: true,
+                    signs: Some(Signs {
+                        alive: true,
+                        answered: false,
+                        seen: "refused".into(),
+                    }),
                     ..dead.clone()
                 },
-                [false, true, true],
+                [false, false, true],
             ),
             (
                 "fence step failed, port refuses: processes are left",
@@ -360,12 +417,98 @@ mod tests {
     }
 
     #[test]
+    fn when_looking_is_over() {
+        let dead = OldPrimary {
+            signs: signs(false),
+            ..OldPrimary::default()
+        };
+        let alive = OldPrimary {
+            signs: signs(true),
+            ..OldPrimary::default()
+        };
+        for (what, old, clear) in [
+            ("nothing yet", OldPrimary::default(), false),
+            ("dead", dead.clone(), true),
+            (
+                "dead, but a standby may have heard from it",
+                OldPrimary {
+                    standbys_pending: true,
+                    ..dead.clone()
+                },
+                false,
+            ),
+            (
+                "dead, but a standby heard from it",
+                OldPrimary {
+                    heard_by: vec![ip(103)],
+                    ..dead.clone()
+                },
+                false,
+            ),
+            ("alive", alive.clone(), false),
+            (
+                "alive, ssh refused",
+                OldPrimary {
+                    report: not_run(),
+                    ..alive.clone()
+                },
+                false,
+            ),
+            (
+                "alive, ssh refused, port too",
+                OldPrimary {
+                    report: not_run(),
+                    port_refuses: true,
+                    ..alive.clone()
+                },
+                true,
+            ),
+            (
+                "alive, ssh still tries, port refuses",
+                OldPrimary {
+                    port_refuses: true,
+                    ..alive.clone()
+                },
+                false,
+            ),
+            (
+                "fenced",
+                OldPrimary {
+                    report: Some(Ok(FenceReport::default())),
+                    ..OldPrimary::default()
+                },
+                true,
+            ),
+            (
+                "not fenced",
+                OldPrimary {
+                    report: Some(Err(NoReport::Failed("left".into()))),
+                    ..alive
+                },
+                true,
+            ),
+        ] {
+            assert_eq!(old.is_clear(), clear, "{what}");
+        }
+    }
+
+    #[test]
+    fn whose_the_vip_is() {
+        let (old, standby) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let whose = |mac| vip_holder(mac, &[old], &[standby]);
+        assert_eq!(whose(old), VipHolder::OldPrimary);
+        assert_eq!(whose(standby), VipHolder::Nobody);
+        assert_eq!(whose(MAC), VipHolder::Stranger(MAC));
+    }
+
+    #[test]
     fn the_furthest_on_the_newest_timeline() {
         let candidate = |last, timeline, position, promoted| Candidate {
             address: ip(last),
             timeline,
             position: Lsn(position),
             promoted,
+            vip_here: false,
         };
         let rows = [
             (
@@ -392,6 +535,17 @@ mod tests {
                 vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)],
                 103,
             ),
+            (
+                "the one with the VIP on a tie",
+                vec![
+                    candidate(102, 1, 9, false),
+                    Candidate {
+                        vip_here: true,
+                        ..candidate(103, 1, 9, false)
+                    },
+                ],
+                103,
+            ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
         ];
         for (what, candidates, expected) in rows {
@@ -405,6 +559,27 @@ mod tests {
     }
 
     #[test]
+    fn who_was_promoted_before() {
+        let status = |in_recovery, timeline| Status {
+            running: true,
+            in_recovery: Some(in_recovery),
+            timeline,
+            ..Status::default()
+        };
+        let all = |rows: &[(u8, Status)]| {
+            rows.iter()
+                .map(|(last, s)| (ip(*last), s.clone()))
+                .collect()
+        };
+        let none = all(&[(102, status(true, 1)), (103, status(true, 1))]);
+        assert_eq!(promoted(&none).unwrap(), None);
+        let one = all(&[(102, status(false, 2)), (103, status(true, 1))]);
+        assert_eq!(promoted(&one).unwrap(), Some(ip(102)));
+        let stale = all(&[(102, status(false, 1)), (103, status(true, 2))]);
+        assert!(promoted(&stale).is_err());
+    }
+
+    #[test]
     fn who_is_a_candidate() {
         let good = Status {
             running: true,
@@ -415,7 +590,7 @@ mod tests {
         for (status, expected) in [
             (
                 Status {
-                    rewind_unfinished: true,
+                    obstacle: Some("its rewind is unfinished".into()),
                     ..good.clone()
                 },
                 "rewind is unfinished",

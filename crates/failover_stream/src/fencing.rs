@@ -1,15 +1,16 @@
 //! Fencing, and all that only needs looking meanwhile: everything side by side, since each second
 //! is one of outage.
 
-use crate::decide::{NoReport, OldPrimary, Signs, VipHolder};
+use crate::decide::{self, NoReport, OldPrimary, Signs, VipHolder};
 use crate::peer::{Crew, Peer, PeerError, Reply, read};
 use crate::report::{FenceReport, Status};
 use crate::steps::Order;
 use failover_core::arp::{Mac, ProbeError, neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::journal::Journal;
-use failover_core::life::{PortState, Target, port_refuses, signs_of_life};
-use std::collections::HashMap;
+use failover_core::life::{Finding, PortState, Probe, Sign, Target, port_refuses, signs_of_life};
+use failover_core::workers;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -19,6 +20,11 @@ use std::time::Duration;
 const RECENT: u64 = 1000;
 /// Between two attempts to reach a host that lives.
 const RETRY: Duration = Duration::from_millis(200);
+/// Between two attempts to connect to the old primary's database.
+const PORT_INTERVAL: Duration = Duration::from_millis(300);
+/// How long a fence waits for a standby that can be promoted. Here it says so in some 15 ms, over
+/// ssh in 100. Whoever says nothing in that time may still be able to.
+const CANDIDATE_TIME: Duration = Duration::from_secs(1);
 /// How long an address has to answer when it is asked a second time.
 const SECOND_LOOK: Duration = Duration::from_millis(150);
 
@@ -29,22 +35,31 @@ pub struct Findings {
     pub old_primary: OldPrimary,
     /// Of the standbys that answered in time.
     pub standbys: HashMap<IpAddr, Status>,
+    /// Why each of the candidates cannot be promoted, where none of them can: then the old primary
+    /// was left alone.
+    pub nobody: Option<String>,
 }
 
 /// What comes in from the threads.
 enum News {
     Fence(Reply),
     Signs(Signs),
+    /// Whether the old primary's database port refuses.
+    Port(bool),
     Vip(Result<Option<Mac>, ProbeError>),
     Standby(IpAddr, Result<Status, PeerError>),
 }
 
 /// Fences `old` and looks around, until the outcome is clear or `deadline` has passed. A host
 /// that gives no sign of life costs `PROBE_TIMEOUT`, one that lives may cost all of the time.
+///
+/// The old primary may be alive and serve its clients (an operator detached it, or the pool's
+/// health check erred), so it is not fenced before one of the `candidates` can take its place.
 pub fn fence_and_look(
     crew: &Arc<Crew>,
     old: &Peer,
     standbys: &[Peer],
+    candidates: &[IpAddr],
     journal: &Journal,
     deadline: Deadline,
 ) -> Findings {
@@ -52,90 +67,180 @@ pub fn fence_and_look(
     let watch = Watch {
         crew,
         old,
-        journal,
         deadline,
         news: &news,
     };
-    watch.order_fence();
-    let is_here = old.address() == crew.here.config.kb_localhost_ip;
-    if !is_here {
+    if old.address() != crew.here.config.kb_localhost_ip {
         watch.look_for_life();
+        watch.ask_port();
     }
     let asks_vip = watch.ask_who_has_vip();
     for standby in standbys {
         watch.ask_status(standby);
     }
-
-    let mut findings = Findings::default();
-    let mut vip: Option<Result<Option<Mac>, ProbeError>> = (!asks_vip).then_some(Ok(None));
+    let mut heard = Heard {
+        findings: Findings::default(),
+        vip: (!asks_vip).then_some(Ok(None)),
+        awaited: standbys.iter().map(Peer::address).collect(),
+        obstacles: BTreeMap::new(),
+        again: None,
+    };
     // Who has the VIP answers within milliseconds or not at all: all of the probe's time is only
     // for a host of which nothing else is known.
     let vip_look = Deadline::after(SECOND_LOOK);
-    let mut again: Option<Deadline> = None;
+    // A standby that heard the old primary has twice the probe's time to say so.
+    let patience = Deadline::after(2 * crew.here.config.probe_timeout);
+    let mut before_fence = Some(Deadline::after(CANDIDATE_TIME));
     loop {
-        let vip_known = vip.is_some() || (vip_look.passed() && findings.old_primary.report_is_in());
-        if deadline.passed() || (vip_known && findings.old_primary.is_clear()) {
+        // One look at the clock for the whole round: a timer that ran out after it was asked, and
+        // before the wait for the next one is reckoned, would be slept through.
+        let now = Deadline::after(Duration::ZERO);
+        if deadline <= now {
             break;
         }
-        let mut wait = deadline.remaining();
-        if let Some(again) = again {
-            wait = wait.min(again.remaining());
+        if let Some(limit) = before_fence {
+            match heard.can_be_promoted(candidates) {
+                Some(false) => {
+                    heard.findings.nobody = Some(heard.all_obstacles());
+                    return heard.findings;
+                }
+                None if limit > now => {}
+                _ => {
+                    before_fence = None;
+                    watch.order_fence();
+                }
+            }
         }
-        if vip.is_none() && !vip_look.passed() {
-            wait = wait.min(vip_look.remaining());
+        if heard.again.is_some_and(|again| again <= now) {
+            heard.again = None;
+            watch.look_again(&heard.findings.old_primary, standbys);
         }
-        match inbox.recv_timeout(wait) {
+        let old_primary = &mut heard.findings.old_primary;
+        old_primary.standbys_pending = !heard.awaited.is_empty() && patience > now;
+        if old_primary.is_clear() && heard.vip_is_known(&watch, vip_look <= now) {
+            break;
+        }
+        let timers = [heard.again, before_fence, Some(vip_look), Some(patience)];
+        let running = timers.into_iter().flatten().filter(|timer| *timer > now);
+        let next = running.fold(deadline, Deadline::min);
+        match inbox.recv_timeout(next.remaining()) {
             Ok(News::Fence(Reply::Say(message))) => journal.message(message),
-            Ok(News::Fence(Reply::End(end))) => {
+            Ok(news) => heard.take(news, old.address(), deadline),
+            // A timer; or no thread is left that could tell anything, which looks the same.
+            Err(_) => {}
+        }
+    }
+    let vip = heard.vip.take();
+    heard.findings.old_primary.vip = watch.judge_vip(vip, &heard.findings, journal);
+    heard.findings
+}
+
+/// What was heard so far.
+struct Heard {
+    findings: Findings,
+    /// Who answers for the VIP, once that is known.
+    vip: Option<Result<Option<Mac>, ProbeError>>,
+    /// Standbys that have not answered yet.
+    awaited: HashSet<IpAddr>,
+    /// Why a standby cannot be promoted.
+    obstacles: BTreeMap<IpAddr, String>,
+    /// When what came to nothing is tried again.
+    again: Option<Deadline>,
+}
+
+impl Heard {
+    fn take(&mut self, news: News, old: IpAddr, deadline: Deadline) {
+        let old_primary = &mut self.findings.old_primary;
+        match news {
+            // For the journal.
+            News::Fence(Reply::Say(_)) => {}
+            News::Fence(Reply::End(end)) => {
                 let report = end
-                    .and_then(|value| read::<FenceReport>(value, old.address()))
+                    .and_then(|value| read::<FenceReport>(value, old))
                     .map_err(NoReport::from);
-                if let Err(NoReport::Unreachable(_)) = report {
-                    // The host may live all the same: ask its port, and try again.
-                    findings.old_primary.port_refuses = watch.database_port_refuses();
-                    again = Some(deadline.at_most(RETRY));
-                }
-                findings.old_primary.report = Some(report);
-            }
-            Ok(News::Signs(signs)) => findings.old_primary.signs = Some(signs),
-            Ok(News::Vip(answer)) => vip = Some(answer),
-            Ok(News::Standby(address, answer)) => {
-                let heard = &mut findings.old_primary.heard_by;
-                heard.retain(|standby| *standby != address);
-                if let Ok(status) = answer {
-                    if status.receiver_silent_ms.is_some_and(|ms| ms < RECENT) {
-                        heard.push(address);
-                        // Was that the last message, or one of many?
-                        again = again.or(Some(deadline.at_most(RETRY)));
+                if let Err(NoReport::NotRun(_)) = report {
+                    self.again = self.again.or(Some(deadline.at_most(RETRY)));
+                    // What our own deadline cut short says less than what was seen before.
+                    if deadline.passed() && old_primary.report.is_some() {
+                        return;
                     }
-                    findings.standbys.insert(address, status);
                 }
+                old_primary.report = Some(report);
             }
-            Err(_) => {
-                if again.is_some_and(Deadline::passed) {
-                    again = None;
-                    watch.look_again(&mut findings.old_primary, standbys);
+            News::Signs(signs) => old_primary.signs = Some(signs),
+            News::Port(refuses) => old_primary.port_refuses = refuses,
+            News::Vip(answer) => self.vip = Some(answer),
+            News::Standby(address, Ok(status)) => {
+                self.awaited.remove(&address);
+                if let Some(obstacle) = decide::obstacle(&status) {
+                    self.obstacles.insert(address, obstacle);
                 }
+                let heard_by = &mut old_primary.heard_by;
+                match status.receiver_silent_ms {
+                    Some(ms) if ms < RECENT => {
+                        heard_by.retain(|standby| *standby != address);
+                        heard_by.push(address);
+                        // Was that the last message, or one of many?
+                        self.again = self.again.or(Some(deadline.at_most(RETRY)));
+                    }
+                    // One that did not answer takes nothing back.
+                    _ if status.in_recovery.is_none() => {}
+                    _ => heard_by.retain(|standby| *standby != address),
+                }
+                self.findings.standbys.insert(address, status);
+            }
+            // Likewise.
+            News::Standby(address, Err(error)) => {
+                self.awaited.remove(&address);
+                self.obstacles.insert(address, error.to_string());
             }
         }
     }
-    findings.old_primary.vip = watch.judge_vip(vip, &findings);
-    findings
+
+    /// Whether one of the candidates can be promoted; `None` while that is open.
+    fn can_be_promoted(&self, candidates: &[IpAddr]) -> Option<bool> {
+        let has_obstacle = |host| self.obstacles.contains_key(host);
+        let is_open = |host| self.awaited.contains(host) && !has_obstacle(host);
+        if candidates.iter().all(has_obstacle) {
+            return Some(false);
+        }
+        let can = |host| !is_open(host) && !has_obstacle(host);
+        candidates.iter().any(can).then_some(true)
+    }
+
+    fn all_obstacles(&self) -> String {
+        let each = self
+            .obstacles
+            .iter()
+            .map(|(host, why)| format!("{host}: {why}"));
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether it is known who has the VIP; `looked`: it had the time to answer.
+    fn vip_is_known(&self, watch: &Watch<'_>, looked: bool) -> bool {
+        match &self.vip {
+            // It may be a standby's, on which a run before this one has put it: they say so.
+            Some(Ok(Some(mac))) => {
+                self.awaited.is_empty() || !watch.is_stranger(*mac, &self.findings)
+            }
+            Some(_) => true,
+            None => looked && self.findings.old_primary.report_is_in(),
+        }
+    }
 }
 
 /// What the threads need.
 struct Watch<'a> {
     crew: &'a Arc<Crew>,
     old: &'a Peer,
-    journal: &'a Journal,
     deadline: Deadline,
     news: &'a Sender<News>,
 }
 
 impl Watch<'_> {
     /// What came to nothing may go better now, and what was seen may be over.
-    fn look_again(&self, found: &mut OldPrimary, standbys: &[Peer]) {
-        if matches!(found.report, Some(Err(NoReport::Unreachable(_)))) {
+    fn look_again(&self, found: &OldPrimary, standbys: &[Peer]) {
+        if matches!(found.report, Some(Err(NoReport::NotRun(_)))) {
             self.order_fence();
         }
         for standby in standbys {
@@ -164,21 +269,29 @@ impl Watch<'_> {
 
     fn look_for_life(&self) {
         let (news, crew, old) = (self.news.clone(), Arc::clone(self.crew), self.old.address());
-        std::thread::spawn(move || {
+        workers::start(move || {
+            if let Some(signs) = life_of(&crew, old) {
+                let _ = news.send(News::Signs(signs));
+            }
+        });
+    }
+
+    /// Asks the old primary's database port for as long as nothing is decided. One refusal is not
+    /// enough: a supervisor may be starting the server again.
+    fn ask_port(&self) {
+        let (news, crew, old) = (self.news.clone(), Arc::clone(self.crew), self.old.address());
+        let deadline = self.deadline;
+        workers::start(move || {
             let config = &crew.here.config;
-            let IpAddr::V4(addr) = old else {
-                return;
-            };
-            let target = Target {
-                addr,
-                ssh_port: config.ssh_port,
-                database_port: config.kb_port,
-            };
-            let signs = signs_of_life(target, &crew.here.programs, config.probe_timeout, true);
-            let _ = news.send(News::Signs(Signs {
-                alive: signs.is_alive(),
-                seen: signs.to_string(),
-            }));
+            let mut refused = false;
+            let _: Option<()> = deadline.poll(PORT_INTERVAL, || {
+                let limit = deadline.at_most(config.probe_timeout);
+                let refuses = port_refuses(old, config.kb_port, limit) == PortState::Refuses;
+                let told = news.send(News::Port(refuses && refused));
+                refused = refuses;
+                // Nobody listens any more.
+                told.err().map(drop)
+            });
         });
     }
 
@@ -188,24 +301,12 @@ impl Watch<'_> {
             return false;
         };
         let (news, crew) = (self.news.clone(), Arc::clone(self.crew));
-        // The whole probe's time only where it may be all there is to go by.
-        let is_here = self.old.address() == crew.here.config.kb_localhost_ip;
-        std::thread::spawn(move || {
-            let window = if is_here {
-                SECOND_LOOK
-            } else {
-                crew.here.config.probe_timeout
-            };
+        workers::start(move || {
+            let window = crew.here.config.probe_timeout;
             let answer = who_has(&crew.here.programs, vip.cidr.addr, &vip.dev, window);
             let _ = news.send(News::Vip(answer));
         });
         true
-    }
-
-    fn database_port_refuses(&self) -> bool {
-        let limit = self.deadline.at_most(self.crew.here.config.probe_timeout);
-        let port = self.crew.here.config.kb_port;
-        port_refuses(self.old.address(), port, limit) == PortState::Refuses
     }
 
     /// Whose the answer for the VIP was. A stranger is asked for again: it may have been the old
@@ -214,7 +315,33 @@ impl Watch<'_> {
         &self,
         answer: Option<Result<Option<Mac>, ProbeError>>,
         findings: &Findings,
+        journal: &Journal,
     ) -> VipHolder {
+        let first = match answer {
+            Some(Ok(None)) => return VipHolder::Nobody,
+            Some(Ok(Some(mac))) => self.whose(mac, findings),
+            // It was still being asked when its own copy of the tool said all there is to say.
+            None if findings.old_primary.report_is_in() => return VipHolder::Nobody,
+            None => return VipHolder::Unknown,
+            Some(Err(error)) => {
+                journal.stamped(format!("warning: who has the VIP is not known: {error}"));
+                return VipHolder::Unknown;
+            }
+        };
+        match (first, &self.crew.here.vip) {
+            (VipHolder::Stranger(_), Some(vip)) => {
+                let programs = &self.crew.here.programs;
+                match who_has(programs, vip.cidr.addr, &vip.dev, SECOND_LOOK) {
+                    Ok(Some(mac)) => self.whose(mac, findings),
+                    Ok(None) => VipHolder::Nobody,
+                    Err(_) => first,
+                }
+            }
+            _ => first,
+        }
+    }
+
+    fn whose(&self, mac: Mac, findings: &Findings) -> VipHolder {
         let mut old: Vec<Mac> = ipv4(self.old.address())
             .and_then(neighbor_mac)
             .into_iter()
@@ -222,70 +349,75 @@ impl Watch<'_> {
         if let Some(Ok(report)) = &findings.old_primary.report {
             old.extend(&report.macs);
         }
-        let holders: Vec<Mac> = findings
-            .standbys
-            .values()
-            .filter(|status| status.vip_here)
-            .flat_map(|status| status.macs.iter().copied())
-            .collect();
-        let whose = |mac: Mac| {
-            if old.contains(&mac) {
-                VipHolder::OldPrimary
-            } else if holders.contains(&mac) {
-                // A run before this one came that far.
-                VipHolder::Nobody
-            } else {
-                VipHolder::Stranger(mac)
-            }
-        };
-        match answer {
-            None | Some(Ok(None)) => VipHolder::Nobody,
-            Some(Err(error)) => {
-                self.journal
-                    .stamped(format!("warning: who has the VIP is not known: {error}"));
-                VipHolder::Unknown
-            }
-            Some(Ok(Some(mac))) => match (whose(mac), &self.crew.here.vip) {
-                (VipHolder::Stranger(_), Some(vip)) => {
-                    let programs = &self.crew.here.programs;
-                    match who_has(programs, vip.cidr.addr, &vip.dev, SECOND_LOOK) {
-                        Ok(Some(mac)) => whose(mac),
-                        Ok(None) => VipHolder::Nobody,
-                        Err(_) => VipHolder::Stranger(mac),
-                    }
-                }
-                (holder, _) => holder,
-            },
-        }
+        let holders = findings.standbys.values().filter(|status| status.vip_here);
+        let standbys: Vec<Mac> = holders.flat_map(|status| status.macs.clone()).collect();
+        decide::vip_holder(mac, &old, &standbys)
+    }
+
+    fn is_stranger(&self, mac: Mac, findings: &Findings) -> bool {
+        matches!(self.whose(mac, findings), VipHolder::Stranger(_))
     }
 }
 
+/// The signs of life of `host`; `None` where it cannot be asked for any.
+fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
+    let config = &crew.here.config;
+    let target = Target {
+        addr: ipv4(host)?,
+        ssh_port: config.ssh_port,
+        database_port: config.kb_port,
+    };
+    // All of them, not only the first: a refused port proves less than an answer.
+    let signs = signs_of_life(target, &crew.here.programs, config.probe_timeout, false);
+    let answered = |sign: &Sign| {
+        matches!(sign.probe, Probe::Icmp | Probe::Arp) && matches!(sign.finding, Finding::Alive(_))
+    };
+    Some(Signs {
+        alive: signs.is_alive(),
+        answered: signs.signs.iter().any(answered),
+        seen: signs.to_string(),
+    })
+}
+
 /// Asks all standbys for their status, side by side, until each has answered or `deadline` has
-/// passed. Those that `was_down` says of are not waited for.
+/// passed. Those that `was_down` says of are not waited for, nor are those that show no life.
 pub fn ask_standbys(
+    crew: &Arc<Crew>,
     standbys: &[Peer],
     deadline: Deadline,
     was_down: impl Fn(IpAddr) -> bool,
 ) -> HashMap<IpAddr, Result<Status, PeerError>> {
     let (told, answers) = channel();
     for standby in standbys {
-        let (told, address) = (told.clone(), standby.address());
+        let address = standby.address();
+        let tell = told.clone();
         standby.order(Order::Status, deadline, move |reply| {
             if let Reply::End(end) = reply {
-                let _ = told.send((address, end.and_then(|value| read(value, address))));
+                let _ = tell.send((address, end.and_then(|value| read(value, address))));
+            }
+        });
+        if address == crew.here.config.kb_localhost_ip {
+            continue;
+        }
+        let (tell, crew) = (told.clone(), Arc::clone(crew));
+        workers::start(move || {
+            if let Some(signs) = life_of(&crew, address).filter(|signs| !signs.alive) {
+                let _ = tell.send((address, Err(PeerError::NotRun(signs.seen))));
             }
         });
     }
-    let mut found = HashMap::new();
-    while standbys
-        .iter()
-        .map(Peer::address)
-        .any(|host| !was_down(host) && !found.contains_key(&host))
-    {
+    let mut found: HashMap<IpAddr, Result<Status, PeerError>> = HashMap::new();
+    let awaited = |found: &HashMap<_, _>| {
+        let mut hosts = standbys.iter().map(Peer::address);
+        hosts.any(|host| !was_down(host) && !found.contains_key(&host))
+    };
+    while awaited(&found) {
         match answers.recv_timeout(deadline.remaining()) {
-            Ok((address, answer)) => found.insert(address, answer),
+            // An answer outweighs silence, whichever came first.
+            Ok((address, answer)) if answer.is_ok() => drop(found.insert(address, answer)),
+            Ok((address, answer)) => drop(found.entry(address).or_insert(answer)),
             Err(_) => break,
-        };
+        }
     }
     found
 }

@@ -8,6 +8,7 @@ mod report;
 mod run;
 mod standby;
 mod steps;
+mod synchronous;
 
 use anyhow::Result;
 use args::{Args, Placeholders, Request};
@@ -93,7 +94,10 @@ fn answer(order: &Order, args: &Args) -> Exit {
             let result = order.carry_out(&host, &journal, args.die_after.as_deref(), limit);
             result.map_err(|error| journal.redact(format!("{error:#}")))
         }
-        Err(why) => Err(why),
+        Err(why) => {
+            print_json(&Message::Unable(why));
+            return Exit::Usage;
+        }
     };
     match result {
         Ok(report) => {
@@ -147,12 +151,13 @@ fn coordinate(args: &Args) -> Exit {
         let why = journal.redact(why);
         complain(TOOL, &why);
         if !args.dry_run {
-            journal.stamped(format!("failover ended without effect: {why}"));
+            journal.stamped(format!("failover failed: {why}"));
         }
     }
     if !args.dry_run {
         run::footer(&journal);
     }
+    journal.flush();
     exit
 }
 

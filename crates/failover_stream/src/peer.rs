@@ -1,12 +1,14 @@
 //! The hosts that the coordinator works on: each has a thread that carries out one order after
 //! the other, here or over one ssh login, and hands over what it hears as it hears it.
 
+use crate::decide::NoReport;
 use crate::steps::Order;
 use failover_core::deadline::Deadline;
 use failover_core::host::{Host, ThisHost};
 use failover_core::journal::{Journal, Message};
-use failover_core::process::{Output, RunError, Stream};
+use failover_core::process::{Output, Stream};
 use failover_core::ssh::Ssh;
+use failover_core::workers;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -29,12 +31,22 @@ pub enum Reply {
 /// Why a host gave no report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// It could not be reached or did not let us in.
+    /// The step was not begun, or nobody knows how it ended: the host did not let us in, has no
+    /// tool or no usable configuration, or gave no answer in time.
     #[error("{0}")]
-    Unreachable(String),
-    /// The step ran and failed, or did not end in time.
+    NotRun(String),
+    /// The step ran and failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<PeerError> for NoReport {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::NotRun(why) => Self::NotRun(why),
+            PeerError::Failed(why) => Self::Failed(why),
+        }
+    }
 }
 
 /// What all orders of a run share.
@@ -68,7 +80,7 @@ impl Peer {
             crew: Arc::clone(crew),
             ssh: None,
         };
-        std::thread::spawn(move || {
+        workers::start(move || {
             while let Ok((order, deadline, mut hear)) = inbox.recv() {
                 let end = seat.carry_out(&order, deadline, &mut hear);
                 hear(Reply::End(end));
@@ -115,7 +127,7 @@ impl Peer {
                 Ok(Reply::Say(message)) => journal.message(message),
                 Ok(Reply::End(end)) => return end.and_then(|value| read(value, self.address)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Err(PeerError::Failed(format!(
+                    return Err(PeerError::NotRun(format!(
                         "no answer from {} within {} ms",
                         self.address,
                         patience.as_millis()
@@ -129,7 +141,7 @@ impl Peer {
 /// A report out of its JSON.
 pub fn read<T: DeserializeOwned>(value: Value, address: IpAddr) -> Result<T, PeerError> {
     serde_json::from_value(value).map_err(|error| {
-        PeerError::Failed(format!(
+        PeerError::NotRun(format!(
             "the answer of {address} was not understood ({error}): is the same version installed there?"
         ))
     })
@@ -154,10 +166,10 @@ impl Seat {
             Host::Remote(login) => {
                 if self.ssh.is_none() {
                     let connected = Ssh::connect(login, deadline);
-                    self.ssh = Some(connected.map_err(|e| PeerError::Unreachable(e.to_string()))?);
+                    self.ssh = Some(connected.map_err(|e| PeerError::NotRun(e.to_string()))?);
                 }
                 let result = self.remotely(order, deadline, hear);
-                if matches!(result, Err(PeerError::Unreachable(_))) {
+                if matches!(result, Err(PeerError::NotRun(_))) {
                     self.ssh = None;
                 }
                 result
@@ -172,23 +184,21 @@ impl Seat {
         hear: &mut Box<dyn FnMut(Reply) + Send>,
     ) -> Result<Value, PeerError> {
         let (say, said) = channel();
+        let (done, result) = channel();
         let crew = Arc::clone(&self.crew);
         let order = order.clone();
-        let worker = std::thread::spawn(move || {
+        workers::start(move || {
             let journal = Journal::to_messages(crew.run.clone(), move |message| {
                 let _ = say.send(message);
             });
-            order.carry_out(
-                &crew.here,
-                &journal,
-                crew.die_after.as_deref(),
-                deadline.remaining(),
-            )
+            let die_after = crew.die_after.as_deref();
+            let limit = deadline.remaining();
+            let _ = done.send(order.carry_out(&crew.here, &journal, die_after, limit));
         });
         said.iter().for_each(|message| hear(Reply::Say(message)));
-        match worker.join() {
+        match result.recv() {
             Ok(result) => result.map_err(|error| PeerError::Failed(format!("{error:#}"))),
-            Err(_) => Err(PeerError::Failed("the step broke off".to_owned())),
+            Err(_) => Err(PeerError::NotRun("no thread could be started".to_owned())),
         }
     }
 
@@ -199,7 +209,7 @@ impl Seat {
         hear: &mut Box<dyn FnMut(Reply) + Send>,
     ) -> Result<Value, PeerError> {
         let Some(ssh) = &self.ssh else {
-            return Err(PeerError::Unreachable("not connected".to_owned()));
+            return Err(PeerError::NotRun("not connected".to_owned()));
         };
         let crew = &self.crew;
         let limit = deadline.remaining().saturating_sub(RETURN_TIME);
@@ -212,6 +222,7 @@ impl Seat {
                 match serde_json::from_str::<Message>(line) {
                     Ok(Message::Answer(value)) => end = Some(Ok(value)),
                     Ok(Message::Failed(why)) => end = Some(Err(PeerError::Failed(why))),
+                    Ok(Message::Unable(why)) => end = Some(Err(PeerError::NotRun(why))),
                     Ok(message) => hear(Reply::Say(message)),
                     // Somebody's shell greets before the tool speaks.
                     Err(_) => {}
@@ -220,11 +231,8 @@ impl Seat {
         });
         match (end, out) {
             (Some(end), _) => end,
-            (None, Ok(out)) => Err(PeerError::Failed(no_answer(&cmd.program().display(), &out))),
-            (None, Err(error @ RunError::Unreachable { .. })) => {
-                Err(PeerError::Unreachable(error.to_string()))
-            }
-            (None, Err(error)) => Err(PeerError::Failed(error.to_string())),
+            (None, Ok(out)) => Err(PeerError::NotRun(no_answer(&cmd.program().display(), &out))),
+            (None, Err(error)) => Err(PeerError::NotRun(error.to_string())),
         }
     }
 }

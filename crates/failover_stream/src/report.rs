@@ -25,8 +25,8 @@ pub struct Status {
     pub control: Option<Lsn>,
     /// Milliseconds since its WAL receiver got a message; `None` if none runs.
     pub receiver_silent_ms: Option<u64>,
-    /// A rewind was begun and not finished.
-    pub rewind_unfinished: bool,
+    /// What would make every promotion of it fail, whether it runs or not.
+    pub obstacle: Option<String>,
     /// It has the database VIP.
     pub vip_here: bool,
     /// The hardware addresses of the host.
@@ -51,8 +51,10 @@ pub struct FenceReport {
     pub how: String,
     /// After a clean stop, the position of the shutdown checkpoint.
     pub shutdown_checkpoint: Option<Lsn>,
-    /// The timeline of that checkpoint.
-    pub timeline: Timeline,
+    /// The timeline on which it was primary; `None` if it runs as a standby or did not tell.
+    pub timeline: Option<Timeline>,
+    /// The database VIP could not be taken off.
+    pub keeps_vip: bool,
     /// The hardware addresses of the host.
     pub macs: Vec<Mac>,
 }
@@ -60,9 +62,12 @@ pub struct FenceReport {
 impl fmt::Display for FenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "database {}", self.how)?;
-        match self.shutdown_checkpoint {
-            Some(position) => write!(f, ", clean, shutdown checkpoint at {position}"),
-            None => Ok(()),
+        if let Some(position) = self.shutdown_checkpoint {
+            write!(f, ", clean, shutdown checkpoint at {position}")?;
+        }
+        match self.keeps_vip {
+            true => f.write_str(", but the database VIP could not be taken off"),
+            false => Ok(()),
         }
     }
 }

@@ -6,23 +6,33 @@ use crate::fencing::{self, Findings};
 use crate::peer::{Crew, Peer, PeerError};
 use crate::report::{PromoteReport, Status};
 use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
 use failover_core::deadline::Deadline;
+use failover_core::host::Host;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::ping;
 use failover_core::pool::{self, PoolNode};
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::process::Cmd;
+use failover_core::ssh::Ssh;
+use failover_core::workers;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the trust IP may take.
-const TRUST_IP_TIME: Duration = Duration::from_secs(2);
+pub const TRUST_IP_TIME: Duration = Duration::from_secs(2);
 /// How long asynchronous standbys may take to tell their positions.
 const POSITIONS_TIME: Duration = Duration::from_secs(1);
+/// Of the failover's time, what is kept for the promotion's own parts.
+const PROMOTION_RESERVE: Duration = Duration::from_secs(2);
+/// For taking the VIP off another standby.
+const VIP_OFF_TIME: Duration = Duration::from_secs(1);
+/// For reading `KB_CLUSTER_STATUS`.
+const STATUS_TIME: Duration = Duration::from_millis(300);
 /// A `KB_CLUSTER_STATUS` older than this (seconds) says nothing.
 const STATUS_AGE: u64 = 120;
 
@@ -38,7 +48,7 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 4] {
         },
         Step {
             name: "fence",
-            what: "fence the old primary; meanwhile look at the standbys and at who has the VIP",
+            what: "fence the old primary, if a standby can be promoted; look at who has the VIP",
             on_failure: OnFailure::Abort,
             budget: |failover| steps::fence::budget(failover.config()),
             run: fence,
@@ -102,9 +112,46 @@ impl<'a> Failover<'a> {
         &self.crew.here.config
     }
 
+    /// Takes the VIP off a standby to which a run before this one gave it, if another one is to
+    /// be promoted now.
+    fn free_vip(&self, chosen: IpAddr) {
+        let here = &self.crew.here;
+        let Some(vip) = &here.vip else {
+            return;
+        };
+        for (host, status) in &self.findings.standbys {
+            if !status.vip_here || *host == chosen {
+                continue;
+            }
+            let deadline = Deadline::after(VIP_OFF_TIME);
+            let result = match here.reach(*host) {
+                Host::Local => here.vip_off(vip, deadline).map(drop).map_err(Error::from),
+                Host::Remote(login) => {
+                    let cmd = Cmd::new(here.config.kb_path.join("vip_ctl")).arg("del");
+                    Ssh::connect(&login, deadline)
+                        .and_then(|ssh| ssh.run(&cmd, deadline)?.checked(&cmd))
+                        .map(drop)
+                        .map_err(Error::from)
+                }
+            };
+            self.journal.stamped(match result {
+                Ok(()) => format!("del VIP on {host}, which had it and is not the one to promote"),
+                Err(error) => format!("warning: {host} has the VIP and keeps it: {error:#}"),
+            });
+        }
+    }
+
     /// Whether there is anything to choose.
     fn has_choice(&self) -> bool {
         self.standbys.len() > 1 && self.config().failover_candidate == FailoverCandidate::Best
+    }
+
+    /// Who may be chosen.
+    fn candidates(&self) -> Vec<IpAddr> {
+        match self.has_choice() {
+            true => self.standbys.iter().map(Peer::address).collect(),
+            false => vec![self.given],
+        }
     }
 }
 
@@ -235,87 +282,137 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         &failover.crew,
         &failover.old_primary,
         &failover.standbys,
+        &failover.candidates(),
         journal,
         deadline,
     );
+    if let Some(obstacles) = &failover.findings.nobody {
+        bail!(
+            "no standby can be promoted, so the old primary is left as it is ({obstacles}): correct \
+             that, then run this command again"
+        );
+    }
     let outcome = decide::fenced(&failover.findings.old_primary);
     let verdict = decide::may_promote(failover.config().promote_without_fence, &outcome);
+    if !failover.findings.old_primary.report_is_in() {
+        journal.line(format!(
+            "ssh connect host:{old} failed, can not stop old primary db and del old primary db vip"
+        ));
+    }
     let detail = match &outcome {
         Fenced::Yes(how) => {
             journal.stamped(format!("old primary {old} is fenced: {how}"));
             format!("fenced: {how}")
         }
         Fenced::Unreachable(seen) => {
-            not_fenced_line(journal, old);
             journal.stamped(format!("old primary {old} is unreachable: {seen}"));
             format!("unreachable: {seen}")
         }
         Fenced::No(seen) => {
-            not_fenced_line(journal, old);
             journal.stamped(format!("old primary {old} is alive, not fenced: {seen}"));
             format!("alive, not fenced: {seen}")
         }
     };
-    match verdict {
-        Ok(()) => Ok(Done::Did(detail)),
-        Err(refusal) => bail!(refusal),
+    if let Err(refusal) = verdict {
+        bail!(refusal);
     }
-}
-
-fn not_fenced_line(journal: &Journal, old: IpAddr) {
-    journal.line(format!(
-        "ssh connect host:{old} failed, can not stop old primary db and del old primary db vip"
-    ));
+    if failover.findings.old_primary.may_keep_vip() {
+        journal.stamped(format!(
+            "warning: the database VIP may still be on {old}, where it keeps clients from the new \
+             primary: take it off there (vip_ctl del)"
+        ));
+    }
+    Ok(Done::Did(detail))
 }
 
 fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
-    let config = failover.config();
-    let known = match &config.kb_cluster_status {
-        Some(file) => pool::last_status(file, STATUS_AGE).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let (address, why) = if failover.has_choice() {
-        furthest(failover, &known, deadline)?
-    } else {
-        (failover.given, "the pool's choice".to_owned())
+    let known = last_status(failover.config(), failover.journal);
+    let promoted = decide::promoted(&failover.findings.standbys)?;
+    let (address, why) = match promoted {
+        // Whatever the pool or the positions say: a second primary is the worst end.
+        Some(address) => (address, "it is a primary already".to_owned()),
+        None if failover.has_choice() => furthest(failover, &known, deadline)?,
+        None => (failover.given, "the pool's choice".to_owned()),
     };
     // After a clean stop the candidate itself knows what it misses.
-    let clean = matches!(&failover.findings.old_primary.report, Some(Ok(report)) if report.shutdown_checkpoint.is_some());
-    let delay = known
-        .iter()
-        .find(|node| node.is(address))
-        .and_then(|node| node.replication_delay);
-    let missing = delay.filter(|_| !clean).unwrap_or(0);
-    if let Some(refusal) = decide::lag_refusal(missing, failover.config().max_failover_lag) {
-        bail!(refusal);
+    let clean = shutdown_checkpoint(&failover.findings.old_primary).is_some();
+    if let (Some(max), None, false) = (failover.config().max_failover_lag, promoted, clean) {
+        match known
+            .iter()
+            .find_map(|(host, node)| (*host == address).then_some(node.replication_delay))
+        {
+            Some(Some(missing)) => {
+                if let Some(refusal) = decide::lag_refusal(missing, Some(max)) {
+                    bail!(refusal);
+                }
+            }
+            _ => failover.journal.stamped(format!(
+                "warning: MAX_FAILOVER_LAG={max} could not be checked: the old primary's position \
+                 is not known, and KB_CLUSTER_STATUS tells no delay of {address} in bytes that is \
+                 less than {STATUS_AGE} s old"
+            )),
+        }
     }
     failover.chosen = Some(address);
     Ok(Done::Did(format!("{address}: {why}")))
+}
+
+/// What the pool last said of each host, if that is recent.
+fn last_status(config: &Config, journal: &Journal) -> Vec<(IpAddr, PoolNode)> {
+    let Some(file) = config.kb_cluster_status.clone() else {
+        return Vec::new();
+    };
+    let limit = Deadline::after(STATUS_TIME);
+    let nodes = match workers::within(limit, move || pool::last_status(&file, STATUS_AGE)) {
+        Some(Ok(nodes)) => nodes,
+        Some(Err(error)) => {
+            journal.stamped(format!(
+                "warning: KB_CLUSTER_STATUS cannot be read: {error}"
+            ));
+            Vec::new()
+        }
+        None => {
+            journal.stamped("warning: KB_CLUSTER_STATUS cannot be read: its disk hangs");
+            Vec::new()
+        }
+    };
+    let hosts = config.kb_all_ip.iter();
+    hosts
+        .filter_map(|host| {
+            let name = config.node_name_of(*host);
+            let node = nodes.iter().find(|node| node.is(*host, name))?;
+            Some((*host, node.clone()))
+        })
+        .collect()
 }
 
 /// The furthest standby. Positions are asked for anew: while the old primary was being stopped
 /// they still moved.
 fn furthest(
     failover: &Failover<'_>,
-    known: &[PoolNode],
+    known: &[(IpAddr, PoolNode)],
     deadline: Deadline,
 ) -> Result<(IpAddr, String)> {
     let (journal, config) = (failover.journal, failover.config());
     let deadline = if config.sync_flag {
-        deadline
+        // The promotion needs some, too.
+        deadline.at_most(deadline.remaining().saturating_sub(PROMOTION_RESERVE))
     } else {
         deadline.at_most(POSITIONS_TIME)
     };
+    let was_down = |host: IpAddr| {
+        known
+            .iter()
+            .any(|(known, node)| *known == host && !node.is_up())
+    };
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
-        fencing::ask_standbys(&failover.standbys, deadline, |host| {
-            known.iter().any(|node| node.is(host) && !node.is_up())
-        });
+        fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, was_down);
     let mut candidates = Vec::new();
     for peer in &failover.standbys {
         let host = peer.address();
         let answer = answers
             .remove(&host)
-            .unwrap_or_else(|| Err(PeerError::Failed("no answer in time".to_owned())));
+            .unwrap_or_else(|| Err(PeerError::NotRun("no answer in time".to_owned())));
         let candidate = answer
             .map_err(|error| error.to_string())
             .and_then(|status| Candidate::from_status(host, &status));
@@ -329,8 +426,7 @@ fn furthest(
             }
             Err(why) => {
                 journal.line(format!("standby {host} is no candidate: {why}"));
-                let was_down = known.iter().any(|node| node.is(host) && !node.is_up());
-                if config.sync_flag && !was_down {
+                if config.sync_flag && !was_down(host) {
                     journal.stamped(format!(
                         "warning: {host} was not heard, and may be the one that has the last \
                          acknowledged commits"
@@ -355,8 +451,11 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
         .iter()
         .find(|peer| peer.address() == address)
         .with_context(|| format!("{address} is none of the standbys in KB_ALL_IP"))?;
+    failover.free_vip(address);
+    let report = failover.findings.old_primary.report.as_ref();
     let order = Order::Promote(Promotion {
         old_primary: Some(failover.old_primary.address()),
+        old_timeline: report.and_then(|report| report.as_ref().ok()?.timeline),
         wait_for: shutdown_checkpoint(&failover.findings.old_primary),
     });
     let limit = failover.deadline.remaining().max(PROMOTION_SLACK);

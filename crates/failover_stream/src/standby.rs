@@ -2,7 +2,9 @@
 //! on asynchronously, since its commits would hang.
 
 use crate::peer::Crew;
-use crate::steps::promote::{streaming_standby, to_async};
+use crate::run::TRUST_IP_TIME;
+use crate::steps::ANSWER_TIME;
+use crate::synchronous::{Gone, streaming_standby, to_async};
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -10,15 +12,15 @@ use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::sql::{Session, SqlError, Target};
+use failover_core::workers;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Between two looks at who streams: `HEALTH_CHECK_MAX_RETRIES` of them take a second or two, the
-/// time that a standby with a hiccup needs to come back.
+/// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
+/// that a standby with a hiccup needs to come back.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// For one answer of a server that lives.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+const LOOK_TIME: Duration = Duration::from_millis(1500);
 
 /// The steps, in order.
 pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
@@ -27,7 +29,7 @@ pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
             name: "trust-ip",
             what: "see that this host has a network: one trust IP answers",
             on_failure: OnFailure::Abort,
-            budget: |_| Duration::from_secs(2),
+            budget: |_| TRUST_IP_TIME,
             run: |context, deadline| {
                 crate::run::ask_trust_ip(context.crew, context.journal, deadline)
             },
@@ -93,6 +95,17 @@ impl<'a> StandbyDown<'a> {
         &self.crew.here.config
     }
 
+    fn gone(&self) -> Gone {
+        Gone {
+            address: self.failed,
+            name: self
+                .config()
+                .node_name_of(self.failed)
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+
     fn session(&self) -> Result<&Session> {
         match &self.session {
             Some(session) => Ok(session),
@@ -138,7 +151,7 @@ fn find_primary(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Don
     for host in candidates {
         let (told, question) = (told.clone(), question.clone());
         let target = Target::new(context.config(), host);
-        std::thread::spawn(move || {
+        workers::start(move || {
             let answer = Session::open(&target, deadline)
                 .and_then(|session| Ok((session.truth(&question, deadline)?, session)));
             let _ = told.send((host, answer));
@@ -174,10 +187,13 @@ fn look(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
             "the primary is asynchronous already".to_owned(),
         ));
     }
-    let mut left = context.config().health_check_max_retries;
-    let found: Option<Result<String, SqlError>> = deadline.poll(LOOK_INTERVAL, || {
+    let gone = context.gone();
+    let looks = context.config().health_check_max_retries;
+    let interval = LOOK_INTERVAL.min(LOOK_TIME / looks);
+    let mut left = looks;
+    let found: Option<Result<String, SqlError>> = deadline.poll(interval, || {
         let limit = Deadline::after(ANSWER_TIME);
-        match streaming_standby(session, context.names, Some(context.failed), limit) {
+        match streaming_standby(session, context.names, Some(&gone), limit) {
             Ok(Some(standby)) => return Some(Ok(standby)),
             Ok(None) => left -= 1,
             Err(error) => return Some(Err(error)),
@@ -206,7 +222,7 @@ fn degrade(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
         context.session()?,
         context.names,
         context.config().sync_degrade,
-        Some(context.failed),
+        Some(&context.gone()),
         context.journal,
         deadline,
     )

@@ -38,6 +38,11 @@ impl Config {
             );
             remarks.push((Error, "KB_LOCALHOST_IP", text));
         }
+        // Signs of life and the database VIP are asked for by ARP.
+        if let Some(six) = self.kb_all_ip.iter().find(|address| address.is_ipv6()) {
+            let text = format!("found {six}, expected IPv4 addresses");
+            remarks.push((Error, "KB_ALL_IP", text));
+        }
         if !self.all_node_name.contains(&self.node_name) {
             let text = format!(
                 "found {:?}, expected one of the names of ALL_NODE_NAME",

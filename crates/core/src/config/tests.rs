@@ -135,8 +135,8 @@ fn an_empty_value_is_an_unset_one() {
 fn every_kind_of_value_is_read() {
     let config = with(
         "\
-KB_LOCALHOST_IP=fd00::1
-KB_ALL_IP=\"(fd00::1, 10.0.0.2,10.0.0.3 )\"
+KB_LOCALHOST_IP=10.0.0.1
+KB_ALL_IP=\"(10.0.0.1, 10.0.0.2,10.0.0.3 )\"
 ALL_NODE_NAME='node101 node102,node103'
 KB_GATEWAY_IP=10.0.0.253,10.0.0.254
 KB_VIP=10.0.0.200/16
@@ -165,7 +165,7 @@ EVENT_LOG=/var/log/x",
         config.all_node_name.iter().map(String::as_str).collect(),
     );
     let expected: (Vec<IpAddr>, Vec<&str>) = (
-        vec![ip("fd00::1"), ip("10.0.0.2"), ip("10.0.0.3")],
+        vec![ip("10.0.0.1"), ip("10.0.0.2"), ip("10.0.0.3")],
         vec!["node101", "node102", "node103"],
     );
     assert_eq!(two_lists, expected);

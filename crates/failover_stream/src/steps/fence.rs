@@ -1,10 +1,9 @@
 //! The fence step: on the host where it runs no database takes writes any more, and the database
 //! VIP is off.
 
-use super::Here;
+use super::{Here, VIP_TIME};
 use crate::report::FenceReport;
 use anyhow::{Result, bail};
-use failover_core::arp::own_mac;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::instance::Stopped;
@@ -13,8 +12,6 @@ use failover_core::sql::Session;
 use failover_core::vip::Did;
 use std::time::Duration;
 
-/// For `ip`, which takes milliseconds.
-const VIP_TIME: Duration = Duration::from_secs(1);
 /// How long a server set up as a standby may take to say that it is one.
 const ASK_TIME: Duration = Duration::from_millis(500);
 /// How often the port is tried.
@@ -72,13 +69,7 @@ pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
         here,
         standby: false,
         report: FenceReport {
-            macs: here
-                .host
-                .config
-                .dev
-                .iter()
-                .filter_map(|dev| own_mac(dev))
-                .collect(),
+            macs: here.host.macs(),
             ..FenceReport::default()
         },
     };
@@ -90,7 +81,10 @@ fn vip_off(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let Some(vip) = &fence.here.host.vip else {
         return Ok(Done::Skipped("there is no database VIP".to_owned()));
     };
-    Ok(match fence.here.host.vip_off(vip, deadline)? {
+    fence.report.keeps_vip = true;
+    let did = fence.here.host.vip_off(vip, deadline)?;
+    fence.report.keeps_vip = false;
+    Ok(match did {
         Did::Removed => Done::Did(format!("{vip} taken off")),
         _ => Done::AlreadySo(format!("{vip} is not here")),
     })
@@ -138,7 +132,7 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     }
     // Only worth something after a clean stop, and no part of being fenced.
     if let Ok(control) = instance.control_data(deadline) {
-        fence.report.timeline = control.timeline;
+        fence.report.timeline = Some(control.timeline);
         if control.is_clean_primary() {
             fence.report.shutdown_checkpoint = Some(control.checkpoint);
         }

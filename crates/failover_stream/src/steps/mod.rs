@@ -12,7 +12,7 @@ use failover_core::deadline::Deadline;
 use failover_core::host::ThisHost;
 use failover_core::instance::Instance;
 use failover_core::journal::Journal;
-use failover_core::lsn::Lsn;
+use failover_core::lsn::{Lsn, Timeline};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
 use failover_core::sql;
@@ -21,6 +21,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// For one answer of a server that lives.
+pub const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// For `ip`, which takes milliseconds.
+pub const VIP_TIME: Duration = Duration::from_secs(1);
 /// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
 /// steps, and the way back.
 pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
@@ -41,6 +45,8 @@ pub enum Order {
 pub struct Promotion {
     /// Whose slot to keep; `None`: nobody's.
     pub old_primary: Option<IpAddr>,
+    /// The timeline on which the old primary was one, if that is known.
+    pub old_timeline: Option<Timeline>,
     /// The old primary's shutdown checkpoint, which this host should have first.
     pub wait_for: Option<Lsn>,
 }
@@ -60,6 +66,9 @@ impl Order {
         if let Self::Promote(order) = self {
             if let Some(address) = order.old_primary {
                 cmd = cmd.args(["--old-primary".to_owned(), address.to_string()]);
+            }
+            if let Some(timeline) = order.old_timeline {
+                cmd = cmd.args(["--old-timeline".to_owned(), timeline.to_string()]);
             }
             if let Some(position) = order.wait_for {
                 cmd = cmd.args(["--wait-for".to_owned(), position.to_string()]);
@@ -86,6 +95,7 @@ impl Order {
             StepName::Fence => Self::Fence,
             StepName::Promote => Self::Promote(Promotion {
                 old_primary: args.old_primary,
+                old_timeline: args.old_timeline,
                 wait_for: args.wait_for,
             }),
         }

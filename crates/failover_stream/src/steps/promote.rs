@@ -1,35 +1,34 @@
 //! The promote step: this host becomes the primary. Every part asks first whether its goal holds,
 //! so that a second run ends where the first would have.
 
-use super::{Here, Promotion};
+use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
 use crate::decide::lag_refusal;
 use crate::report::PromoteReport;
+use crate::synchronous::to_async;
 use anyhow::{Context, Result, anyhow, bail};
 use failover_core::arp::Announcement;
-use failover_core::config::{Config, SyncDegrade};
+use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
-use failover_core::replication::{self, Standby};
+use failover_core::process::{Output, RunError};
 use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
-use failover_core::state::InstanceLock;
+use failover_core::state::{InstanceLock, LockError};
 use failover_core::vip::{Did, Vip};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// How often the server is asked for what it is about to become.
 const ASK_INTERVAL: Duration = Duration::from_millis(10);
-/// For one answer of a server that lives.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// A server under load may owe an answer for a while; one that is frozen owes it for good.
+const SILENCE: Duration = Duration::from_secs(10);
 /// A promotion that arrives while the WAL receiver dies can be slept through by the server, for
 /// up to `wal_retrieve_retry_interval` (5 s): after this long it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// For the old primary's last WAL to arrive after its clean stop.
 const WAL_TIME: Duration = Duration::from_secs(1);
-/// For `ip`, which takes milliseconds.
-const VIP_TIME: Duration = Duration::from_secs(1);
 /// What each step after the promotion gets even when all the time is used up: commits that hang
 /// on a standby that is gone are an outage, too.
 const LEAST_TIME: Duration = Duration::from_millis(500);
@@ -83,7 +82,7 @@ pub fn steps<'a>() -> [Step<Promote<'a>>; 8] {
             name: "promote.checkpoint",
             what: "write a checkpoint, so that a rewind sees the new timeline",
             on_failure: OnFailure::Warn,
-            budget: |promote| promote.config().checkpoint_wait.max(LEAST_TIME),
+            budget: |promote| promote.at_most(ANSWER_TIME) + promote.config().checkpoint_wait,
             run: checkpoint,
         },
         Step {
@@ -107,8 +106,8 @@ pub struct Promote<'a> {
     session: Option<Session>,
     /// A primary already when we came.
     already: bool,
-    /// We put the VIP on.
-    vip_added: bool,
+    /// The VIP may be here, put on by us or by a run before this one.
+    vip_on: bool,
     announcements: Vec<Announcement>,
 }
 
@@ -133,16 +132,20 @@ impl<'a> Promote<'a> {
         self.session.as_ref().context("no SQL session is open")
     }
 
-    fn is_in_recovery(&self, deadline: Deadline) -> Result<bool, SqlError> {
+    /// Asks in the open session, or in a new one where that one broke off or owes an answer.
+    fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
         let question = format!("SELECT {}()", self.names().is_in_recovery);
-        match &self.session {
-            Some(session) => session.truth(&question, deadline),
-            None => Session::open(&self.here.sql_target(), deadline)?.truth(&question, deadline),
-        }
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(&self.here.sql_target(), deadline)?,
+        };
+        let answer = session.truth(&question, deadline)?;
+        self.session = Some(session);
+        Ok(answer)
     }
 
     /// `select 33333`, as the scripts asked whether the database is alive.
-    fn select_33333(&self, gap: &str, deadline: Deadline) -> Result<()> {
+    fn select_33333(&mut self, gap: &str, deadline: Deadline) -> Result<()> {
         let target: Target = self.here.sql_target();
         self.journal
             .line(target.log_line(self.names().sql_client, gap, "select 33333;"));
@@ -179,7 +182,7 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         lock: None,
         session: None,
         already: false,
-        vip_added: false,
+        vip_on: false,
         announcements: Vec::new(),
     };
     // The promotion has a time of its own.
@@ -190,7 +193,7 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         ..frame
     };
     let result = procedure::run(&steps(), &mut context, frame);
-    if result.is_err() && context.vip_added {
+    if result.is_err() && context.vip_on {
         take_vip_back(&context);
     }
     result.map(|()| PromoteReport {
@@ -205,12 +208,15 @@ fn take_vip_back(context: &Promote<'_>) {
     let Some(vip) = &context.here.host.vip else {
         return;
     };
-    if context
-        .is_in_recovery(deadline)
-        .is_ok_and(|recovery| !recovery)
-    {
+    // In a session of its own: ours may be what failed.
+    let question = format!("SELECT {}()", context.names().is_in_recovery);
+    let primary = Session::open(&context.here.sql_target(), deadline)
+        .and_then(|session| session.truth(&question, deadline))
+        .is_ok_and(|in_recovery| !in_recovery);
+    if primary {
         return;
     }
+    let deadline = Deadline::after(VIP_TIME);
     match context.here.host.vip_off(vip, deadline) {
         Ok(_) => context
             .journal
@@ -224,7 +230,16 @@ fn take_vip_back(context: &Promote<'_>) {
 fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let state = context.here.host.state()?;
     // Half of the time: a recovery that lets go starts the standby again, which then has to answer.
-    context.lock = Some(state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2))?);
+    let patience = deadline.at_most(deadline.remaining() / 2);
+    context.lock = match state.lock_for_promotion(patience) {
+        Ok(lock) => Some(lock),
+        // A log directory that is gone must not stop a failover.
+        Err(error @ LockError::Nowhere { .. }) => {
+            context.journal.stamped(format!("warning: {error}"));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     if state.rewind_is_unfinished() {
         bail!(
             "a rewind of this node is unfinished: its data is half of another history and must \
@@ -236,6 +251,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     context.session = Some(session);
     context.already = !context.is_in_recovery(deadline)?;
     if context.already {
+        is_successor(context, deadline)?;
         return Ok(Done::AlreadySo("it is a primary already".to_owned()));
     }
     let names = context.names();
@@ -247,6 +263,24 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     Ok(Done::Did(
         "the database answers and is in recovery".to_owned(),
     ))
+}
+
+/// A primary that was there when we came has to be the old one's successor: else it is one that
+/// somebody started, and lacks what was written since.
+fn is_successor(context: &Promote<'_>, deadline: Deadline) -> Result<()> {
+    let instance = &context.here.instance;
+    let control = instance.control_data(deadline)?;
+    let own = control
+        .timeline
+        .max(instance.newest_timeline_in_wal().unwrap_or(0));
+    match context.order.old_timeline {
+        Some(old) if own <= old => bail!(
+            "it is a primary already, on timeline {own}, and the old primary was one on timeline \
+             {old}: it is not its successor. Find out which of the two has the data, stop the \
+             other, and let that one be recovered"
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn wait_wal(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
@@ -302,8 +336,8 @@ fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     };
     let (journal, me) = (context.journal, context.me());
     journal.stamped(format!("add VIP on {me}"));
+    context.vip_on = true;
     let did = host.vip_on(vip, deadline)?;
-    context.vip_added = did == Did::Added;
     match did {
         Did::Added => {
             journal.line(format!(
@@ -346,60 +380,73 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
         names.server
     ));
     journal.line("execute promote");
-    context.here.instance.ask_for_promotion(deadline)?;
-    journal.line("server promoting");
+    // A program that hangs may have asked all the same; one that failed has not.
+    match context.ask_for_promotion(deadline) {
+        Ok(_) | Err(RunError::TimedOut { .. }) => journal.line("server promoting"),
+        Err(error) => return Err(error.into()),
+    }
+    let times = wait_until_promoted(context, deadline)?;
+    // The promotion's own time is not the failover's.
+    context.deadline = Deadline::after(before);
+    // From here on nothing ends the run: it is the primary, and what follows has to be done.
+    if let Some(vip) = &context.here.host.vip {
+        context.start_announcing(vip);
+    }
+    journal.line("check db if is alive after promote");
+    match context.select_33333("  ", Deadline::after(ANSWER_TIME)) {
+        Ok(()) => {
+            journal.stamped(format!(
+                "after execute promote , {} status is ok.",
+                names.server
+            ));
+            journal.line(format!("after execute promote, {} is ok.", names.server));
+        }
+        Err(error) => journal.stamped(format!("warning: it is promoted, but {error:#}")),
+    }
+    Ok(Done::Did(match times {
+        1 => "out of recovery".to_owned(),
+        times => format!("out of recovery, asked for {times} times"),
+    }))
+}
+
+/// How often the promotion had to be asked for until the server was out of recovery.
+fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<u32> {
+    let mut times = 1;
     let mut ask_again = Deadline::after(ASK_AGAIN);
-    let mut asked = 1;
+    let mut silence = Deadline::after(SILENCE);
     let promoted = deadline.poll(ASK_INTERVAL, || {
         match context.is_in_recovery(deadline.at_most(ANSWER_TIME)) {
             Ok(false) => return Some(Ok(())),
-            Ok(true) => {}
-            Err(error) if matches!(error.failure, SqlFailure::Silent(_)) => {
-                return Some(Err(error));
-            }
-            // The end of recovery may close our session: open another.
-            Err(_) => {
-                context.session =
-                    Session::open(&context.here.sql_target(), deadline.at_most(ANSWER_TIME)).ok()
-            }
+            Ok(true) => silence = Deadline::after(SILENCE),
+            // The end of recovery may close a session; the next look opens another.
+            Err(error) if silence.passed() => return Some(Err(error)),
+            Err(_) => {}
         }
-        if ask_again.passed() {
+        if ask_again.passed() && context.nothing_left_to_replay(deadline.at_most(ANSWER_TIME)) {
+            times += 1;
+            // Its failure shows in that the server stays in recovery.
+            let _ = context.ask_for_promotion(deadline);
             ask_again = Deadline::after(ASK_AGAIN);
-            if context.nothing_left_to_replay(deadline.at_most(ANSWER_TIME)) {
-                asked += 1;
-                // Its failure shows in that the server stays in recovery.
-                let _ = context.here.instance.ask_for_promotion(deadline);
-            }
         }
         None
     });
     match promoted {
-        Some(result) => result?,
+        Some(Ok(())) => Ok(times),
+        Some(Err(error)) => Err(error.into()),
         None => bail!(
             "still in recovery {} s after the promotion was asked for: see the server's log, and \
              raise PROMOTE_TIMEOUT if it replays",
             context.config().promote_timeout.as_secs()
         ),
     }
-    // The promotion's own time is not the failover's.
-    context.deadline = Deadline::after(before);
-    if let Some(vip) = &context.here.host.vip {
-        context.start_announcing(vip);
-    }
-    journal.line("check db if is alive after promote");
-    context.select_33333("  ", deadline.at_most(ANSWER_TIME))?;
-    journal.stamped(format!(
-        "after execute promote , {} status is ok.",
-        names.server
-    ));
-    journal.line(format!("after execute promote, {} is ok.", names.server));
-    Ok(Done::Did(match asked {
-        1 => "out of recovery".to_owned(),
-        times => format!("out of recovery, asked for {times} times"),
-    }))
 }
 
 impl Promote<'_> {
+    fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
+        let instance = &self.here.instance;
+        instance.ask_for_promotion(deadline.at_most(ANSWER_TIME))
+    }
+
     fn nothing_left_to_replay(&self, deadline: Deadline) -> bool {
         let names = self.names();
         let question = format!("SELECT {}(), {}()", names.last_receive, names.last_replay);
@@ -424,71 +471,6 @@ fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         context.journal,
         deadline,
     )
-}
-
-/// Takes the primary of `session` from synchronous to asynchronous, so that its commits do not
-/// wait for a standby that does not stream. A WAL sender for `gone`, the host that just went down,
-/// does not count: it lives until the server notices.
-pub fn to_async(
-    session: &Session,
-    names: &Flavor,
-    policy: SyncDegrade,
-    gone: Option<IpAddr>,
-    journal: &Journal,
-    deadline: Deadline,
-) -> Result<Done> {
-    let setting = "synchronous_standby_names";
-    let show = format!("SHOW {setting}");
-    let names_now = session.value(&show, deadline)?.unwrap_or_default();
-    if names_now.is_empty() {
-        journal.line("it is asynchronous already");
-        return Ok(Done::AlreadySo("asynchronous already".to_owned()));
-    }
-    if let Some(standby) = streaming_standby(session, names, gone, deadline)? {
-        journal.line(format!("standby {standby} streams, it stays synchronous"));
-        return Ok(Done::Skipped(format!("standby {standby} streams")));
-    }
-    if policy == SyncDegrade::Never {
-        journal.line(
-            "no standby streams and SYNC_DEGRADE is never: it stays synchronous, commits wait for \
-             a standby",
-        );
-        return Ok(Done::Skipped("SYNC_DEGRADE is never".to_owned()));
-    }
-    session.query(&format!("ALTER SYSTEM SET {setting} = ''"), deadline)?;
-    journal.line("ALTER SYSTEM");
-    session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
-    journal.line(format!(
-        "{}\n-----------------\n t\n(1 row)",
-        names.reload_heading
-    ));
-    let taken = deadline.poll(ASK_INTERVAL, || match session.value(&show, deadline) {
-        Ok(Some(value)) if !value.is_empty() => None,
-        Ok(_) => Some(Ok(())),
-        Err(error) => Some(Err(error)),
-    });
-    match taken {
-        Some(result) => result?,
-        None => bail!("{setting} was set to '' and reloaded, the server still has '{names_now}'"),
-    }
-    Ok(Done::Did(format!("{setting} was '{names_now}', is ''")))
-}
-
-/// The address (or name) of a standby that streams, `gone` aside.
-pub fn streaming_standby(
-    session: &Session,
-    names: &Flavor,
-    gone: Option<IpAddr>,
-    deadline: Deadline,
-) -> Result<Option<String>, SqlError> {
-    let standby = replication::standbys(session, names, deadline)?
-        .into_iter()
-        .filter(Standby::streams)
-        .find(|standby| gone.is_none() || standby.address != gone);
-    Ok(standby.map(|standby| match standby.address {
-        Some(address) => address.to_string(),
-        None => standby.name,
-    }))
 }
 
 fn keep_slot(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
@@ -547,7 +529,7 @@ fn checkpoint(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let worker = Session::open(&context.here.sql_target(), deadline)?;
     worker.query("SET statement_timeout = 0", deadline)?;
     let wait = context.config().checkpoint_wait;
-    match worker.query("CHECKPOINT", deadline.at_most(wait)) {
+    match worker.query("CHECKPOINT", Deadline::after(wait)) {
         Ok(_) => journal.line("CHECKPOINT"),
         Err(error) if matches!(error.failure, SqlFailure::Silent(_)) => {
             let text = format!(

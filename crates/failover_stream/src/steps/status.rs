@@ -2,9 +2,9 @@
 
 use super::Here;
 use crate::report::Status;
-use failover_core::arp::own_mac;
 use failover_core::deadline::Deadline;
-use failover_core::sql::{Session, SqlError};
+use failover_core::sql::{Session, SqlError, SqlFailure};
+use failover_core::state::StateDir;
 use failover_core::vip;
 use std::time::Duration;
 
@@ -14,17 +14,8 @@ const SQL_TIME: Duration = Duration::from_millis(800);
 /// How the instance of this host is.
 pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     let mut status = Status {
-        rewind_unfinished: here
-            .host
-            .state()
-            .is_ok_and(|state| state.rewind_is_unfinished()),
-        macs: here
-            .host
-            .config
-            .dev
-            .iter()
-            .filter_map(|dev| own_mac(dev))
-            .collect(),
+        obstacle: obstacle(here),
+        macs: here.host.macs(),
         vip_here: here
             .host
             .vip
@@ -49,9 +40,26 @@ pub fn look(here: &Here<'_>, deadline: Deadline) -> Status {
     if status.running
         && let Err(error) = ask_server(here, &mut status, limit)
     {
+        if matches!(error.failure, SqlFailure::Login(_)) {
+            status.obstacle.get_or_insert_with(|| error.to_string());
+        }
         status.trouble = Some(error.to_string());
     }
     status
+}
+
+/// What stands in the way of a promotion and is seen without the server.
+fn obstacle(here: &Here<'_>) -> Option<String> {
+    let unfinished = |state: StateDir| state.rewind_is_unfinished();
+    if here.host.state().is_ok_and(unfinished) {
+        return Some("its rewind is unfinished: half of it is another history".to_owned());
+    }
+    if let Some(ctl) = here.instance.missing_ctl() {
+        return Some(format!("no program {}: correct KB_PATH", ctl.display()));
+    }
+    // Needed for the VIP only.
+    here.host.vip.as_ref()?;
+    here.host.programs.ip().err().map(|error| error.to_string())
 }
 
 fn ask_server(here: &Here<'_>, status: &mut Status, deadline: Deadline) -> Result<(), SqlError> {

@@ -1,0 +1,43 @@
+//! Threads for what may never come back: a call into a disk that hangs, a server that is frozen.
+
+use crate::deadline::Deadline;
+use std::sync::mpsc::channel;
+use std::thread;
+
+/// Runs `work` beside us. Where no thread can be had, `work` is dropped with all that it holds:
+/// whoever waits at the other end of its channel sees that end closed.
+pub fn start(work: impl FnOnce() + Send + 'static) {
+    let _ = thread::Builder::new().spawn(work);
+}
+
+/// What `work` gives, if it does so before `deadline`; else it is left behind.
+pub fn within<T: Send + 'static>(
+    deadline: Deadline,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = channel();
+    start(move || {
+        let _ = done.send(work());
+    });
+    result.recv_timeout(deadline.remaining()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        assert_eq!(
+            within(Deadline::after(Duration::from_secs(9)), || 7),
+            Some(7)
+        );
+        let (keep, hung) = channel::<()>();
+        let result = within(Deadline::after(Duration::from_millis(20)), move || {
+            hung.recv()
+        });
+        assert_eq!(result, None);
+        drop(keep);
+    }
+}

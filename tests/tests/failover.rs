@@ -1,0 +1,506 @@
+//! A node dies, and the cluster goes on: whole failovers on real hosts. Needs root.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DATA, DB_BIN, SQL_USER};
+use lab::{Client, Event, Lab, LabOptions, Node, Prober, wait_for};
+
+const SHORT: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
+
+/// `%H %P %d %h %O %m %M %D` when node101, the primary, is down.
+const PRIMARY_DOWN: [&str; 8] = [
+    "192.168.1.102",
+    "0",
+    "0",
+    "192.168.1.101",
+    "192.168.1.101",
+    "1",
+    "0",
+    DATA,
+];
+
+/// The same when node103, a standby, is down.
+const NODE103_DOWN: [&str; 8] = [
+    "192.168.1.101",
+    "0",
+    "2",
+    "192.168.1.103",
+    "192.168.1.101",
+    "0",
+    "0",
+    DATA,
+];
+
+#[test]
+fn power_cut_with_pool() -> Result<()> {
+    Lab::with(with_pools("failover-power", 102), |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(101).power_off()?;
+
+        let log = called_by_pool(lab.node(102))?;
+        pool_shows(lab, [("down", "standby"), ("up", "primary")])?;
+        watch.finish(102)?;
+        assert_is_the_contract(&log);
+        Ok(())
+    })
+}
+
+#[test]
+fn database_killed_host_alive() -> Result<()> {
+    Lab::with(two_hosts("failover-killed"), |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(101).kill_database()?;
+
+        let log = fail_over(lab.node(102))?;
+        watch.finish(102)?;
+        assert_logged(
+            &log,
+            "old primary 192.168.1.101 is fenced: database was not running",
+        );
+        assert_logged(&log, "add VIP on 192.168.1.102");
+        let events = lab.node(102).events()?;
+        assert_eq!(event(&events, "fence.vip-off")?.outcome, "done");
+        assert_eq!(event(&events, "fence.stop")?.host, "192.168.1.101");
+        assert_eq!(event(&events, "promote.wait-wal")?.outcome, "skipped");
+        Ok(())
+    })
+}
+
+#[test]
+fn database_killed_beside_the_pools_leader() -> Result<()> {
+    Lab::with(with_pools("failover-beside", 101), |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(101).kill_database()?;
+
+        let log = called_by_pool(lab.node(101))?;
+        pool_shows(lab, [("down", "standby"), ("up", "primary")])?;
+        watch.finish(102)?;
+        assert_logged(
+            &log,
+            "old primary 192.168.1.101 is fenced: database was not running",
+        );
+        assert_fenced_here_promoted_there(&lab.node(101).events()?)
+    })
+}
+
+#[test]
+fn database_stopped_by_hand() -> Result<()> {
+    Lab::with(two_hosts("failover-stopped"), |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(101).stop_database("fast")?;
+
+        let log = fail_over(lab.node(102))?;
+        watch.finish(102)?;
+        assert_clean_stop(&log, &lab.node(102).events()?)?;
+        assert_nothing_lost(lab)
+    })
+}
+
+#[test]
+fn database_stopped_by_hand_on_the_coordinators_host() -> Result<()> {
+    Lab::with(two_hosts("failover-local"), |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(101).stop_database("fast")?;
+
+        let log = fail_over(lab.node(101))?;
+        watch.finish(102)?;
+        let events = lab.node(101).events()?;
+        assert_clean_stop(&log, &events)?;
+        assert_fenced_here_promoted_there(&events)?;
+        assert_nothing_lost(lab)
+    })
+}
+
+#[test]
+fn operator_detaches_primary() -> Result<()> {
+    detach_primary(with_pools("failover-detach", 102))
+}
+
+#[test]
+fn operator_detaches_asynchronous_primary() -> Result<()> {
+    detach_primary(LabOptions {
+        sync: false,
+        ..with_pools("failover-detach-async", 102)
+    })
+}
+
+/// The primary lives and takes writes until the very moment of its stop, which is clean: not even
+/// an asynchronous cluster loses one of them.
+fn detach_primary(options: LabOptions) -> Result<()> {
+    Lab::with(options, |lab| {
+        let watch = Watch::start(lab)?;
+        lab.pcp_detach(0)?;
+
+        let log = called_by_pool(lab.node(102))?;
+        pool_shows(lab, [("down", "standby"), ("up", "primary")])?;
+        watch.finish(102)?;
+        assert_logged(
+            &log,
+            "old primary 192.168.1.101 is fenced: database stopped (fast), clean",
+        );
+        assert_clean_stop(&log, &lab.node(102).events()?)?;
+        assert_nothing_lost(lab)
+    })
+}
+
+#[test]
+fn standby_host_dies() -> Result<()> {
+    Lab::with(with_pools("failover-standby", 101), |lab| {
+        let primary = lab.node(101);
+        let watch = Watch::start(lab)?;
+        lab.node(102).power_off()?;
+
+        let log = called_by_pool(primary)?;
+        pool_shows(lab, [("up", "primary"), ("down", "standby")])?;
+        let gap = watch.finish(101)?;
+        assert!(gap > Duration::from_secs(1), "commits hung for {gap:?}");
+        assert_logged(&log, "standby down, 192.168.1.102 is no primary");
+        assert_eq!(primary.psql("show synchronous_standby_names")?, "");
+        let steps = primary.events()?;
+        let steps: Vec<&str> = steps.iter().map(|event| event.step.as_str()).collect();
+        assert_eq!(
+            steps,
+            [
+                "trust-ip",
+                "standby.find-primary",
+                "standby.look",
+                "standby.async"
+            ]
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn one_of_two_standbys_dies() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        ..two_hosts("failover-standbys")
+    };
+    Lab::with(options, |lab| {
+        let watch = Watch::start(lab)?;
+        lab.node(103).power_off()?;
+
+        let node = lab.node(102);
+        node.failover(&NODE103_DOWN, SHORT)?.success()?;
+        watch.finish(101)?;
+        assert_logged(
+            &node.failover_log()?,
+            "standby node102 (192.168.1.102) streams, the primary stays as it is",
+        );
+        assert_eq!(
+            lab.node(101).psql("show synchronous_standby_names")?,
+            "1 (node102, node103)"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn second_run_changes_nothing() -> Result<()> {
+    Lab::with(two_hosts("failover-again"), |lab| {
+        let node = lab.node(102);
+        let state = || -> Result<_> {
+            let server = "select pg_postmaster_start_time(), timeline_id, \
+                          current_setting('synchronous_standby_names') from pg_control_checkpoint()";
+            let slots = "select slot_name, restart_lsn from pg_replication_slots";
+            Ok([node.psql(server)?, node.psql(slots)?])
+        };
+        let watch = Watch::start(lab)?;
+        lab.node(101).kill_database()?;
+        fail_over(node)?;
+        let before = state()?;
+
+        let log = fail_over(node)?;
+        watch.finish(102)?;
+        assert_logged(&log, "postgres is primary already, nothing to promote");
+        assert_eq!(state()?, before);
+        Ok(())
+    })
+}
+
+/// From the start of a failover, or of a bare promotion.
+#[derive(Debug)]
+struct Times {
+    first_commit: Duration,
+    end: Duration,
+}
+
+/// Prints how long failovers take, against the bare promotion. Of their speed only the order of
+/// magnitude is asserted: the machine may be busy with something else.
+#[test]
+fn time_beyond_the_bare_promotion() -> Result<()> {
+    let bare = median_times(
+        "bare promotion",
+        |node101| node101.power_off(),
+        |lab| {
+            let pg_ctl = format!("{DB_BIN}/pg_ctl");
+            let promote = [&pg_ctl, "promote", "-w", "-D", DATA];
+            let run = lab.node(102).run_as("kingbase", &promote, SHORT)?;
+            run.success().map(drop)
+        },
+    )?;
+    for (what, down, coordinator) in [
+        ("dead host", Node::power_off as fn(&Node) -> Result<()>, 102),
+        ("killed database", Node::kill_database, 102),
+        ("killed database, local fence", Node::kill_database, 101),
+    ] {
+        let times = median_times(what, down, |lab| fail_over(lab.node(coordinator)).map(drop))?;
+        let beyond = |time: Duration| time.saturating_sub(bare.first_commit).as_millis();
+        eprintln!(
+            "{what}: first commit {} ms after the bare promotion's, end {} ms",
+            beyond(times.first_commit),
+            beyond(times.end)
+        );
+        assert!(times.end < Duration::from_secs(5), "{what}: {times:?}");
+    }
+    Ok(())
+}
+
+fn median_times(
+    what: &str,
+    down: impl Fn(&Node) -> Result<()>,
+    promote: impl Fn(&Lab) -> Result<()>,
+) -> Result<Times> {
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        // Asynchronous, since a bare promotion leaves a synchronous standby waiting for another.
+        let options = LabOptions {
+            sync: false,
+            ..two_hosts("failover-times")
+        };
+        Lab::with(options, |lab| {
+            down(lab.node(101))?;
+            silent_receiver(lab.node(102))?;
+            rounds.push(timed(lab.node(102), || promote(lab))?);
+            Ok(())
+        })?;
+    }
+    eprintln!("{what}: {rounds:?}");
+    let median = |time: fn(&Times) -> Duration| {
+        let mut all: Vec<Duration> = rounds.iter().map(time).collect();
+        all.sort();
+        all[all.len() / 2]
+    };
+    Ok(Times {
+        first_commit: median(|times| times.first_commit),
+        end: median(|times| times.end),
+    })
+}
+
+/// Waits until the WAL receiver of `node`, if it has one, has heard nothing for a second: the pool
+/// does not call any earlier either, and a primary that was heard just now counts as alive.
+fn silent_receiver(node: &Node) -> Result<()> {
+    let heard = "select count(*) from pg_stat_wal_receiver \
+                 where clock_timestamp() - last_msg_receipt_time < '1 s'";
+    wait_for("the primary to fall silent", SHORT, || {
+        ensure!(node.psql(heard)? == "0", "it was heard a moment ago");
+        Ok(())
+    })
+}
+
+/// Promotes `node`, while somebody tries to write there all the time.
+fn timed(node: &Node, promote: impl FnOnce() -> Result<()>) -> Result<Times> {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            wait_for("the first commit", LONG, || {
+                node.psql("insert into probe values ('first')")
+            })?;
+            anyhow::Ok(start.elapsed())
+        });
+        promote()?;
+        let end = start.elapsed();
+        let first_commit = writer.join().ok().context("the writer panicked")??;
+        Ok(Times { first_commit, end })
+    })
+}
+
+fn two_hosts(name: &str) -> LabOptions {
+    LabOptions {
+        name: name.into(),
+        ..LabOptions::default()
+    }
+}
+
+/// Two hosts with a pool each; that of host `leader` calls the failover command.
+fn with_pools(name: &str, leader: u8) -> LabOptions {
+    LabOptions {
+        pools: 2,
+        leader,
+        ..two_hosts(name)
+    }
+}
+
+/// Those who watch a failover: a client that writes all the time, and the prober.
+struct Watch<'a> {
+    lab: &'a Lab,
+    client: Client,
+    prober: Prober,
+}
+
+impl<'a> Watch<'a> {
+    fn start(lab: &'a Lab) -> Result<Self> {
+        let watch = Self {
+            lab,
+            client: lab.start_client()?,
+            prober: lab.start_prober(),
+        };
+        watch.client.wait_for_acks(20, SHORT)?;
+        Ok(watch)
+    }
+
+    /// Asks what is asked after every failover: the client's commits go on, on one primary that
+    /// has all of them and the VIP; never did two take writes, and no tool runs any more. Returns
+    /// the longest time that the client had no commit.
+    fn finish(self, primary: u8) -> Result<Duration> {
+        let lab = self.lab;
+        self.client.wait_for_acks(20, LONG)?;
+        let report = self.client.stop();
+        assert_eq!(lab.primaries()?, [primary]);
+        assert_eq!(lab.vip_holders()?, [primary]);
+        let present = lab.rows_present(lab.node(primary))?;
+        assert_eq!(report.lost(&present), Vec::<u64>::new());
+        assert_eq!(self.prober.two_writers(), None);
+        for node in lab.nodes() {
+            wait_for("the tool to be gone", SHORT, || {
+                let left = node.pids_of("failover_stream");
+                ensure!(left.is_empty(), "{left:?} on {}", node.name());
+                Ok(())
+            })?;
+        }
+        Ok(report.longest_gap)
+    }
+}
+
+/// Calls the tool as the pool would, node101 being down; returns its log.
+fn fail_over(coordinator: &Node) -> Result<String> {
+    coordinator.failover(&PRIMARY_DOWN, SHORT)?.success()?;
+    let log = coordinator.failover_log()?;
+    ensure!(is_whole(&log), "no footer in {log}");
+    Ok(log)
+}
+
+/// Waits until the pool of this host has called the tool and the tool is done; returns its log.
+fn called_by_pool(leader: &Node) -> Result<String> {
+    wait_for("the end of the failover", LONG, || {
+        let log = leader.failover_log()?;
+        ensure!(is_whole(&log), "no footer in {log:?}");
+        Ok(log)
+    })
+}
+
+fn is_whole(log: &str) -> bool {
+    let footer = "failover end---------------------------------------\n";
+    log.ends_with(footer)
+}
+
+/// Waits until the pool shows this status and role of each node.
+fn pool_shows(lab: &Lab, wanted: [(&str, &str); 2]) -> Result<()> {
+    wait_for("the pool to show it", LONG, || {
+        let nodes = lab.pool_nodes()?;
+        let seen = nodes
+            .iter()
+            .map(|node| (node.status.as_str(), node.role.as_str()));
+        ensure!(seen.eq(wanted), "it shows {nodes:?}");
+        Ok(())
+    })
+}
+
+/// What became of a step.
+fn event<'a>(events: &'a [Event], step: &str) -> Result<&'a Event> {
+    let found = events.iter().find(|event| event.step == step);
+    found.with_context(|| format!("no step {step} in {events:?}"))
+}
+
+fn assert_logged(log: &str, text: &str) {
+    assert!(log.contains(text), "no {text:?} in {log}");
+}
+
+/// The coordinator stood on the old primary's host, and the new one's is the other.
+fn assert_fenced_here_promoted_there(events: &[Event]) -> Result<()> {
+    assert_eq!(event(events, "fence.stop")?.host, "192.168.1.101");
+    assert_eq!(event(events, "promote.promote")?.host, "192.168.1.102");
+    Ok(())
+}
+
+/// The old primary's last word was seen to have arrived before the promotion.
+fn assert_clean_stop(log: &str, events: &[Event]) -> Result<()> {
+    assert_logged(log, "clean, shutdown checkpoint at ");
+    let wait = event(events, "promote.wait-wal")?;
+    assert!(
+        wait.outcome == "done" && wait.detail.starts_with("the shutdown checkpoint at "),
+        "{wait:?}"
+    );
+    Ok(())
+}
+
+/// Looks into the old primary's own database: every row that it had, acknowledged or not, is on
+/// the new one. After this there are two primaries.
+fn assert_nothing_lost(lab: &Lab) -> Result<()> {
+    let (old, new) = (lab.node(101), lab.node(102));
+    old.start_database()?;
+    let lost = &lab.rows_present(old)? - &lab.rows_present(new)?;
+    assert!(lost.is_empty(), "lost {lost:?}");
+    Ok(())
+}
+
+/// The log of a power cut is that of the case study, line by line. Lines of ours come on top, and
+/// what `arping` prints, which takes a second, may come later.
+fn assert_is_the_contract(log: &str) {
+    let wanted = case_study();
+    let is_of_arping = |line: &&str| {
+        ["ARPING ", "Sent ", "Received "]
+            .iter()
+            .any(|it| line.starts_with(it))
+    };
+    let log = without_times(log);
+    let (arping, mut lines): (Vec<&str>, Vec<&str>) = log.lines().partition(is_of_arping);
+    let (wanted_of_arping, wanted): (Vec<&str>, Vec<&str>) = wanted.lines().partition(is_of_arping);
+    lines.retain(|line| !line.starts_with("TIME old primary 192.168.1.101 is unreachable: "));
+    assert_eq!(lines, wanted);
+    assert_eq!(arping, wanted_of_arping);
+    let command = log.split_once("execute: /usr/bin/arping");
+    assert!(command.is_some_and(|(_, later)| later.contains("ARPING ")));
+}
+
+/// The log of the case study, with the values and names that are others here.
+fn case_study() -> String {
+    let log = without_times(include_str!("../fixtures/failover.log"));
+    [
+        ("SUPERMANAGER_V8ADMIN", SQL_USER),
+        ("dbname=TEST", "dbname=test"),
+        ("ksql", "psql"),
+        ("kingbase is ok", "postgres is ok"),
+        ("kingbase status", "postgres status"),
+        (" SYS_RELOAD_CONF", " pg_reload_conf"),
+        (
+            "/home/kingbase/cluster/R3HA/db/bin/arping",
+            "/usr/bin/arping",
+        ),
+    ]
+    .iter()
+    .fold(log, |log, (theirs, ours)| log.replace(theirs, ours))
+}
+
+/// `TIME` in place of each `2022-08-30 15:39:23`.
+fn without_times(log: &str) -> String {
+    let pattern = b"dddd-dd-dd dd:dd:dd";
+    let is_time = |text: &[u8]| {
+        let pairs = text.iter().zip(pattern);
+        text.len() == pattern.len()
+            && pairs.into_iter().all(|(found, wanted)| match wanted {
+                b'd' => found.is_ascii_digit(),
+                _ => found == wanted,
+            })
+    };
+    let times = log
+        .as_bytes()
+        .windows(pattern.len())
+        .filter(|it| is_time(it));
+    times.fold(log.to_owned(), |log, time| {
+        log.replace(&*String::from_utf8_lossy(time), "TIME")
+    })
+}

@@ -1,0 +1,11 @@
+//! `failover_stream` against what goes wrong around it: hosts half dead, frozen or gone, runs that
+//! are killed, input that makes no sense. On the real thing; needs root.
+
+mod calling;
+mod convergence;
+mod fencing;
+mod frozen;
+mod input;
+mod scene;
+mod ssh;
+mod standbys;

@@ -1,0 +1,173 @@
+//! What the scenarios have in common: how a failover is asked for, and what it left behind.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lab::layout::{DATA, PCP_PASSWORD, SQL_PASSWORD};
+use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
+
+/// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
+pub const FAILOVER: Duration = Duration::from_secs(15);
+/// An `arping` that was left to itself takes a second.
+pub const ARPING: Duration = Duration::from_millis(1500);
+/// For everything else that is waited for.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// What the pool says when node101, the primary, went down: `%H %P %d %h %O %m %M %D`.
+pub const PRIMARY_DOWN: [&str; 8] = [
+    "192.168.1.102",
+    "0",
+    "0",
+    "192.168.1.101",
+    "192.168.1.101",
+    "1",
+    "0",
+    DATA,
+];
+
+/// Two hosts, synchronous.
+pub fn two_hosts(name: &str) -> Result<Lab> {
+    Lab::start(LabOptions {
+        name: name.into(),
+        ..LabOptions::default()
+    })
+}
+
+/// Three hosts.
+pub fn three_hosts(name: &str, sync: bool) -> Result<Lab> {
+    Lab::start(LabOptions {
+        name: name.into(),
+        nodes: 3,
+        sync,
+        ..LabOptions::default()
+    })
+}
+
+/// All that a failover could change, one line for each host. A restarted server shows, too.
+pub fn state(lab: &Lab) -> Vec<String> {
+    let question = "select pg_is_in_recovery(), pg_postmaster_start_time(), \
+         current_setting('synchronous_standby_names'), \
+         (select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots)";
+    let database = |node: &Node| match node.query(question, Duration::from_secs(2)) {
+        Ok(table) => table.to_string(),
+        Err(_) => format!(
+            "{} processes that do not answer",
+            node.pids_of_database().len()
+        ),
+    };
+    lab.nodes()
+        .iter()
+        .map(|node| {
+            let addresses = node.addresses().unwrap_or_default();
+            format!("{}: {addresses:?} {}", node.name(), database(node))
+        })
+        .collect()
+}
+
+/// It ended with this code, and said why in one line.
+#[track_caller]
+pub fn assert_says(run: &ToolRun, code: i32, why: &str) {
+    assert_eq!(run.code, Some(code), "{run}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run}");
+    assert!(run.stderr.contains(why), "no {why:?} in {run}");
+    assert!(!run.stderr.contains("panicked"), "{run}");
+}
+
+/// The last run in the log of this host has its footer.
+#[track_caller]
+pub fn assert_footer(node: &Node) -> Result<()> {
+    let log = node.failover_log()?;
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("failover end----"), "{log}");
+    Ok(())
+}
+
+/// `node` is the primary, alone, with the VIP, and takes writes without waiting for a standby.
+#[track_caller]
+pub fn assert_only_primary(lab: &Lab, number: u8) -> Result<()> {
+    for node in lab.nodes().iter().filter(|node| node.is_up()) {
+        let (is_new, name) = (node.number() == number, node.name());
+        assert_eq!(node.has_vip()?, is_new, "VIP on {name}");
+        if is_new {
+            assert!(!node.in_recovery()?, "{name} is in recovery");
+            node.psql("insert into probe values ('primary')")?;
+        } else if !node.pids_of_database().is_empty() {
+            assert!(node.in_recovery()?, "{name} is a primary, too");
+        }
+    }
+    Ok(())
+}
+
+/// No secret, encoded or not, in what a run printed and in any log.
+#[track_caller]
+pub fn assert_no_secret(lab: &Lab, run: &ToolRun) -> Result<()> {
+    let mut texts = vec![run.to_string()];
+    for node in lab.nodes() {
+        for log in ["failover.log", "events.jsonl"] {
+            texts.push(node.log(log)?);
+        }
+    }
+    for secret in [SQL_PASSWORD, PCP_PASSWORD] {
+        for secret in [secret.to_owned(), BASE64.encode(secret)] {
+            for text in &texts {
+                assert!(!text.contains(&secret), "{secret} in {text}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until nothing of a run is left on any host.
+pub fn wait_until_nothing_runs(lab: &Lab, limit: Duration) -> Result<()> {
+    for node in lab.nodes().iter().filter(|node| node.is_up()) {
+        wait_for("the last process of a run", limit, || {
+            let left = left_running(node)?;
+            ensure!(left.is_empty(), "{}: {left:?}", node.name());
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Processes of the project, and of what it starts, that run on a host.
+fn left_running(node: &Node) -> Result<Vec<String>> {
+    // The kernel cuts names to 15 bytes.
+    let ours = [
+        "failover_stream",
+        "vip_ctl",
+        "arping",
+        "ping",
+        "ip",
+        "pg_ctl",
+        "pg_controldata",
+    ];
+    let list = node.run(&["ps", "-e", "-o", "comm=,args="], SOON)?;
+    let list = list.success()?;
+    let is_ours = |line: &&str| {
+        let name = line.split_whitespace().next();
+        name.is_some_and(|name| ours.contains(&name))
+    };
+    Ok(list.lines().filter(is_ours).map(str::to_owned).collect())
+}
+
+/// For tables of cases: an error says which one it was.
+pub trait Case<T> {
+    fn case(self, case: &dyn Debug) -> Result<T>;
+}
+
+impl<T> Case<T> for Result<T> {
+    fn case(self, case: &dyn Debug) -> Result<T> {
+        self.map_err(|error| error.context(format!("case {case:?}")))
+    }
+}
+
+/// The last line of the host's `failover.log` with this text in it.
+pub fn log_line(node: &Node, wanted: &str) -> Result<String> {
+    let log = node.failover_log()?;
+    let line = log.lines().rev().find(|line| line.contains(wanted));
+    let line = line.with_context(|| format!("no {wanted:?} in {log}"))?;
+    Ok(line.to_owned())
+}
