@@ -430,8 +430,7 @@ mod tests {
     use super::*;
     use crate::flavor::{KINGBASE, POSTGRES};
 
-    const NINE: &str = "\
- node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
+    const NINE: &str = " node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
 ---------+---------------+-------+--------+-----------+---------+------------+-------------------+-------------------
  0       | 192.168.1.101 | 54321 | down   | 0.500000  | standby | 0          | false             | 4096
  1       | 192.168.1.102 | 54321 | up     | 0.500000  | primary | 0          | true              | 0
