@@ -4,12 +4,12 @@ CLUSTER ?= /home/kingbase/cluster/R3HA
 DB_USER ?= kingbase
 DESTDIR ?=
 CARGO   ?= cargo
-TOOLS    = failover_stream vip_ctl
+TOOLS    = failover_stream vip_ctl attach_node rw_check
 
 # What building and the lab need, by Debian package.
 DEPS = gcc libc6-dev make pkg-config libssl-dev \
        postgresql-15 pgpool2 openssh-server openssh-client cron \
-       iproute2 iputils-arping iputils-ping libcap2-bin
+       iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
 
 .PHONY: help deps build test demo lint install uninstall clean
 

@@ -24,6 +24,7 @@
 mod boot;
 mod client;
 mod database;
+mod disk;
 mod enter;
 mod events;
 mod files;
@@ -39,6 +40,7 @@ mod wait;
 
 pub use boot::{boot, init};
 pub use client::{Client, ClientReport};
+pub use disk::Disk;
 pub use enter::{Launch, Running, ToolRun, enter};
 pub use events::Event;
 pub use host::Node;

@@ -1,5 +1,7 @@
 //! The exit codes of all tools, in one place.
 
+use std::fmt;
+
 /// How a tool ended. Published in the README; scripts branch on the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -18,3 +20,30 @@ impl From<Exit> for std::process::ExitCode {
         Self::from(exit as u8)
     }
 }
+
+impl Exit {
+    /// How a tool ends that failed with `error`.
+    pub fn of(error: &anyhow::Error) -> Self {
+        match error.is::<Usage>() {
+            true => Self::Usage,
+            false => Self::Failed,
+        }
+    }
+}
+
+/// The arguments or the configuration are wrong; nothing was changed.
+#[derive(Debug)]
+pub struct Usage(String);
+
+/// That they are wrong, and why, as an error that ends a tool with [`Exit::Usage`].
+pub fn usage(why: impl fmt::Display) -> anyhow::Error {
+    anyhow::Error::new(Usage(why.to_string()))
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}

@@ -47,6 +47,22 @@ pub struct Flavor {
     pub create_physical_slot: &'static str,
     /// Function: drop a slot (name).
     pub drop_slot: &'static str,
+    /// Function: the position up to which a primary's WAL is on its disk.
+    pub current_flush: &'static str,
+    /// Column of `stat_replication`: the position up to which the standby has written.
+    pub write_column: &'static str,
+    /// How the pool's `pcp_*` programs get their password.
+    pub pcp_password: PcpPassword,
+}
+
+/// A way for a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PcpPassword {
+    /// `-W PASSWORD`, encoded as in the configuration: kingbasecluster's own programs know no other,
+    /// and no port. While they run, everybody on the host can see it.
+    Argument,
+    /// A file that the environment names, and `-w`: pgpool-II's, whose `-W` asks at the terminal.
+    File,
 }
 
 /// KingbaseES V8R3.
@@ -70,6 +86,9 @@ pub static KINGBASE: Flavor = Flavor {
     reload_heading: " SYS_RELOAD_CONF",
     create_physical_slot: "sys_create_physical_replication_slot",
     drop_slot: "sys_drop_replication_slot",
+    current_flush: "sys_current_xlog_flush_location",
+    write_column: "write_location",
+    pcp_password: PcpPassword::Argument,
 };
 
 /// PostgreSQL 12 and later.
@@ -93,6 +112,9 @@ pub static POSTGRES: Flavor = Flavor {
     reload_heading: " pg_reload_conf",
     create_physical_slot: "pg_create_physical_replication_slot",
     drop_slot: "pg_drop_replication_slot",
+    current_flush: "pg_current_wal_flush_lsn",
+    write_column: "write_lsn",
+    pcp_password: PcpPassword::File,
 };
 
 /// Neither server's programs are where `KB_PATH` says.

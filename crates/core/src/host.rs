@@ -3,6 +3,7 @@
 use crate::arp::{Mac, own_mac};
 use crate::config::Config;
 use crate::deadline::Deadline;
+use crate::exit::usage;
 use crate::instance::{Instance, InstanceError};
 use crate::process::{Cmd, Output, RunError};
 use crate::programs::Programs;
@@ -11,6 +12,7 @@ use crate::state::StateDir;
 use crate::users::{SystemUser, UserError};
 use crate::vip::{Did, Rights, Vip, VipError};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 /// Where something is done.
 #[derive(Clone, Debug)]
@@ -35,6 +37,15 @@ pub struct ThisHost {
 }
 
 impl ThisHost {
+    /// This host, by the configuration at `explicit` or beside the program.
+    ///
+    /// # Errors
+    /// [`crate::exit::Usage`]: it is not there, or wrong.
+    pub fn load(explicit: Option<&Path>) -> anyhow::Result<Self> {
+        let path = Config::find(explicit).map_err(usage)?;
+        Ok(Self::new(Config::load(&path).map_err(usage)?)?)
+    }
+
     /// This host, by `config`.
     pub fn new(config: Config) -> Result<Self, UserError> {
         Ok(Self {

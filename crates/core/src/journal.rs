@@ -11,6 +11,7 @@
 
 use crate::clock;
 use crate::deadline::Deadline;
+use crate::terminal;
 use crate::users::SystemUser;
 use crate::workers;
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,20 @@ impl Journal {
     /// A journal that prints its messages to standard output: that of a step on a remote host.
     pub fn to_stdout(run: String) -> Self {
         Self::to_messages(run, |message| print_json(&message))
+    }
+
+    /// A journal whose lines are for the person who started the tool: its only log.
+    pub fn to_terminal() -> Self {
+        Self::to_messages(clock::run_name(), |message| {
+            if let Message::Line(line) = message {
+                terminal::say(&line);
+            }
+        })
+    }
+
+    /// A journal that says nothing, for a tool that answers otherwise.
+    pub fn to_nobody() -> Self {
+        Self::to_messages(clock::run_name(), drop)
     }
 
     fn new(run: String, sink: Sink) -> Self {

@@ -1,12 +1,28 @@
-//! What the pool said last: the table of `show pool_nodes`, by column name (3.6 has nine columns,
-//! 4.x more).
-
-use std::fs;
-use std::io;
-use std::net::IpAddr;
-use std::path::Path;
+//! The pool: what it says about its nodes, and attaching and detaching one.
+//!
+//! The table of `show pool_nodes` is read by column name (3.6 has nine columns, 4.x more). PCP is
+//! spoken through the pool's own programs: its protocol differs between versions.
 
 use crate::clock;
+use crate::config::{Config, Secret};
+use crate::deadline::Deadline;
+use crate::flavor::{Flavor, PcpPassword};
+use crate::journal::Journal;
+use crate::process::{Cmd, Output, RunError, run};
+use crate::sql::{Session, SqlError, Table, Target};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two looks at a node that is to change.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
+const LOOK_TIME: Duration = Duration::from_secs(5);
 
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
@@ -20,6 +36,8 @@ pub struct PoolNode {
     pub host: String,
     /// `up`, `down`, `waiting`, `quarantine`, `unused`.
     pub status: String,
+    /// `primary`, `standby`.
+    pub role: String,
     /// Bytes (or, where the pool is told so, seconds) behind the primary; `None` if not shown.
     pub replication_delay: Option<u64>,
 }
@@ -35,6 +53,338 @@ impl PoolNode {
     pub fn is(&self, address: IpAddr, node_name: Option<&str>) -> bool {
         self.host.parse() == Ok(address) || Some(self.host.as_str()) == node_name
     }
+
+    /// Its address, also where the pool knows it by its node name.
+    pub fn address(&self, config: &Config) -> Option<IpAddr> {
+        let mut hosts = config.kb_all_ip.iter().copied();
+        let named = |host: &IpAddr| self.is(*host, config.node_name_of(*host));
+        self.host.parse().ok().or_else(|| hosts.find(named))
+    }
+
+    /// Whether the pool sends writes there.
+    pub fn is_primary(&self) -> bool {
+        self.role == "primary"
+    }
+
+    /// From the cells of a row, by column name; `None` where it is none of a node.
+    fn from_cells<'a>(cell: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        Some(Self {
+            id: cell("node_id")?.parse().ok()?,
+            host: cell("hostname")?.to_owned(),
+            status: cell("status")?.to_owned(),
+            role: cell("role")?.to_owned(),
+            replication_delay: cell("replication_delay").and_then(|bytes| bytes.parse().ok()),
+        })
+    }
+}
+
+impl fmt::Display for PoolNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} ({})", self.id, self.host)
+    }
+}
+
+/// What the pool says about its nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolNodes {
+    /// As it came, with whatever columns this pool has.
+    pub table: Table,
+    /// The same as nodes.
+    pub nodes: Vec<PoolNode>,
+}
+
+impl PoolNodes {
+    /// `None`: `table` is not about nodes.
+    fn from_table(table: Table) -> Option<Self> {
+        let nodes = table
+            .rows
+            .iter()
+            .map(|row| {
+                PoolNode::from_cells(|name| {
+                    let at = table.columns.iter().position(|column| column == name)?;
+                    row.get(at)?.as_deref()
+                })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        (!nodes.is_empty()).then_some(Self { table, nodes })
+    }
+
+    /// The node with this id.
+    pub fn by_id(&self, id: u32) -> Option<&PoolNode> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// The node of the host with this address.
+    pub fn by_address(&self, address: IpAddr, config: &Config) -> Option<&PoolNode> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|node| node.address(config) == Some(address))
+    }
+
+    /// The node that writes are sent to.
+    pub fn primary(&self) -> Option<&PoolNode> {
+        let mut up = self.nodes.iter().filter(|node| node.is_up());
+        up.find(|node| node.is_primary())
+    }
+}
+
+/// A change to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Send clients there again.
+    Attach,
+    /// Send no more there.
+    Detach,
+}
+
+impl Change {
+    /// Whether the node is up when it is done.
+    fn ends_up(self) -> bool {
+        self == Self::Attach
+    }
+
+    /// Whether there is nothing to do for `node`.
+    pub fn is_done(self, node: &PoolNode) -> bool {
+        node.is_up() == self.ends_up()
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Attach => "pcp_attach_node",
+            Self::Detach => "pcp_detach_node",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attach => "attach",
+            Self::Detach => "detach",
+        })
+    }
+}
+
+/// Why the pool did not answer or not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// It cannot be asked.
+    #[error("the pool gives no answer: {0}")]
+    Sql(SqlError),
+    /// It is no pool.
+    #[error("{0}: its answer to \"show pool_nodes\" has no nodes: is it the pool's port?")]
+    NoNodes(String),
+    /// The PCP program could not do its work.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The PCP login was refused.
+    #[error(
+        "PCP login of user {user} on {server} refused: check PCP_USER and PCP_PASS, and the pool's \
+         pcp.conf"
+    )]
+    Login {
+        /// `PCP_USER`.
+        user: String,
+        /// Address and port.
+        server: String,
+    },
+    /// The pool said no.
+    #[error("{program} for node {id} on {server} failed: {why}")]
+    Refused {
+        /// The PCP program.
+        program: &'static str,
+        /// The node.
+        id: u32,
+        /// Address and port.
+        server: String,
+        /// What it said.
+        why: String,
+    },
+    /// The password cannot be handed over.
+    #[error("failed to write a file for the PCP password in {0}: {1}")]
+    PassFile(PathBuf, io::Error),
+    /// It was asked for, and did not happen.
+    #[error(
+        "the pool took the order to {change} node {id}, and {} ms later {seen}: see the pool's log",
+        .given.as_millis()
+    )]
+    NotDone {
+        /// What was asked for.
+        change: Change,
+        /// The node.
+        id: u32,
+        /// How long it was waited for.
+        given: Duration,
+        /// What was seen last.
+        seen: String,
+    },
+}
+
+/// The pool, as this host reaches it.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    target: Target,
+    bin: PathBuf,
+    lib: Option<PathBuf>,
+    host: IpAddr,
+    pcp_port: u16,
+    pcp_user: String,
+    pcp_pass: Secret,
+    password: PcpPassword,
+    state_dir: PathBuf,
+}
+
+impl Pool {
+    /// The one that `config` describes.
+    pub fn new(config: &Config, names: &Flavor) -> Self {
+        Self {
+            target: Target::pool(config),
+            bin: config.cluster_bin_path.clone(),
+            lib: config.cluster_lib_path.clone(),
+            host: config.kb_pool_vip,
+            pcp_port: config.kb_pool_pcp_port,
+            pcp_user: config.pcp_user.clone(),
+            pcp_pass: config.pcp_pass.clone(),
+            password: names.pcp_password,
+            state_dir: config.state_dir.clone(),
+        }
+    }
+
+    /// `show pool_nodes`.
+    pub fn nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
+        let table = Session::open(&self.target, deadline)
+            .and_then(|session| session.table("show pool_nodes", deadline))
+            .map_err(PoolError::Sql)?;
+        PoolNodes::from_table(table).ok_or_else(|| PoolError::NoNodes(self.target.server()))
+    }
+
+    /// Attaches or detaches node `id` and waits until the pool shows it so; what it shows then.
+    /// PCP only queues the order, and its programs exit 0 whatever the pool thinks of it.
+    pub fn change(
+        &self,
+        change: Change,
+        id: u32,
+        journal: &Journal,
+        deadline: Deadline,
+    ) -> Result<PoolNodes, PoolError> {
+        let given = deadline.remaining();
+        // The scripts' line, whatever the program takes; they showed the password.
+        journal.line(format!(
+            "IM Node is {id}, will try [{} -U {} -W **** -h {} -n {id}]",
+            change.program(),
+            self.pcp_user,
+            self.host
+        ));
+        journal.line(self.order(change, id, deadline)?);
+        let mut seen = String::new();
+        let done = deadline.poll(LOOK_INTERVAL, || {
+            let nodes = match self.nodes(deadline.at_most(LOOK_TIME)) {
+                Ok(nodes) => nodes,
+                Err(error) => {
+                    seen = error.to_string();
+                    return None;
+                }
+            };
+            match nodes.by_id(id) {
+                Some(node) if change.is_done(node) => return Some(nodes),
+                Some(node) => seen = format!("it is {}", node.status),
+                None => seen = "it is not there any more".to_owned(),
+            }
+            None
+        });
+        done.ok_or(PoolError::NotDone {
+            change,
+            id,
+            given,
+            seen,
+        })
+    }
+
+    /// Queues it; what the program printed.
+    fn order(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
+        // Open until the program has ended.
+        let file = match self.password {
+            PcpPassword::Argument => None,
+            PcpPassword::File => Some(
+                self.pass_file()
+                    .map_err(|error| PoolError::PassFile(self.state_dir.clone(), error))?,
+            ),
+        };
+        let output = run(&self.command(change, id, file.as_ref()), deadline)?;
+        match said_success(&output) {
+            Some(line) => Ok(line.to_owned()),
+            None => Err(self.refusal(change, id, &output)),
+        }
+    }
+
+    fn command(&self, change: Change, id: u32, pass_file: Option<&File>) -> Cmd {
+        let mut cmd = Cmd::new(self.bin.join(change.program())).args(["-U", &self.pcp_user]);
+        if let Some(lib) = &self.lib {
+            cmd = cmd.env("LD_LIBRARY_PATH", lib);
+        }
+        cmd = match pass_file {
+            None => cmd.arg("-W").secret_arg(self.pcp_pass.encoded()),
+            Some(file) => {
+                let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+                cmd.env("PCPPASSFILE", path)
+                    .args(["-w", "-p", &self.pcp_port.to_string()])
+            }
+        };
+        cmd.args(["-h", &self.host.to_string(), "-n", &id.to_string()])
+    }
+
+    /// A file with the password that nobody but us and our children can find: it has no name any
+    /// more, so nothing is left of it however we end.
+    fn pass_file(&self) -> io::Result<File> {
+        let path = self
+            .state_dir
+            .join(format!("pcppass.{}", clock::run_name()));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        fs::remove_file(&path)?;
+        let line = format!(
+            "*:*:{}:{}\n",
+            escape(&self.pcp_user),
+            escape(self.pcp_pass.expose())
+        );
+        file.write_all(line.as_bytes())?;
+        Ok(file)
+    }
+
+    fn refusal(&self, change: Change, id: u32, output: &Output) -> PoolError {
+        let server = format!("{}:{}", self.host, self.pcp_port);
+        // The first line is the error, further ones are hints.
+        let lines = output.stderr.lines().chain(output.stdout.lines());
+        let why = lines.map(str::trim).find(|line| !line.is_empty());
+        let why = why.unwrap_or("it said nothing").to_owned();
+        if why.contains("authentication failed") {
+            return PoolError::Login {
+                user: self.pcp_user.clone(),
+                server,
+            };
+        }
+        PoolError::Refused {
+            program: change.program(),
+            id,
+            server,
+            why,
+        }
+    }
+}
+
+/// The line in which a PCP program reports success; its exit code is 0 also on a server's error.
+fn said_success(output: &Output) -> Option<&str> {
+    let mut lines = output.stdout.lines();
+    lines
+        .find(|line| line.contains("Command Successful"))
+        .filter(|_| output.code == 0)
+}
+
+/// A field of a password file: `:` ends one, and `\` escapes.
+fn escape(field: &str) -> String {
+    field.replace('\\', r"\\").replace(':', r"\:")
 }
 
 /// The nodes in `file` (`KB_CLUSTER_STATUS`), which recovery writes each minute; empty if it is
@@ -67,19 +417,10 @@ fn parse_table(text: &str) -> Vec<PoolNode> {
             columns = cells;
             continue;
         }
-        let cell = |name: &str| {
+        nodes.extend(PoolNode::from_cells(|name| {
             let at = columns.iter().position(|column| *column == name)?;
             cells.get(at).copied()
-        };
-        let node = (|| {
-            Some(PoolNode {
-                id: cell("node_id")?.parse().ok()?,
-                host: cell("hostname")?.to_owned(),
-                status: cell("status")?.to_owned(),
-                replication_delay: cell("replication_delay").and_then(|bytes| bytes.parse().ok()),
-            })
-        })();
-        nodes.extend(node);
+        }));
     }
     nodes
 }
@@ -87,19 +428,38 @@ fn parse_table(text: &str) -> Vec<PoolNode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flavor::{KINGBASE, POSTGRES};
 
-    #[test]
-    fn reads_nine_columns_and_more_by_name() {
-        let nine = "\
- node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
+    const NINE: &str = " node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
 ---------+---------------+-------+--------+-----------+---------+------------+-------------------+-------------------
  0       | 192.168.1.101 | 54321 | down   | 0.500000  | standby | 0          | false             | 4096
  1       | 192.168.1.102 | 54321 | up     | 0.500000  | primary | 0          | true              | 0
-(2 rows)
-";
+(2 rows)";
+
+    fn table(text: &str) -> Table {
+        let cells = |line: &str| -> Vec<String> {
+            line.split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        let mut lines = text.lines().filter(|line| line.contains('|'));
+        Table {
+            columns: cells(lines.next().unwrap()),
+            rows: lines
+                .map(|line| cells(line).into_iter().map(Some).collect())
+                .collect(),
+        }
+    }
+
+    fn pool(names: &Flavor) -> Pool {
+        let text = include_str!("../../../etc/HAmodule.conf");
+        let config = Config::parse("HAmodule.conf".as_ref(), text.as_bytes()).unwrap();
+        Pool::new(&config, names)
+    }
+
+    #[test]
+    fn reads_nine_columns_and_more_by_name() {
         let more = " node_id | hostname | port | status | pg_status | lb_weight | role | replication_delay | replication_state\n\
              2 | db3 | 5432 | waiting | up | 0.3 | standby | 1.5 second |  \n";
-        let nodes = parse_table(nine);
+        let nodes = parse_table(NINE);
         assert_eq!(nodes.len(), 2);
         assert_eq!((nodes[0].id, nodes[0].replication_delay), (0, Some(4096)));
         assert!(nodes[1].is_up() && !nodes[0].is_up());
@@ -108,5 +468,96 @@ mod tests {
         assert!(nodes[0].is_up() && nodes[0].replication_delay.is_none());
         assert!(nodes[0].is("192.168.1.103".parse().unwrap(), Some("db3")));
         assert!(parse_table("junk | x\n\n|||").is_empty());
+    }
+
+    #[test]
+    fn the_table_is_printed_as_it_is_in_the_log() {
+        let nodes = PoolNodes::from_table(table(NINE)).unwrap();
+        assert_eq!(nodes.nodes, parse_table(NINE));
+        assert_eq!(nodes.table.to_string(), NINE);
+        assert_eq!(nodes.primary().map(|node| node.id), Some(1));
+        // Another server's answer, and one without rows.
+        assert_eq!(PoolNodes::from_table(table("a | b\n1 | 2")), None);
+        assert_eq!(PoolNodes::from_table(Table::default()), None);
+    }
+
+    #[test]
+    fn a_node_is_found_by_address_or_node_name() {
+        let mut nodes = PoolNodes::from_table(table(NINE)).unwrap();
+        nodes.nodes[1].host = "node2".to_owned();
+        let text = include_str!("../../../etc/HAmodule.conf");
+        let text = format!(
+            "{text}\nKB_LOCALHOST_IP=192.168.1.101\nNODE_NAME=node1\n\
+             KB_ALL_IP=(192.168.1.101 192.168.1.102)\nALL_NODE_NAME=(node1 node2)\n"
+        );
+        let config = Config::parse("HAmodule.conf".as_ref(), text.as_bytes()).unwrap();
+        for (address, id) in [
+            ("192.168.1.101", Some(0)),
+            ("192.168.1.102", Some(1)),
+            ("::1", None),
+        ] {
+            let found = nodes.by_address(address.parse().unwrap(), &config);
+            assert_eq!(found.map(|node| node.id), id);
+        }
+        nodes.nodes[1].host = "db2".to_owned();
+        assert_eq!(nodes.nodes[1].address(&config), None);
+    }
+
+    #[test]
+    fn a_primary_that_is_down_is_none() {
+        let mut nodes = PoolNodes::from_table(table(NINE)).unwrap();
+        for (status, up) in [("waiting", true), ("quarantine", false), ("down", false)] {
+            nodes.nodes[1].status = status.to_owned();
+            assert_eq!(nodes.primary().is_some(), up, "{status}");
+            assert_eq!(Change::Attach.is_done(&nodes.nodes[1]), up);
+            assert_eq!(Change::Detach.is_done(&nodes.nodes[1]), !up);
+        }
+    }
+
+    #[test]
+    fn each_pool_gets_its_password_in_its_way() {
+        let kingbase = pool(&KINGBASE).command(Change::Attach, 0, None);
+        assert!(
+            kingbase
+                .to_string()
+                .ends_with("/pcp_attach_node -U kingbase -W **** -h 192.168.1.201 -n 0"),
+            "{kingbase}"
+        );
+        let file = File::open("/dev/null").unwrap();
+        let pool = pool(&POSTGRES);
+        let postgres = pool.command(Change::Detach, 1, Some(&file)).shell_line();
+        assert!(
+            postgres.ends_with("/pcp_detach_node -U kingbase -w -p 9898 -h 192.168.1.201 -n 1"),
+            "{postgres}"
+        );
+    }
+
+    #[test]
+    fn what_the_pool_says_counts_and_not_the_exit_code() {
+        let pool = pool(&POSTGRES);
+        let output = |code: i32, stdout: &str, stderr: &str| Output {
+            code,
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        let good = output(0, "pcp_attach_node -- Command Successful\n", "");
+        assert!(said_success(&good).is_some());
+        let invalid = output(0, "", "ERROR:  invalid node id : 7\n\n");
+        assert!(said_success(&invalid).is_none());
+        let text = pool.refusal(Change::Attach, 7, &invalid).to_string();
+        assert!(text.contains("node 7 on 192.168.1.201:9898"), "{text}");
+        assert!(text.ends_with("ERROR:  invalid node id : 7"), "{text}");
+        let login = output(
+            1,
+            "",
+            "FATAL:  authentication failed for user \"kingbase\"\nDETAIL:  password\n\n",
+        );
+        let text = pool.refusal(Change::Attach, 0, &login).to_string();
+        assert!(text.contains("check PCP_USER and PCP_PASS") && !text.contains('\n'));
+    }
+
+    #[test]
+    fn a_password_may_have_any_character() {
+        assert_eq!(escape(r"a:b\c"), r"a\:b\\c");
     }
 }

@@ -29,10 +29,34 @@ pub const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 #[derive(Clone, Debug)]
 pub struct Cmd {
     program: PathBuf,
-    args: Vec<OsString>,
+    args: Vec<Arg>,
     env: Vec<(OsString, OsString)>,
     user: Option<SystemUser>,
     stdin: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Arg {
+    text: OsString,
+    secret: bool,
+}
+
+impl Arg {
+    fn plain(text: impl Into<OsString>) -> Self {
+        Self {
+            text: text.into(),
+            secret: false,
+        }
+    }
+}
+
+impl fmt::Debug for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.secret {
+            true => f.write_str("****"),
+            false => self.text.fmt(f),
+        }
+    }
 }
 
 impl Cmd {
@@ -49,13 +73,23 @@ impl Cmd {
 
     /// One more argument.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
-        self.args.push(arg.into());
+        self.args.push(Arg::plain(arg));
+        self
+    }
+
+    /// One more argument, which everybody on the host can see in the list of processes, but nobody
+    /// in a log or an error of ours. Where the program has another way, use that.
+    pub fn secret_arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(Arg {
+            text: arg.into(),
+            secret: true,
+        });
         self
     }
 
     /// More arguments.
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
+        self.args.extend(args.into_iter().map(Arg::plain));
         self
     }
 
@@ -85,9 +119,12 @@ impl Cmd {
 
     /// The line for a POSIX shell on the other side of ssh: program and arguments, each quoted.
     pub fn shell_line(&self) -> String {
-        std::iter::once(self.program.as_os_str())
-            .chain(self.args.iter().map(OsString::as_os_str))
-            .map(|word| shell_quote(&word.to_string_lossy()))
+        self.line(|arg| shell_quote(&arg.text.to_string_lossy()))
+    }
+
+    fn line(&self, show: impl Fn(&Arg) -> String) -> String {
+        std::iter::once(shell_quote(&self.program.to_string_lossy()))
+            .chain(self.args.iter().map(show))
             .collect::<Vec<_>>()
             .join(" ")
     }
@@ -100,7 +137,7 @@ impl Cmd {
     fn spawn(&self) -> Result<Child, RunError> {
         let mut command = Command::new(&self.program);
         command
-            .args(&self.args)
+            .args(self.args.iter().map(|arg| &arg.text))
             .env_clear()
             .env("PATH", SAFE_PATH)
             .env("LC_ALL", "C")
@@ -175,7 +212,10 @@ pub fn shell_quote(word: &str) -> String {
 
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shell_line())
+        f.write_str(&self.line(|arg| match arg.secret {
+            true => "****".to_owned(),
+            false => shell_quote(&arg.text.to_string_lossy()),
+        }))
     }
 }
 
@@ -615,6 +655,20 @@ mod tests {
             error.to_string(),
             "failed to start /nonexistent/sys_ctl promote: no such program"
         );
+    }
+
+    #[test]
+    fn a_secret_argument_is_passed_on_and_not_shown() {
+        let cmd = sh("echo $0; exit 1").secret_arg("hidden");
+        let out = run(&cmd, soon()).unwrap();
+        assert_eq!(out.stdout, "hidden\n");
+        for shown in [cmd.to_string(), format!("{cmd:?}")] {
+            assert!(
+                shown.contains("****") && !shown.contains("hidden"),
+                "{shown}"
+            );
+        }
+        assert!(cmd.shell_line().ends_with(" hidden"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! SQL sessions with one server, never through the pool.
+//! SQL sessions with one server, or with the pool to ask it about itself.
 //!
 //! Simple query protocol only. A server that is frozen (SIGSTOP, hung disk) accepts the
 //! connection in the kernel and then says nothing, so no timeout of the protocol helps: each
@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::workers;
 use postgres::error::SqlState;
 use postgres::{Client, NoTls, SimpleQueryMessage};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Target {
     user: String,
     password: Secret,
     database: String,
+    /// Settings for the server.
+    options: Option<String>,
 }
 
 /// Why a session or a statement failed.
@@ -71,6 +74,50 @@ pub enum SqlFailure {
 /// One row: its values as text, `None` for NULL.
 pub type Row = Vec<Option<String>>;
 
+/// The answer to a statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// A value for each column in each row.
+    pub rows: Vec<Row>,
+}
+
+impl fmt::Display for Table {
+    /// As the server's client prints it (headings in the middle, text to the left), without blanks
+    /// at the ends of lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cell = |row: &Row, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        let columns: Vec<(usize, &String, usize)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let cells = self.rows.iter().map(|row| cell(row, at).chars().count());
+                (at, name, cells.fold(name.chars().count(), usize::max))
+            })
+            .collect();
+        let line = |between: &str, show: &dyn Fn(usize, &str, usize) -> String| {
+            let cells = columns
+                .iter()
+                .map(|&(at, name, width)| show(at, name, width));
+            let line = cells.collect::<Vec<_>>().join(between);
+            line.trim_end().to_owned()
+        };
+        let headings = line("|", &|_, name, width| format!(" {name:^width$} "));
+        let rule = line("+", &|_, _, width| "-".repeat(width + 2));
+        writeln!(f, "{headings}\n{rule}")?;
+        for row in &self.rows {
+            let cells = line("|", &|at, _, width| format!(" {:width$} ", cell(row, at)));
+            writeln!(f, "{cells}")?;
+        }
+        match self.rows.len() {
+            1 => f.write_str("(1 row)"),
+            rows => write!(f, "({rows} rows)"),
+        }
+    }
+}
+
 impl Target {
     /// The server of the host with address `host`.
     pub fn new(config: &Config, host: IpAddr) -> Self {
@@ -80,6 +127,19 @@ impl Target {
             user: config.kb_user.clone(),
             password: config.kb_pass.clone(),
             database: config.kb_dataname.clone(),
+            options: Some(format!(
+                "-c synchronous_commit=local -c statement_timeout={}",
+                STATEMENT_TIMEOUT.as_millis()
+            )),
+        }
+    }
+
+    /// The pool. It passes settings on to the databases, which have no part in what we ask.
+    pub fn pool(config: &Config) -> Self {
+        Self {
+            port: config.kb_pool_port,
+            options: None,
+            ..Self::new(config, config.kb_pool_vip)
         }
     }
 
@@ -92,15 +152,24 @@ impl Target {
         )
     }
 
+    /// `address:port`.
+    pub fn server(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     fn error(&self, failure: SqlFailure) -> SqlError {
         SqlError {
-            server: format!("{}:{}", self.host, self.port),
+            server: self.server(),
             failure,
         }
     }
 
     fn connect(&self, limit: Duration) -> Result<Client, SqlFailure> {
-        postgres::Config::new()
+        let mut login = postgres::Config::new();
+        if let Some(options) = &self.options {
+            login.options(options);
+        }
+        login
             .host(&self.host.to_string())
             .port(self.port)
             .user(&self.user)
@@ -108,17 +177,13 @@ impl Target {
             .dbname(&self.database)
             .application_name("failover-tools")
             .connect_timeout(limit)
-            .options(&format!(
-                "-c synchronous_commit=local -c statement_timeout={}",
-                STATEMENT_TIMEOUT.as_millis()
-            ))
             .connect(NoTls)
             .map_err(|error| failure(&error))
     }
 }
 
 /// One statement, and where its answer goes.
-type Question = (String, Sender<Result<Vec<Row>, SqlFailure>>);
+type Question = (String, Sender<Result<Table, SqlFailure>>);
 
 /// An open session. Closed when dropped.
 #[derive(Debug)]
@@ -154,6 +219,11 @@ impl Session {
 
     /// The rows of one statement.
     pub fn query(&self, statement: &str, deadline: Deadline) -> Result<Vec<Row>, SqlError> {
+        self.table(statement, deadline).map(|table| table.rows)
+    }
+
+    /// The rows of one statement, and the names of their columns.
+    pub fn table(&self, statement: &str, deadline: Deadline) -> Result<Table, SqlError> {
         let given = deadline.remaining();
         let (answer_to, answer) = channel();
         let _ = self.questions.send((statement.to_owned(), answer_to));
@@ -223,19 +293,23 @@ fn wait<T>(
     }
 }
 
-fn query(client: &mut Client, statement: &str) -> Result<Vec<Row>, SqlFailure> {
+fn query(client: &mut Client, statement: &str) -> Result<Table, SqlFailure> {
     let messages = client.simple_query(statement).map_err(|e| failure(&e))?;
-    Ok(messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(
+    let mut table = Table::default();
+    for message in &messages {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                table.columns = columns.iter().map(|it| it.name().to_owned()).collect();
+            }
+            SimpleQueryMessage::Row(row) => table.rows.push(
                 (0..row.len())
                     .map(|i| row.get(i).map(str::to_owned))
                     .collect(),
             ),
-            _ => None,
-        })
-        .collect())
+            _ => {}
+        }
+    }
+    Ok(table)
 }
 
 fn failure(error: &postgres::Error) -> SqlFailure {
@@ -247,7 +321,8 @@ fn failure(error: &postgres::Error) -> SqlFailure {
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             SqlState::INVALID_CATALOG_NAME,
         ];
-        if login.contains(code) {
+        // The pool has no code of its own for it.
+        if login.contains(code) || message == "authentication failed" {
             return SqlFailure::Login(message);
         }
         return SqlFailure::Server {
@@ -277,6 +352,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_looks_as_the_client_prints_it() {
+        let row = |cells: [&str; 3]| cells.map(|cell| Some(cell.to_owned())).to_vec();
+        let mut table = Table {
+            columns: ["id", "hostname", "state"].map(str::to_owned).to_vec(),
+            rows: vec![row(["0", "192.168.1.101", "up"]), row(["1", "db2", ""])],
+        };
+        assert_eq!(
+            table.to_string(),
+            " id |   hostname    | state\n\
+             ----+---------------+-------\n \
+             0  | 192.168.1.101 | up\n \
+             1  | db2           |\n\
+             (2 rows)"
+        );
+        table.rows.truncate(1);
+        assert!(table.to_string().ends_with("(1 row)"));
+    }
+
+    #[test]
     fn a_server_that_only_accepts_is_silent() {
         let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let target = Target {
@@ -285,6 +379,7 @@ mod tests {
             user: "u".into(),
             password: Secret::decode("").unwrap(),
             database: "d".into(),
+            options: None,
         };
         let deadline = Deadline::after(Duration::from_millis(100));
         let error = Session::open(&target, deadline).unwrap_err();

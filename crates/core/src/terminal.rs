@@ -1,7 +1,35 @@
 //! Words to whoever started the tool. Nobody may be listening (`println!` would panic then): the
 //! work is done, and the exit code tells.
 
+use crate::exit::{Exit, usage};
+use clap::Parser;
+use clap::error::ErrorKind;
 use std::io::{self, Write};
+
+/// A whole tool around its work: reads the command line, answers `--help` and `--version`, and
+/// tells in one line why the work failed.
+pub fn run_tool<A: Parser>(tool: &str, work: impl FnOnce(&A) -> anyhow::Result<Exit>) -> Exit {
+    let result = match A::try_parse() {
+        Ok(arguments) => work(&arguments),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            say(&error.to_string());
+            return Exit::Done;
+        }
+        Err(error) => Err(usage(format!(
+            "{}; see {tool} --help",
+            one_line(&error.to_string())
+        ))),
+    };
+    result.unwrap_or_else(|error| {
+        complain(tool, &format!("{error:#}"));
+        Exit::of(&error)
+    })
+}
 
 /// To standard output; nothing for an empty text.
 pub fn say(text: &str) {

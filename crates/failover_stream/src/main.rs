@@ -62,9 +62,7 @@ fn wrong(why: &str) -> Exit {
 }
 
 fn load(args: &Args) -> Result<ThisHost, String> {
-    let path = Config::find(args.config.as_deref()).map_err(|error| error.to_string())?;
-    let config = Config::load(&path).map_err(|error| error.to_string())?;
-    ThisHost::new(config).map_err(|error| error.to_string())
+    ThisHost::load(args.config.as_deref()).map_err(|error| error.to_string())
 }
 
 fn check_config(args: &Args) -> Exit {

@@ -29,11 +29,7 @@ fn main() -> ExitCode {
             }
             Err(error) => {
                 complain(request.form.name(), &format!("{error:#}"));
-                if error.is::<run::Usage>() {
-                    Exit::Usage
-                } else {
-                    Exit::Failed
-                }
+                Exit::of(&error)
             }
         },
         Ask::Say { text, exit } => {

@@ -7,33 +7,16 @@ use failover_core::arp::{Announcement, who_has};
 use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
-use failover_core::exit::Exit;
+use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
 use failover_core::programs::Programs;
 use failover_core::ssh::Ssh;
 use failover_core::vip::{Did, Report, Rights, RootSsh, Vip, find};
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// For `ip` and `arping`, which take milliseconds; an ssh login to root@localhost is included.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// The arguments or the configuration are wrong; nothing was changed.
-#[derive(Debug)]
-pub struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
-fn usage(why: impl fmt::Display) -> anyhow::Error {
-    anyhow::Error::new(Usage(why.to_string()))
-}
 
 /// What came of it.
 #[derive(Debug)]
@@ -123,8 +106,7 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
              the program",
         ));
     }
-    let path = Config::find(request.config.as_deref()).map_err(usage)?;
-    let host = ThisHost::new(Config::load(&path).map_err(usage)?)?;
+    let host = ThisHost::load(request.config.as_deref())?;
     if let Some(name) = &request.host {
         return remote(name, request, &host);
     }

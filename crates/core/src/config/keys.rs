@@ -214,7 +214,7 @@ keys! {
 
     /// The log of `failover_stream`: a file, in spite of the name.
     FAILOVER_LOG_DIR failover_log_dir: PathBuf = required(FILE);
-    /// The log of `network_rewind` and `rw_check`: a file, in spite of the name.
+    /// The log of `network_rewind`: a file, in spite of the name.
     RECOVERY_LOG_DIR recovery_log_dir: PathBuf = required(FILE);
     /// The file that receives the last `show pool_nodes`.
     KB_CLUSTER_STATUS kb_cluster_status: Option<PathBuf> = optional(FILE, "not written");

@@ -1,0 +1,205 @@
+//! The procedure: read the configuration, look, decide, do, report.
+
+use crate::cli::Cli;
+use crate::decide::{Plan, Replication, Wish, decide};
+use anyhow::Result;
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::exit::{Exit, usage};
+use failover_core::flavor::Flavor;
+use failover_core::host::ThisHost;
+use failover_core::journal::{Journal, print_json};
+use failover_core::pool::{Change, Pool, PoolNode, PoolNodes};
+use failover_core::replication::{self, Standby};
+use failover_core::sql::{Session, SqlError, Target};
+use failover_core::terminal::complain;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// For one answer of the pool or of a database.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Does what the command line asks.
+pub fn run(cli: &Cli) -> Result<Exit> {
+    let config = ThisHost::load(cli.config.as_deref())?.config;
+    let names = Flavor::of(&config).map_err(usage)?;
+    let pool = Pool::new(&config, names);
+    let journal = match cli.json {
+        true => Journal::to_nobody(),
+        false => Journal::to_terminal(),
+    }
+    .hiding(config.secrets());
+
+    let nodes = pool.nodes(Deadline::after(ANSWER_TIME))?;
+    journal.line(nodes.table.to_string());
+    let node = find(cli.node, &nodes, &config)?.clone();
+    let wish = cli.wish();
+    let replication = match wish.asks_for_replication(&node) {
+        true => look(&node, &nodes, &config, names),
+        false => Replication::NotAsked,
+    };
+    let plan = decide(wish, &node, &replication, config.data_size_diff << 20);
+
+    let mut outcome = Outcome::of(&plan, wish, &node, cli.dry_run);
+    let mut after = nodes;
+    if let (Plan::Do(change), false) = (&plan, cli.dry_run) {
+        let deadline = Deadline::after(Duration::from_secs(cli.timeout));
+        after = pool.change(*change, node.id, &journal, deadline)?;
+        journal.line(after.table.to_string());
+        let status = after.by_id(node.id).map_or("gone", |node| &node.status);
+        outcome.sentence = format!("{node} is {status}");
+    }
+    match outcome.exit {
+        Exit::Done => journal.line(&outcome.sentence),
+        _ => complain("attach_node", &outcome.sentence),
+    }
+    if cli.json {
+        print_json(&outcome.report(&node, &after));
+    }
+    Ok(outcome.exit)
+}
+
+/// What is said of it in the end.
+struct Outcome {
+    exit: Exit,
+    did: &'static str,
+    sentence: String,
+}
+
+impl Outcome {
+    fn of(plan: &Plan, wish: Wish, node: &PoolNode, dry_run: bool) -> Self {
+        let (exit, did, sentence) = match plan {
+            Plan::Nothing => (Exit::Done, "nothing", format!("{node} is {}", node.status)),
+            Plan::AlreadySo => (
+                Exit::Done,
+                "nothing",
+                format!("{node} is {} already", node.status),
+            ),
+            Plan::Do(change) if dry_run => {
+                (Exit::Done, "nothing", format!("would {change} {node}"))
+            }
+            Plan::Do(Change::Attach) => (Exit::Done, "attached", String::new()),
+            Plan::Do(Change::Detach) => (Exit::Done, "detached", String::new()),
+            Plan::Refuse(why) => {
+                let what = match wish.change {
+                    Some(Change::Detach) => "detached",
+                    _ => "attached",
+                };
+                let sentence =
+                    format!("{node} is not {what}: {why} (--force does it all the same)");
+                (Exit::NeedsPerson, "refused", sentence)
+            }
+        };
+        Self {
+            exit,
+            did,
+            sentence,
+        }
+    }
+
+    fn report(&self, node: &PoolNode, after: &PoolNodes) -> Value {
+        let rows = after.table.rows.iter().map(|row| {
+            let cells = after.table.columns.iter().cloned().zip(row);
+            Value::Object(
+                cells
+                    .map(|(name, cell)| (name, json!(cell)))
+                    .collect::<Map<_, _>>(),
+            )
+        });
+        json!({
+            "node": node.id,
+            "host": node.host,
+            "did": self.did,
+            "message": self.sentence,
+            "nodes": rows.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The node that is meant.
+fn find<'a>(id: Option<u32>, nodes: &'a PoolNodes, config: &Config) -> Result<&'a PoolNode> {
+    let found = match id {
+        Some(id) => nodes.by_id(id),
+        None => nodes.by_address(config.kb_localhost_ip, config),
+    };
+    found.ok_or_else(|| {
+        let known: Vec<String> = nodes.nodes.iter().map(ToString::to_string).collect();
+        let known = known.join(", ");
+        usage(match id {
+            Some(id) => format!("the pool has no node {id}, it has {known}"),
+            None => format!(
+                "the pool has no node with KB_LOCALHOST_IP {}, it has {known}: correct the \
+                 configuration, or name the node with -n",
+                config.kb_localhost_ip
+            ),
+        })
+    })
+}
+
+/// How `node` stands to the pool's primary. What cannot be found out is an answer, too.
+fn look(node: &PoolNode, nodes: &PoolNodes, config: &Config, names: &Flavor) -> Replication {
+    let deadline = Deadline::after(ANSWER_TIME);
+    let Some(address) = node.address(config) else {
+        return unknown(format!("{node} is none of the hosts of KB_ALL_IP"));
+    };
+    let result = match nodes
+        .primary()
+        .map(|primary| (primary, primary.address(config)))
+    {
+        Some((_, Some(primary))) => at_primary(primary, address, config, names, deadline),
+        Some((primary, None)) => {
+            return unknown(format!("{primary} is none of the hosts of KB_ALL_IP"));
+        }
+        None => at_itself(address, config, names, deadline),
+    };
+    result.unwrap_or_else(unknown)
+}
+
+fn unknown(why: impl ToString) -> Replication {
+    Replication::Unknown(why.to_string())
+}
+
+/// What the primary says about the standby with `address`.
+fn at_primary(
+    primary: IpAddr,
+    address: IpAddr,
+    config: &Config,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Replication, SqlError> {
+    let session = Session::open(&Target::new(config, primary), deadline)?;
+    let standbys = replication::standbys(&session, names, deadline)?;
+    // By name too: a host with several addresses may come from another one.
+    let name = config.node_name_of(address);
+    let mine = |standby: &&Standby| {
+        standby.address == Some(address) || name.is_some_and(|name| standby.name == name)
+    };
+    let senders: Vec<&Standby> = standbys.iter().filter(mine).collect();
+    Ok(match senders.iter().find(|standby| standby.streams()) {
+        Some(Standby {
+            behind: Some(bytes),
+            ..
+        }) => Replication::Streams(*bytes),
+        Some(_) => Replication::Unknown("it has not said how far it is".to_owned()),
+        None => Replication::Not(match senders.first() {
+            Some(standby) => format!("{primary} has it in state \"{}\"", standby.state),
+            None => format!("{primary} has no WAL sender for it"),
+        }),
+    })
+}
+
+/// The pool has no primary: is the node with `address` one?
+fn at_itself(
+    address: IpAddr,
+    config: &Config,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Replication, SqlError> {
+    let session = Session::open(&Target::new(config, address), deadline)?;
+    let question = format!("SELECT {}()", names.is_in_recovery);
+    Ok(match session.truth(&question, deadline)? {
+        true => Replication::Not("the pool has no primary".to_owned()),
+        false => Replication::IsPrimary,
+    })
+}

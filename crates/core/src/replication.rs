@@ -1,0 +1,78 @@
+//! Who streams from a primary, as the primary itself sees it: the only one who knows both ends.
+
+use crate::deadline::Deadline;
+use crate::flavor::Flavor;
+use crate::lsn::Lsn;
+use crate::sql::{Row, Session, SqlError};
+use std::net::IpAddr;
+
+/// A WAL sender of the primary, and the standby at its other end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standby {
+    /// The standby's address; `None` on a local socket.
+    pub address: Option<IpAddr>,
+    /// Its `application_name`: the node's name.
+    pub name: String,
+    /// `startup`, `catchup`, `streaming`, `backup`, `stopping`.
+    pub state: String,
+    /// Bytes of the primary's WAL that it has not written; `None` if it has not said yet.
+    pub behind: Option<u64>,
+}
+
+impl Standby {
+    /// Whether it gets what the primary writes as the primary writes it.
+    pub fn streams(&self) -> bool {
+        self.state == "streaming"
+    }
+
+    /// Host, name, state, the standby's position, the primary's.
+    fn from_row(row: &Row) -> Self {
+        let cell = |at: usize| row.get(at).cloned().flatten();
+        let position = |at: usize| cell(at)?.parse::<Lsn>().ok();
+        Self {
+            address: cell(0).and_then(|address| address.parse().ok()),
+            name: cell(1).unwrap_or_default(),
+            state: cell(2).unwrap_or_default(),
+            behind: position(3)
+                .zip(position(4))
+                .map(|(own, primary)| primary.since(own)),
+        }
+    }
+}
+
+/// The standbys of the primary that `session` is with.
+///
+/// # Errors
+/// It does not answer, or is no primary.
+pub fn standbys(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Vec<Standby>, SqlError> {
+    let statement = format!(
+        "SELECT host(client_addr), application_name, state, {}, {}() FROM {}",
+        names.write_column, names.current_flush, names.stat_replication
+    );
+    let rows = session.query(&statement, deadline)?;
+    Ok(rows.iter().map(Standby::from_row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_what_the_standby_has_not_written() {
+        let row = |cells: [Option<&str>; 5]| cells.map(|cell| cell.map(str::to_owned)).to_vec();
+        let standby = Standby::from_row(&row([
+            Some("192.168.1.102"),
+            Some("node102"),
+            Some("streaming"),
+            Some("0/1000"),
+            Some("0/1800"),
+        ]));
+        assert_eq!((standby.streams(), standby.behind), (true, Some(0x800)));
+        let starting = Standby::from_row(&row([None, None, Some("startup"), None, Some("0/1")]));
+        assert_eq!((starting.streams(), starting.behind), (false, None));
+    }
+}

@@ -1,0 +1,229 @@
+//! `attach_node` with a real pool.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use lab::layout::{DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD};
+use lab::{Lab, LabOptions, Node, ToolRun};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn lab(name: &str) -> Lab {
+    Lab::start(LabOptions {
+        name: name.to_owned(),
+        pools: 2,
+        ..LabOptions::default()
+    })
+    .unwrap()
+}
+
+fn attach_node(node: &Node, user: &str, args: &[&str]) -> ToolRun {
+    let program = format!("{DB_BIN}/attach_node");
+    let mut command = vec![program.as_str()];
+    command.extend(args);
+    let run = node.run_as(user, &command, LIMIT).unwrap();
+    for secret in [PCP_PASSWORD, SQL_PASSWORD] {
+        assert!(!run.to_string().contains(secret), "{run}");
+    }
+    run
+}
+
+fn status(lab: &Lab, id: u8) -> String {
+    let nodes = lab.pool_nodes().unwrap();
+    nodes.into_iter().find(|node| node.id == id).unwrap().status
+}
+
+/// It ended so, with one line that says why.
+#[track_caller]
+fn assert_complaint(run: &ToolRun, code: i32, expected: &str) {
+    assert_eq!(run.code, Some(code), "{run}");
+    assert_eq!(run.stderr.trim().lines().count(), 1, "{run}");
+    assert!(run.stderr.starts_with("attach_node: "), "{run}");
+    assert!(run.stderr.contains(expected), "{run}");
+}
+
+#[test]
+fn a_standby_goes_out_of_the_pool_and_comes_back() {
+    let lab = lab("attach-standby");
+    let node = lab.node(102);
+
+    let shown = attach_node(node, "kingbase", &["--status"])
+        .success()
+        .unwrap();
+    assert!(
+        shown.trim().ends_with("node 1 (192.168.1.102) is up"),
+        "{shown}"
+    );
+    let psql =
+        "PGPASSWORD=\"$0\" psql -h 192.168.1.201 -p 9999 -U kbadmin test -c 'show pool_nodes'";
+    let client = node.run(&["sh", "-c", psql, SQL_PASSWORD], LIMIT).unwrap();
+    let client = client.success().unwrap();
+    let headings: Vec<&str> = client.lines().map(str::trim_end).take(2).collect();
+    assert_eq!(shown.lines().take(2).collect::<Vec<_>>(), headings);
+    assert!(shown.contains("\n(2 rows)\n"), "{shown}");
+
+    let already = attach_node(node, "kingbase", &[]);
+    assert_eq!(already.code, Some(0), "{already}");
+    assert!(already.stdout.contains("is up already"), "{already}");
+
+    // Its own node, as the database's user; and one by its id, from the other host, as root.
+    for (host, user, args) in [(102, "kingbase", &[][..]), (101, "root", &["-n", "1"])] {
+        let on = lab.node(host);
+        let detach = [args, &["--detach"]].concat();
+        let would = attach_node(on, user, &[&detach[..], &["--dry-run"]].concat());
+        assert!(would.stdout.contains("would detach node 1"), "{would}");
+        assert_eq!(status(&lab, 1), "up");
+        let out = attach_node(on, user, &detach);
+        assert_eq!(out.code, Some(0), "{out}");
+        assert!(out.stdout.contains("is down"), "{out}");
+        assert_eq!(status(&lab, 1), "down");
+
+        let would = attach_node(on, user, &[args, &["--dry-run"]].concat());
+        assert!(would.stdout.contains("would attach node 1"), "{would}");
+        assert_eq!(status(&lab, 1), "down");
+        let back = attach_node(on, user, args);
+        assert_eq!(back.code, Some(0), "{back}");
+        let mut lines = back.stdout.lines();
+        assert!(lines.any(|line| line
+            == "IM Node is 1, will try [pcp_attach_node -U kingbase -W **** -h 192.168.1.201 -n 1]"));
+        assert_eq!(lines.next(), Some("pcp_attach_node -- Command Successful"));
+        assert!(matches!(status(&lab, 1).as_str(), "up" | "waiting"));
+    }
+    let left = node
+        .run(&["sh", "-c", &format!("ls {LOG} | grep pcppass")], LIMIT)
+        .unwrap();
+    assert_eq!(left.stdout, "");
+
+    let json = attach_node(node, "kingbase", &["--json"])
+        .success()
+        .unwrap();
+    assert!(
+        json.starts_with('{') && json.contains(r#""did":"nothing""#),
+        "{json}"
+    );
+    assert!(json.contains(r#""hostname":"192.168.1.101""#), "{json}");
+}
+
+#[test]
+fn a_node_that_does_not_stream_is_refused() {
+    let lab = lab("attach-refused");
+    let (primary, standby) = (lab.node(101), lab.node(102));
+    attach_node(standby, "root", &["--detach"])
+        .success()
+        .unwrap();
+
+    // Streaming, but too far behind: stopped in the middle of what it has to receive.
+    let walreceiver = |signal: &str| {
+        let kill = ["pkill", signal, "-f", "walreceiver"];
+        standby.run(&kill, LIMIT).unwrap().success().unwrap();
+    };
+    primary
+        .psql("alter system set wal_sender_timeout = 0")
+        .unwrap();
+    primary.psql("select pg_reload_conf()").unwrap();
+    walreceiver("-STOP");
+    primary
+        .psql(
+            "set synchronous_commit = local; create table big as \
+             select repeat(md5(n::text), 30) from generate_series(1, 40000) n",
+        )
+        .unwrap();
+    let behind = attach_node(standby, "kingbase", &[]);
+    assert_complaint(
+        &behind,
+        1,
+        "MB behind the primary, and DATA_SIZE_DIFF is 16 MB",
+    );
+    assert_eq!(status(&lab, 1), "down");
+    walreceiver("-CONT");
+
+    standby.stop_database("fast").unwrap();
+    let stopped = attach_node(standby, "kingbase", &["--json"]);
+    assert_complaint(&stopped, 1, "192.168.1.101 has no WAL sender for it");
+    assert!(stopped.stdout.contains(r#""did":"refused""#), "{stopped}");
+    assert_eq!(status(&lab, 1), "down");
+
+    let primary = attach_node(standby, "kingbase", &["-n", "0", "--detach"]);
+    assert_complaint(&primary, 1, "it is the primary");
+    assert_eq!(status(&lab, 0), "up");
+
+    standby.start_database().unwrap();
+    let forced = attach_node(standby, "kingbase", &["--force"]);
+    assert_eq!(forced.code, Some(0), "{forced}");
+}
+
+#[test]
+fn what_is_wrong_is_one_clear_line() {
+    let lab = lab("attach-wrong");
+    let node = lab.node(101);
+    let complaint = |args: &[&str], code, expected: &str| {
+        assert_complaint(&attach_node(node, "kingbase", args), code, expected);
+    };
+    complaint(
+        &["-n", "7"],
+        2,
+        "the pool has no node 7, it has node 0 (192.168.1.101), node 1",
+    );
+    complaint(&["-n", "x"], 2, "invalid value");
+    complaint(&["--config", "/none"], 2, "/none: no such file");
+
+    let with = |settings: &[(&str, &str)], args: &[&str], code, expected: &str| {
+        let before = node
+            .read(&format!("{}/HAmodule.conf", lab::layout::DB_ETC))
+            .unwrap();
+        node.set_config(settings).unwrap();
+        complaint(args, code, expected);
+        let path = format!("{}/HAmodule.conf", lab::layout::DB_ETC);
+        node.write(&path, &before, 0o640, lab::layout::UID).unwrap();
+    };
+    let all = ("KB_ALL_IP", "(192.168.1.77 192.168.1.102)");
+    with(
+        &[("KB_LOCALHOST_IP", "192.168.1.77"), all],
+        &[],
+        2,
+        "no node with KB_LOCALHOST_IP",
+    );
+    let wrong = [("PCP_PASS", "d3Jvbmc=")];
+    with(
+        &wrong,
+        &["-n", "1", "--detach"],
+        66,
+        "check PCP_USER and PCP_PASS",
+    );
+    with(&[("KB_PASS", "d3Jvbmc=")], &[], 66, "login refused");
+    with(&[("KB_POOL_PORT", "9997")], &[], 66, "Connection refused");
+    // A database is no pool.
+    let database = [("KB_POOL_VIP", "192.168.1.101"), ("KB_POOL_PORT", "54321")];
+    with(&database, &[], 66, "the pool gives no answer");
+    with(
+        &[("KB_POOL_PCP_PORT", "9997")],
+        &["-n", "1", "--detach"],
+        66,
+        "Connection refused",
+    );
+    assert_eq!(status(&lab, 1), "up");
+
+    // Queued, and nothing comes of it in time: the pool's main process is stopped.
+    let leader = lab.node(102);
+    let main = "kill -STOP $(cat /run/pgpool.pid)";
+    leader
+        .run(&["sh", "-c", main], LIMIT)
+        .unwrap()
+        .success()
+        .unwrap();
+    complaint(
+        &["-n", "1", "--detach", "--timeout", "1"],
+        66,
+        "the pool took the order",
+    );
+    leader
+        .run(&["sh", "-c", &main.replace("STOP", "CONT")], LIMIT)
+        .unwrap()
+        .success()
+        .unwrap();
+
+    for node in lab.nodes() {
+        node.kill_pool().unwrap();
+    }
+    complaint(&[], 66, "the pool gives no answer");
+}
