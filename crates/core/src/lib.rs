@@ -26,6 +26,7 @@ pub mod replication;
 pub mod sql;
 pub mod ssh;
 pub mod state;
+pub mod supervised;
 pub mod terminal;
 pub mod users;
 pub mod vip;

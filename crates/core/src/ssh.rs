@@ -10,14 +10,18 @@ use crate::process::{Cmd, Output, RunError, Stream};
 use crate::users::SystemUser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// libssh2's "would block".
 const EAGAIN: ErrorCode = ErrorCode::Session(-37);
+/// For a command that has said all that was wanted to end.
+const LINGER: Duration = Duration::from_millis(100);
 /// How long to wait for a socket before the deadline is looked at again.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -199,16 +203,17 @@ impl Ssh {
 
     /// Runs `cmd` there and waits for it. Any exit code is `Ok`.
     pub fn run(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
-        self.run_lines(cmd, deadline, |_, _| ())
+        self.run_lines(cmd, deadline, |_, _| ControlFlow::Continue(()))
     }
 
-    /// Like [`Ssh::run`]; its lines are handed over as they come. The far side is not killed when
-    /// the time is up: what we run there has a deadline of its own.
+    /// Like [`Ssh::run`]; its lines are handed over as they come. On `Break` all that was wanted is
+    /// there, and the command gets only a moment to end: a disk that hangs may keep it from that.
+    /// It is not killed when the time is up: what we run there has a deadline of its own.
     pub fn run_lines(
         &self,
         cmd: &Cmd,
         deadline: Deadline,
-        mut on_line: impl FnMut(Stream, &str),
+        mut on_line: impl FnMut(Stream, &str) -> ControlFlow<()>,
     ) -> Result<Output, RunError> {
         let given = deadline.remaining();
         let failed = |why: String| self.login.failed(why);
@@ -243,6 +248,13 @@ impl Ssh {
 
         let mut out = Lines::default();
         let mut err = Lines::default();
+        let satisfied = Cell::new(false);
+        let mut on_line = |stream, line: &str| {
+            if on_line(stream, line).is_break() {
+                satisfied.set(true);
+            }
+        };
+        let mut deadline = deadline;
         loop {
             // Asked before reading: what comes after the answer is read in the next round.
             let ended = channel.eof();
@@ -252,6 +264,9 @@ impl Ssh {
                     let b = err.drain(&mut channel.stderr(), Stream::Stderr, &mut on_line)?;
                     Ok(a || b)
                 });
+            if satisfied.take() {
+                deadline = deadline.at_most(LINGER);
+            }
             match read {
                 // Reading one stream may have queued something on the other.
                 Ok(true) if !deadline.passed() => {}

@@ -21,6 +21,7 @@ use failover_core::exit::Exit;
 use failover_core::host::ThisHost;
 use failover_core::inherited;
 use failover_core::journal::{Journal, Message, print_json, syslog};
+use failover_core::supervised;
 use failover_core::terminal::{complain, one_line, say};
 use failover_core::users::SystemUser;
 use peer::Crew;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) => match args.step {
             Some(step) => answer(&Order::from_args(step, &args), &args),
-            None => coordinate(&args),
+            None => return supervised::run(|| coordinate(&args)),
         },
         Err(error)
             if matches!(

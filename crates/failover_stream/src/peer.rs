@@ -12,6 +12,7 @@ use failover_core::workers;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -164,14 +165,14 @@ impl Seat {
         match &self.host {
             Host::Local => self.locally(order, deadline, hear),
             Host::Remote(login) => {
-                if self.ssh.is_none() {
-                    let connected = Ssh::connect(login, deadline);
-                    self.ssh = Some(connected.map_err(|e| PeerError::NotRun(e.to_string()))?);
-                }
-                let result = self.remotely(order, deadline, hear);
-                if matches!(result, Err(PeerError::NotRun(_))) {
-                    self.ssh = None;
-                }
+                let ssh = match self.ssh.take() {
+                    Some(ssh) => ssh,
+                    None => Ssh::connect(login, deadline)
+                        .map_err(|error| PeerError::NotRun(error.to_string()))?,
+                };
+                let (result, ended) = self.remotely(&ssh, order, deadline, hear);
+                // A login on which a command has not ended is good for nothing more.
+                self.ssh = ended.then_some(ssh);
                 result
             }
         }
@@ -202,15 +203,14 @@ impl Seat {
         }
     }
 
+    /// The step's end, and whether its command ended, too.
     fn remotely(
         &self,
+        ssh: &Ssh,
         order: &Order,
         deadline: Deadline,
         hear: &mut Box<dyn FnMut(Reply) + Send>,
-    ) -> Result<Value, PeerError> {
-        let Some(ssh) = &self.ssh else {
-            return Err(PeerError::NotRun("not connected".to_owned()));
-        };
+    ) -> (Result<Value, PeerError>, bool) {
         let crew = &self.crew;
         let limit = deadline.remaining().saturating_sub(RETURN_TIME);
         let bin = &crew.here.config.kb_path;
@@ -228,12 +228,18 @@ impl Seat {
                     Err(_) => {}
                 }
             }
+            match end {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            }
         });
-        match (end, out) {
+        let ended = out.is_ok();
+        let result = match (end, out) {
             (Some(end), _) => end,
             (None, Ok(out)) => Err(PeerError::NotRun(no_answer(&cmd.program().display(), &out))),
             (None, Err(error)) => Err(PeerError::NotRun(error.to_string())),
-        }
+        };
+        (result, ended)
     }
 }
 

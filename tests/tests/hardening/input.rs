@@ -293,3 +293,22 @@ fn a_log_that_cannot_be_written() -> Result<()> {
     }
     Ok(())
 }
+
+/// No signal ends what is stuck on such a disk, a thread of the tool included.
+#[test]
+fn a_log_whose_disk_hangs() -> Result<()> {
+    let lab = two_hosts("hard-hung-log")?;
+    let node = lab.node(102);
+    let disk = node.add_disk("/mnt/log", 16)?;
+    let log = "/mnt/log/failover.log";
+    node.set_config(&[
+        ("FAILOVER_LOG_DIR", log),
+        ("EVENT_LOG", "/mnt/log/events.jsonl"),
+    ])?;
+    disk.hang()?;
+    let run = node.failover(&PRIMARY_DOWN, FAILOVER)?;
+    assert_eq!(run.code, Some(0), "{run}");
+    assert_only_primary(&lab, 102)?;
+    disk.go_on()?;
+    Ok(())
+}
