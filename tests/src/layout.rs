@@ -65,6 +65,19 @@ pub(crate) const TOOLS: [&str; 5] = [
     "rw_check",
 ];
 
+/// What the pool calls `failover_stream` with when node101, the primary, went down and node102 is
+/// left: `%H %P %d %h %O %m %M %D`.
+pub const PRIMARY_DOWN: [&str; 8] = [
+    "192.168.1.102",
+    "0",
+    "0",
+    "192.168.1.101",
+    "192.168.1.101",
+    "1",
+    "0",
+    DATA,
+];
+
 /// The address of a host: node101 is 192.168.1.101.
 pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 1, number)

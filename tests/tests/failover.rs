@@ -3,25 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DB_BIN, SQL_USER};
+use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN, SQL_USER};
 use lab::{Client, Event, Lab, LabOptions, Node, Prober, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
 
-/// `%H %P %d %h %O %m %M %D` when node101, the primary, is down.
-const PRIMARY_DOWN: [&str; 8] = [
-    "192.168.1.102",
-    "0",
-    "0",
-    "192.168.1.101",
-    "192.168.1.101",
-    "1",
-    "0",
-    DATA,
-];
-
-/// The same when node103, a standby, is down.
+/// `%H %P %d %h %O %m %M %D` when node103, a standby, is down.
 const NODE103_DOWN: [&str; 8] = [
     "192.168.1.101",
     "0",

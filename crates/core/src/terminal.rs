@@ -9,25 +9,29 @@ use std::io::{self, Write};
 /// A whole tool around its work: reads the command line, answers `--help` and `--version`, and
 /// tells in one line why the work failed.
 pub fn run_tool<A: Parser>(tool: &str, work: impl FnOnce(&A) -> anyhow::Result<Exit>) -> Exit {
-    let result = match A::try_parse() {
+    let result = match parse::<A>(tool) {
         Ok(arguments) => work(&arguments),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            say(&error.to_string());
-            return Exit::Done;
-        }
-        Err(error) => Err(usage(format!(
-            "{}; see {tool} --help",
-            one_line(&error.to_string())
-        ))),
+        Err(None) => return Exit::Done,
+        Err(Some(why)) => Err(usage(why)),
     };
     result.unwrap_or_else(|error| {
         complain(tool, &format!("{error:#}"));
         Exit::of(&error)
+    })
+}
+
+/// The command line. `Err(None)`: it asked for help or the version, and has it. Else what is wrong
+/// with it, in one line.
+pub fn parse<A: Parser>(tool: &str) -> Result<A, Option<String>> {
+    A::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            say(&error.to_string());
+            None
+        }
+        _ => Some(format!(
+            "{}; see {tool} --help",
+            one_line(&error.to_string())
+        )),
     })
 }
 

@@ -12,8 +12,6 @@ mod synchronous;
 
 use anyhow::Result;
 use args::{Args, Placeholders, Request};
-use clap::Parser;
-use clap::error::ErrorKind;
 use failover_core::clock;
 use failover_core::config::{Config, Severity};
 use failover_core::deadline::Deadline;
@@ -22,7 +20,7 @@ use failover_core::host::ThisHost;
 use failover_core::inherited;
 use failover_core::journal::{Journal, Message, print_json, syslog};
 use failover_core::supervised;
-use failover_core::terminal::{complain, one_line, say};
+use failover_core::terminal::{complain, parse, say};
 use failover_core::users::SystemUser;
 use peer::Crew;
 use std::process::ExitCode;
@@ -34,22 +32,14 @@ const TOOL: &str = "failover_stream";
 
 fn main() -> ExitCode {
     inherited::shed();
-    let exit = match Args::try_parse() {
+    let exit = match parse::<Args>(TOOL) {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) => match args.step {
             Some(step) => answer(&Order::from_args(step, &args), &args),
             None => return supervised::run(|| coordinate(&args)),
         },
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            say(&error.to_string());
-            Exit::Done
-        }
-        Err(error) => wrong(&format!("{}; see --help", one_line(&error.to_string()))),
+        Err(None) => Exit::Done,
+        Err(Some(why)) => wrong(&why),
     };
     exit.into()
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lab::layout::{DATA, PCP_PASSWORD, SQL_PASSWORD};
+pub use lab::layout::PRIMARY_DOWN;
+use lab::layout::{PCP_PASSWORD, SQL_PASSWORD};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 /// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
@@ -15,18 +16,6 @@ pub const FAILOVER: Duration = Duration::from_secs(15);
 pub const ARPING: Duration = Duration::from_millis(1500);
 /// For everything else that is waited for.
 pub const SOON: Duration = Duration::from_secs(10);
-
-/// What the pool says when node101, the primary, went down: `%H %P %d %h %O %m %M %D`.
-pub const PRIMARY_DOWN: [&str; 8] = [
-    "192.168.1.102",
-    "0",
-    "0",
-    "192.168.1.101",
-    "192.168.1.101",
-    "1",
-    "0",
-    DATA,
-];
 
 /// Two hosts, synchronous.
 pub fn two_hosts(name: &str) -> Result<Lab> {
