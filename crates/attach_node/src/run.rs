@@ -197,9 +197,10 @@ fn at_itself(
     deadline: Deadline,
 ) -> Result<Replication, SqlError> {
     let session = Session::open(&Target::new(config, address), deadline)?;
-    let question = format!("SELECT {}()", names.is_in_recovery);
-    Ok(match session.truth(&question, deadline)? {
-        true => Replication::Not("the pool has no primary".to_owned()),
-        false => Replication::IsPrimary,
-    })
+    Ok(
+        match replication::is_in_recovery(&session, names, deadline)? {
+            true => Replication::Not("the pool has no primary".to_owned()),
+            false => Replication::IsPrimary,
+        },
+    )
 }

@@ -158,6 +158,14 @@ impl Config {
         Some(name)
     }
 
+    /// The address of the node with this name.
+    #[must_use]
+    pub fn address_of(&self, name: &str) -> Option<IpAddr> {
+        let nodes = self.kb_all_ip.iter().zip(&self.all_node_name);
+        let (address, _) = nodes.into_iter().find(|(_, known)| *known == name)?;
+        Some(*address)
+    }
+
     /// The replication slot of the node with this address: `slot_<node name>`.
     #[must_use]
     pub fn slot_name_of(&self, host: IpAddr) -> Option<String> {

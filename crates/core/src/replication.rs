@@ -1,4 +1,5 @@
-//! Who streams from a primary, as the primary itself sees it: the only one who knows both ends.
+//! Who is a primary, and who streams from it, as the primary itself sees it: the only one who
+//! knows both ends.
 
 use crate::deadline::Deadline;
 use crate::flavor::Flavor;
@@ -15,6 +16,8 @@ pub struct Standby {
     pub name: String,
     /// `startup`, `catchup`, `streaming`, `backup`, `stopping`.
     pub state: String,
+    /// `async`, `potential`, `sync`, `quorum`.
+    pub sync_state: String,
     /// Bytes of the primary's WAL that it has not written; `None` if it has not said yet.
     pub behind: Option<u64>,
 }
@@ -25,7 +28,13 @@ impl Standby {
         self.state == "streaming"
     }
 
-    /// Host, name, state, the standby's position, the primary's.
+    /// Whether commits may wait for it: one that is not in `synchronous_standby_names`, or a WAL
+    /// archiver, streams as `async`.
+    pub fn is_waited_for(&self) -> bool {
+        self.streams() && self.sync_state != "async"
+    }
+
+    /// Host, name, state, the standby's position, the primary's, the synchronous state.
     fn from_row(row: &Row) -> Self {
         let cell = |at: usize| row.get(at).cloned().flatten();
         let position = |at: usize| cell(at)?.parse::<Lsn>().ok();
@@ -33,11 +42,24 @@ impl Standby {
             address: cell(0).and_then(|address| address.parse().ok()),
             name: cell(1).unwrap_or_default(),
             state: cell(2).unwrap_or_default(),
+            sync_state: cell(5).unwrap_or_default(),
             behind: position(3)
                 .zip(position(4))
                 .map(|(own, primary)| primary.since(own)),
         }
     }
+}
+
+/// Whether the server of `session` is in recovery: a standby, not a primary.
+///
+/// # Errors
+/// It does not answer.
+pub fn is_in_recovery(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<bool, SqlError> {
+    session.truth(&format!("SELECT {}()", names.is_in_recovery), deadline)
 }
 
 /// The standbys of the primary that `session` is with.
@@ -50,7 +72,7 @@ pub fn standbys(
     deadline: Deadline,
 ) -> Result<Vec<Standby>, SqlError> {
     let statement = format!(
-        "SELECT host(client_addr), application_name, state, {}, {}() FROM {}",
+        "SELECT host(client_addr), application_name, state, {}, {}(), sync_state FROM {}",
         names.write_column, names.current_flush, names.stat_replication
     );
     let rows = session.query(&statement, deadline)?;
@@ -63,16 +85,25 @@ mod tests {
 
     #[test]
     fn the_lag_is_what_the_standby_has_not_written() {
-        let row = |cells: [Option<&str>; 5]| cells.map(|cell| cell.map(str::to_owned)).to_vec();
+        let row = |cells: [Option<&str>; 6]| cells.map(|cell| cell.map(str::to_owned)).to_vec();
         let standby = Standby::from_row(&row([
             Some("192.168.1.102"),
             Some("node102"),
             Some("streaming"),
             Some("0/1000"),
             Some("0/1800"),
+            Some("sync"),
         ]));
         assert_eq!((standby.streams(), standby.behind), (true, Some(0x800)));
-        let starting = Standby::from_row(&row([None, None, Some("startup"), None, Some("0/1")]));
+        assert!(standby.is_waited_for());
+        let cells = [None, None, Some("startup"), None, Some("0/1"), Some("sync")];
+        let starting = Standby::from_row(&row(cells));
         assert_eq!((starting.streams(), starting.behind), (false, None));
+        assert!(!starting.is_waited_for());
+        let archiver = Standby {
+            sync_state: "async".to_owned(),
+            ..standby
+        };
+        assert!(archiver.streams() && !archiver.is_waited_for());
     }
 }

@@ -262,10 +262,7 @@ fn tidy(value: Option<&str>) -> String {
 /// The address of a database host, by address, by node name, or by a name that resolves to one.
 fn address(what: &str, host: &str, config: &Config) -> Result<IpAddr, String> {
     let known = |address: &IpAddr| config.kb_all_ip.contains(address);
-    let by_name = || {
-        let index = config.all_node_name.iter().position(|name| name == host)?;
-        config.kb_all_ip.get(index).copied()
-    };
+    let by_name = || config.address_of(host);
     let found = match host.parse() {
         Ok(address) => Some(address).filter(known),
         Err(_) if host.is_empty() => None,

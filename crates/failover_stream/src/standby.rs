@@ -11,6 +11,7 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::workers;
 use std::net::IpAddr;
@@ -147,13 +148,13 @@ fn find_primary(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Don
     };
     let (told, answers) = channel();
     let asked = candidates.len();
-    let question = format!("SELECT {}()", context.names.is_in_recovery);
+    let names = context.names;
     for host in candidates {
-        let (told, question) = (told.clone(), question.clone());
+        let told = told.clone();
         let target = Target::new(context.config(), host);
         workers::start(move || {
             let answer = Session::open(&target, deadline)
-                .and_then(|session| Ok((session.truth(&question, deadline)?, session)));
+                .and_then(|session| Ok((is_in_recovery(&session, names, deadline)?, session)));
             let _ = told.send((host, answer));
         });
     }

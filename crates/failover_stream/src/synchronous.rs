@@ -6,7 +6,8 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::procedure::Done;
-use failover_core::sql::{Row, Session, SqlError};
+use failover_core::replication::{Standby, standbys};
+use failover_core::sql::{Session, SqlError};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -76,27 +77,21 @@ pub fn streaming_standby(
     gone: Option<&Gone>,
     deadline: Deadline,
 ) -> Result<Option<String>, SqlError> {
-    // A standby that is not in synchronous_standby_names, or a WAL archiver, streams as `async`.
-    let rows = session.query(
-        &format!(
-            "SELECT application_name, host(client_addr) FROM {} \
-             WHERE state = 'streaming' AND sync_state <> 'async'",
-            names.stat_replication
-        ),
-        deadline,
-    )?;
-    Ok(first_that_counts(rows, gone))
+    let standbys = standbys(session, names, deadline)?;
+    Ok(first_that_counts(&standbys, gone))
 }
 
-fn first_that_counts(rows: Vec<Row>, gone: Option<&Gone>) -> Option<String> {
-    rows.into_iter().find_map(|row| {
-        let [name, address] = <[Option<String>; 2]>::try_from(row).ok()?;
-        let (name, address) = (name.unwrap_or_default(), address.unwrap_or_default());
-        let is_gone = gone.is_some_and(|gone| {
-            address.parse() == Ok(gone.address) || (!name.is_empty() && name == gone.name)
-        });
-        (!is_gone).then(|| format!("{name} ({address})"))
-    })
+fn first_that_counts(standbys: &[Standby], gone: Option<&Gone>) -> Option<String> {
+    let is_gone = |standby: &Standby| {
+        gone.is_some_and(|gone| {
+            let named = !standby.name.is_empty() && standby.name == gone.name;
+            standby.address == Some(gone.address) || named
+        })
+    };
+    let mut counting = standbys.iter().filter(|standby| standby.is_waited_for());
+    let found = counting.find(|standby| !is_gone(standby))?;
+    let address = found.address.map(|address| address.to_string());
+    Some(format!("{} ({})", found.name, address.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -109,7 +104,13 @@ mod tests {
             address: [192, 168, 1, 102].into(),
             name: "node102".to_owned(),
         };
-        let row = |name: &str, address: &str| vec![Some(name.to_owned()), Some(address.to_owned())];
+        let row = |name: &str, address: &str| Standby {
+            address: address.parse().ok(),
+            name: name.to_owned(),
+            state: "streaming".to_owned(),
+            sync_state: "sync".to_owned(),
+            behind: None,
+        };
         for (rows, expected) in [
             (vec![], None),
             (vec![row("node102", "192.168.1.102")], None),
@@ -124,13 +125,10 @@ mod tests {
                 Some("node103 (192.168.1.103)"),
             ),
             // Over a unix socket.
-            (
-                vec![vec![Some("node103".to_owned()), None]],
-                Some("node103 ()"),
-            ),
+            (vec![row("node103", "")], Some("node103 ()")),
         ] {
-            assert_eq!(first_that_counts(rows, Some(&gone)).as_deref(), expected);
+            assert_eq!(first_that_counts(&rows, Some(&gone)).as_deref(), expected);
         }
-        assert!(first_that_counts(vec![row("node102", "192.168.1.102")], None).is_some());
+        assert!(first_that_counts(&[row("node102", "192.168.1.102")], None).is_some());
     }
 }

@@ -152,10 +152,7 @@ impl Here<'_> {
 /// On another host, over ssh, with that host's own copy and configuration.
 fn remote(name: &str, request: &Request, host: &ThisHost) -> Result<Ending> {
     let config = &host.config;
-    let by_name = || {
-        let index = config.all_node_name.iter().position(|node| node == name)?;
-        config.kb_all_ip.get(index).copied()
-    };
+    let by_name = || config.address_of(name);
     let address: IpAddr = name.parse().ok().or_else(by_name).ok_or_else(|| {
         usage(format!(
             "--host: found \"{name}\", expected an address or one of ALL_NODE_NAME"

@@ -8,6 +8,7 @@ use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::instance::Stopped;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
 use failover_core::vip::Did;
 use std::time::Duration;
@@ -94,7 +95,7 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let instance = &fence.here.instance;
     // A second run may find that recovery made a standby of the old primary: that one takes no
     // writes, and is wanted.
-    if instance.is_set_up_as_standby() && is_in_recovery(fence.here, deadline.at_most(ASK_TIME)) {
+    if instance.is_set_up_as_standby() && runs_as_standby(fence.here, deadline.at_most(ASK_TIME)) {
         fence.standby = true;
         fence.report.how = "runs as a standby".to_owned();
         return Ok(Done::AlreadySo(fence.report.how.clone()));
@@ -107,10 +108,9 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     })
 }
 
-fn is_in_recovery(here: &Here<'_>, deadline: Deadline) -> bool {
-    let question = format!("SELECT {}()", here.instance.flavor.is_in_recovery);
+fn runs_as_standby(here: &Here<'_>, deadline: Deadline) -> bool {
     Session::open(&here.sql_target(), deadline)
-        .and_then(|session| session.truth(&question, deadline))
+        .and_then(|session| is_in_recovery(&session, here.instance.flavor, deadline))
         .unwrap_or(false)
 }
 

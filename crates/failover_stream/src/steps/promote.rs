@@ -14,6 +14,7 @@ use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::process::{Output, RunError};
+use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
 use failover_core::state::{InstanceLock, LockError};
 use failover_core::vip::{Did, Vip};
@@ -134,12 +135,11 @@ impl<'a> Promote<'a> {
 
     /// Asks in the open session, or in a new one where that one broke off or owes an answer.
     fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
-        let question = format!("SELECT {}()", self.names().is_in_recovery);
         let session = match self.session.take() {
             Some(session) => session,
             None => Session::open(&self.here.sql_target(), deadline)?,
         };
-        let answer = session.truth(&question, deadline)?;
+        let answer = is_in_recovery(&session, self.names(), deadline)?;
         self.session = Some(session);
         Ok(answer)
     }
@@ -209,9 +209,8 @@ fn take_vip_back(context: &Promote<'_>) {
         return;
     };
     // In a session of its own: ours may be what failed.
-    let question = format!("SELECT {}()", context.names().is_in_recovery);
     let primary = Session::open(&context.here.sql_target(), deadline)
-        .and_then(|session| session.truth(&question, deadline))
+        .and_then(|session| is_in_recovery(&session, context.names(), deadline))
         .is_ok_and(|in_recovery| !in_recovery);
     if primary {
         return;

@@ -3,6 +3,7 @@
 use super::Here;
 use crate::report::Status;
 use failover_core::deadline::Deadline;
+use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, SqlError, SqlFailure};
 use failover_core::state::StateDir;
 use failover_core::vip;
@@ -66,7 +67,7 @@ fn obstacle(here: &Here<'_>) -> Option<String> {
 fn ask_server(here: &Here<'_>, status: &mut Status, deadline: Deadline) -> Result<(), SqlError> {
     let names = here.instance.flavor;
     let session = Session::open(&here.sql_target(), deadline)?;
-    let in_recovery = session.truth(&format!("SELECT {}()", names.is_in_recovery), deadline)?;
+    let in_recovery = is_in_recovery(&session, names, deadline)?;
     if in_recovery {
         let [received, replayed] = session.row(
             &format!("SELECT {}(), {}()", names.last_receive, names.last_replay),
