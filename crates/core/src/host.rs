@@ -7,6 +7,7 @@ use crate::exit::usage;
 use crate::instance::{Instance, InstanceError};
 use crate::process::{Cmd, Output, RunError};
 use crate::programs::Programs;
+use crate::sql::Target;
 use crate::ssh::{Login, Ssh};
 use crate::state::StateDir;
 use crate::users::{SystemUser, UserError};
@@ -74,6 +75,11 @@ impl ThisHost {
     pub fn state(&self) -> Result<StateDir, UserError> {
         let owner = SystemUser::named(&self.config.kb_execute_sys_user)?;
         Ok(StateDir::new(&self.config.state_dir, &owner))
+    }
+
+    /// Its own database, for SQL.
+    pub fn sql_target(&self) -> Target {
+        Target::new(&self.config, self.config.kb_localhost_ip)
     }
 
     /// How to work on the host with `address`: directly where it is this one and we are root or

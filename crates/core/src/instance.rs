@@ -131,6 +131,17 @@ pub struct ControlData {
     pub min_recovery_timeline: Timeline,
 }
 
+/// Whether `state` (`Database cluster state`) is one of a primary: running, crashed or shut down.
+pub fn is_primary_state(state: &str) -> bool {
+    [
+        "in production",
+        "shut down",
+        "shutting down",
+        "in crash recovery",
+    ]
+    .contains(&state)
+}
+
 impl ControlData {
     /// Whether the server was shut down as a primary, with a shutdown checkpoint.
     pub fn is_clean_primary(&self) -> bool {

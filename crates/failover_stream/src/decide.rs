@@ -1,9 +1,10 @@
 //! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
 
-use crate::report::{FenceReport, Status};
+use crate::report::FenceReport;
 use failover_core::arp::Mac;
 use failover_core::config::PromoteWithoutFence;
 use failover_core::lsn::{Lsn, Timeline};
+use failover_core::status::Status;
 use std::collections::HashMap;
 use std::net::IpAddr;
 

@@ -2,13 +2,15 @@
 //! is one of outage.
 
 use crate::decide::{self, NoReport, OldPrimary, Signs, VipHolder};
-use crate::peer::{Crew, Peer, PeerError, Reply, read};
-use crate::report::{FenceReport, Status};
+use crate::peer::{Crew, Peer, Reply};
+use crate::report::FenceReport;
 use crate::steps::Order;
 use failover_core::arp::{Mac, ProbeError, neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::journal::Journal;
 use failover_core::life::{Finding, PortState, Probe, Sign, Target, port_refuses, signs_of_life};
+use failover_core::peer::{PeerError, read};
+use failover_core::status::Status;
 use failover_core::workers;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,7 +8,6 @@ mod report;
 mod run;
 mod standby;
 mod steps;
-mod synchronous;
 
 use anyhow::Result;
 use args::{Args, Placeholders, Request};

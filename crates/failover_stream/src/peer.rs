@@ -6,19 +6,15 @@ use crate::steps::Order;
 use failover_core::deadline::Deadline;
 use failover_core::host::{Host, ThisHost};
 use failover_core::journal::{Journal, Message};
-use failover_core::process::{Output, Stream};
+use failover_core::peer::{self, PeerError, RETURN_TIME, read};
 use failover_core::ssh::Ssh;
 use failover_core::workers;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
-
-/// What the far side gets less than we wait: its answer has to come back.
-const RETURN_TIME: Duration = Duration::from_millis(50);
 
 /// What comes back for an order.
 #[derive(Clone, Debug)]
@@ -27,18 +23,6 @@ pub enum Reply {
     Say(Message),
     /// The end: the step's report, or why there is none.
     End(Result<Value, PeerError>),
-}
-
-/// Why a host gave no report.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PeerError {
-    /// The step was not begun, or nobody knows how it ended: the host did not let us in, has no
-    /// tool or no usable configuration, or gave no answer in time.
-    #[error("{0}")]
-    NotRun(String),
-    /// The step ran and failed.
-    #[error("{0}")]
-    Failed(String),
 }
 
 impl From<PeerError> for NoReport {
@@ -139,15 +123,6 @@ impl Peer {
     }
 }
 
-/// A report out of its JSON.
-pub fn read<T: DeserializeOwned>(value: Value, address: IpAddr) -> Result<T, PeerError> {
-    serde_json::from_value(value).map_err(|error| {
-        PeerError::NotRun(format!(
-            "the answer of {address} was not understood ({error}): is the same version installed there?"
-        ))
-    })
-}
-
 /// The thread's side of a peer.
 struct Seat {
     crew: Arc<Crew>,
@@ -216,42 +191,7 @@ impl Seat {
         let bin = &crew.here.config.kb_path;
         let cmd = order.command(bin, &crew.run, crew.die_after.as_deref(), limit);
         let patience = deadline.remaining() + order.extra_time(&crew.here.config);
-        let mut end = None;
-        let out = ssh.run_lines(&cmd, Deadline::after(patience), |stream, line| {
-            if stream == Stream::Stdout {
-                match serde_json::from_str::<Message>(line) {
-                    Ok(Message::Answer(value)) => end = Some(Ok(value)),
-                    Ok(Message::Failed(why)) => end = Some(Err(PeerError::Failed(why))),
-                    Ok(Message::Unable(why)) => end = Some(Err(PeerError::NotRun(why))),
-                    Ok(message) => hear(Reply::Say(message)),
-                    // Somebody's shell greets before the tool speaks.
-                    Err(_) => {}
-                }
-            }
-            match end {
-                Some(_) => ControlFlow::Break(()),
-                None => ControlFlow::Continue(()),
-            }
-        });
-        let ended = out.is_ok();
-        let result = match (end, out) {
-            (Some(end), _) => end,
-            (None, Ok(out)) => Err(PeerError::NotRun(no_answer(&cmd.program().display(), &out))),
-            (None, Err(error)) => Err(PeerError::NotRun(error.to_string())),
-        };
-        (result, ended)
-    }
-}
-
-fn no_answer(program: &impl std::fmt::Display, out: &Output) -> String {
-    match out.code {
-        126 | 127 => format!(
-            "{program} cannot be run there ({}): install the tools on that host",
-            out.last_line()
-        ),
-        code => format!(
-            "{program} ended there with code {code} and no answer: {}",
-            out.last_line()
-        ),
+        let hear = |message| hear(Reply::Say(message));
+        peer::run_step(ssh, &cmd, Deadline::after(patience), hear)
     }
 }

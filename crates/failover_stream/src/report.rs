@@ -5,47 +5,6 @@ use failover_core::lsn::{Lsn, Timeline};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How a host's instance is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// It has processes.
-    pub running: bool,
-    /// What the server said; `None` if it did not answer.
-    pub in_recovery: Option<bool>,
-    /// Why something is not known.
-    pub trouble: Option<String>,
-    /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if
-    /// none of them could be read.
-    pub timeline: Timeline,
-    /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
-    pub received: Option<Lsn>,
-    /// Replayed.
-    pub replayed: Option<Lsn>,
-    /// By the control file.
-    pub control: Option<Lsn>,
-    /// Milliseconds since its WAL receiver got a message; `None` if none runs.
-    pub receiver_silent_ms: Option<u64>,
-    /// A recovery works on it: it may be stopped for the moment, and lets go for a promotion.
-    pub in_work: bool,
-    /// What would make every promotion of it fail, whether it runs or not.
-    pub obstacle: Option<String>,
-    /// It has the database VIP.
-    pub vip_here: bool,
-    /// The hardware addresses of the host.
-    pub macs: Vec<Mac>,
-}
-
-impl Status {
-    /// The furthest position that it has.
-    pub fn position(&self) -> Lsn {
-        [self.received, self.replayed, self.control]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or_default()
-    }
-}
-
 /// The old primary is fenced: no process of its server is left and its port refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceReport {

@@ -4,7 +4,6 @@
 use crate::peer::Crew;
 use crate::run::TRUST_IP_TIME;
 use crate::steps::ANSWER_TIME;
-use crate::synchronous::{Gone, streaming_standby, to_async};
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -13,6 +12,7 @@ use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, SqlError, Target};
+use failover_core::synchronous::{Gone, streaming_standby, to_async};
 use failover_core::workers;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;

@@ -109,7 +109,7 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
 }
 
 fn runs_as_standby(here: &Here<'_>, deadline: Deadline) -> bool {
-    Session::open(&here.sql_target(), deadline)
+    Session::open(&here.host.sql_target(), deadline)
         .and_then(|session| is_in_recovery(&session, here.instance.flavor, deadline))
         .unwrap_or(false)
 }

@@ -3,7 +3,6 @@
 
 pub mod fence;
 pub mod promote;
-pub mod status;
 
 use crate::args::StepName;
 use anyhow::{Context, Result};
@@ -13,9 +12,10 @@ use failover_core::host::ThisHost;
 use failover_core::instance::Instance;
 use failover_core::journal::Journal;
 use failover_core::lsn::{Lsn, Timeline};
+use failover_core::peer::step_command;
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
-use failover_core::sql;
+use failover_core::status;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -59,10 +59,7 @@ impl Order {
             Self::Fence => "fence",
             Self::Promote(_) => "promote",
         };
-        let mut cmd = Cmd::new(bin.join("failover_stream"))
-            .args(["--step", name, "--deadline"])
-            .arg(limit.as_millis().to_string())
-            .args(["--run", run]);
+        let mut cmd = step_command(bin, name, run, limit);
         if let Self::Promote(order) = self {
             if let Some(address) = order.old_primary {
                 cmd = cmd.args(["--old-primary".to_owned(), address.to_string()]);
@@ -119,7 +116,9 @@ impl Order {
         };
         let here = Here { host, instance };
         let report = match self {
-            Self::Status => serde_json::to_value(status::look(&here, frame.deadline)),
+            Self::Status => {
+                serde_json::to_value(status::look(host, &here.instance, frame.deadline))
+            }
             Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };
@@ -131,10 +130,4 @@ impl Order {
 pub struct Here<'a> {
     host: &'a ThisHost,
     instance: Instance,
-}
-
-impl Here<'_> {
-    fn sql_target(&self) -> sql::Target {
-        sql::Target::new(&self.host.config, self.host.config.kb_localhost_ip)
-    }
 }

@@ -4,8 +4,7 @@
 use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
 use crate::decide::lag_refusal;
 use crate::report::PromoteReport;
-use crate::synchronous::to_async;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use failover_core::arp::Announcement;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -15,8 +14,10 @@ use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::process::{Output, RunError};
 use failover_core::replication::is_in_recovery;
-use failover_core::sql::{Session, SqlError, SqlFailure, Target, quote};
+use failover_core::slots;
+use failover_core::sql::{Session, SqlError, SqlFailure, Target};
 use failover_core::state::{InstanceLock, LockError};
+use failover_core::synchronous::to_async;
 use failover_core::vip::{Did, Vip};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -137,7 +138,7 @@ impl<'a> Promote<'a> {
     fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(&self.here.sql_target(), deadline)?,
+            None => Session::open(&self.here.host.sql_target(), deadline)?,
         };
         let answer = is_in_recovery(&session, self.names(), deadline)?;
         self.session = Some(session);
@@ -146,7 +147,7 @@ impl<'a> Promote<'a> {
 
     /// `select 33333`, as the scripts asked whether the database is alive.
     fn select_33333(&mut self, gap: &str, deadline: Deadline) -> Result<()> {
-        let target: Target = self.here.sql_target();
+        let target: Target = self.here.host.sql_target();
         self.journal
             .line(target.log_line(self.names().sql_client, gap, "select 33333;"));
         self.session()?.value("select 33333", deadline)?;
@@ -209,7 +210,7 @@ fn take_vip_back(context: &Promote<'_>) {
         return;
     };
     // In a session of its own: ours may be what failed.
-    let primary = Session::open(&context.here.sql_target(), deadline)
+    let primary = Session::open(&context.here.host.sql_target(), deadline)
         .and_then(|session| is_in_recovery(&session, context.names(), deadline))
         .is_ok_and(|in_recovery| !in_recovery);
     if primary {
@@ -245,7 +246,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
              not be promoted; let network_rewind finish it, or promote another node"
         );
     }
-    let session = Session::open(&context.here.sql_target(), deadline)?;
+    let session = Session::open(&context.here.host.sql_target(), deadline)?;
     session.value("select 33333", deadline)?;
     context.session = Some(session);
     context.already = !context.is_in_recovery(deadline)?;
@@ -480,38 +481,7 @@ fn keep_slot(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     else {
         return Ok(Done::Skipped("no old primary was named".to_owned()));
     };
-    let (names, session) = (context.names(), context.session()?);
-    let found = session.query(
-        &format!(
-            "SELECT active, restart_lsn FROM {} WHERE slot_name = {}",
-            names.replication_slots,
-            quote(&slot)
-        ),
-        deadline,
-    )?;
-    match found.first().map(Vec::as_slice) {
-        Some([_, Some(position)]) => {
-            return Ok(Done::AlreadySo(format!("{slot} keeps WAL from {position}")));
-        }
-        // Without a position it keeps nothing, and only a new one can be made to.
-        Some([Some(active), None]) if active == "f" => {
-            session.query(
-                &format!("SELECT {}({})", names.drop_slot, quote(&slot)),
-                deadline,
-            )?;
-        }
-        Some(_) => return Ok(Done::AlreadySo(format!("{slot} is in use"))),
-        None => {}
-    }
-    session.query(
-        &format!(
-            "SELECT {}({}, true)",
-            names.create_physical_slot,
-            quote(&slot)
-        ),
-        deadline,
-    )?;
-    Ok(Done::Did(format!("{slot} made")))
+    slots::reserve(context.session()?, context.names(), &slot, deadline).map_err(Error::from)
 }
 
 fn checkpoint(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
@@ -525,7 +495,7 @@ fn checkpoint(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     ));
     journal.line("execute checkpoint");
     // A session of its own: the one we have must not wait behind it, and no time limit may end it.
-    let worker = Session::open(&context.here.sql_target(), deadline)?;
+    let worker = Session::open(&context.here.host.sql_target(), deadline)?;
     worker.query("SET statement_timeout = 0", deadline)?;
     let wait = context.config().checkpoint_wait;
     match worker.query("CHECKPOINT", Deadline::after(wait)) {

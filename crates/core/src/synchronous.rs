@@ -1,15 +1,18 @@
-//! From synchronous to asynchronous, where commits would wait for a standby that is not there.
+//! From synchronous to asynchronous, where commits would wait for a standby that is not there, and
+//! back.
 
+use crate::config::SyncDegrade;
+use crate::deadline::Deadline;
+use crate::flavor::Flavor;
+use crate::journal::Journal;
+use crate::procedure::Done;
+use crate::replication::{Standby, standbys};
+use crate::sql::{Session, SqlError, quote};
 use anyhow::{Result, bail};
-use failover_core::config::SyncDegrade;
-use failover_core::deadline::Deadline;
-use failover_core::flavor::Flavor;
-use failover_core::journal::Journal;
-use failover_core::procedure::Done;
-use failover_core::replication::{Standby, standbys};
-use failover_core::sql::{Session, SqlError};
 use std::net::IpAddr;
 use std::time::Duration;
+
+const SETTING: &str = "synchronous_standby_names";
 
 /// How often the server is asked whether it has read its settings.
 const ASK_INTERVAL: Duration = Duration::from_millis(10);
@@ -33,9 +36,7 @@ pub fn to_async(
     journal: &Journal,
     deadline: Deadline,
 ) -> Result<Done> {
-    let setting = "synchronous_standby_names";
-    let show = format!("SHOW {setting}");
-    let before = session.value(&show, deadline)?.unwrap_or_default();
+    let before = show(session, deadline)?;
     if before.is_empty() {
         journal.line("it is asynchronous already");
         return Ok(Done::AlreadySo("asynchronous already".to_owned()));
@@ -51,23 +52,65 @@ pub fn to_async(
         );
         return Ok(Done::Skipped("SYNC_DEGRADE is never".to_owned()));
     }
-    session.query(&format!("ALTER SYSTEM SET {setting} = ''"), deadline)?;
+    set(session, names, "", journal, deadline)?;
+    Ok(Done::Did(format!("{SETTING} was '{before}', is ''")))
+}
+
+/// Takes the primary of `session` from asynchronous to synchronous: its commits wait for one of
+/// `nodes` (the primary itself may be among them: it is no standby of its own).
+pub fn to_sync(
+    session: &Session,
+    names: &Flavor,
+    nodes: &[String],
+    journal: &Journal,
+    deadline: Deadline,
+) -> Result<Done> {
+    let wanted = format!("1 ({})", nodes.join(", "));
+    let before = show(session, deadline)?;
+    if before == wanted {
+        return Ok(Done::AlreadySo(format!("{SETTING} is '{wanted}'")));
+    }
+    set(session, names, &wanted, journal, deadline)?;
+    Ok(Done::Did(format!(
+        "{SETTING} was '{before}', is '{wanted}'"
+    )))
+}
+
+/// What the primary of `session` has as the names of its synchronous standbys.
+pub fn show(session: &Session, deadline: Deadline) -> Result<String, SqlError> {
+    let value = session.value(&format!("SHOW {SETTING}"), deadline)?;
+    Ok(value.unwrap_or_default())
+}
+
+/// Sets it, and waits until the server has taken it.
+fn set(
+    session: &Session,
+    names: &Flavor,
+    value: &str,
+    journal: &Journal,
+    deadline: Deadline,
+) -> Result<()> {
+    let statement = format!("ALTER SYSTEM SET {SETTING} = {}", quote(value));
+    session.query(&statement, deadline)?;
     journal.line("ALTER SYSTEM");
     session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
     journal.line(format!(
         "{}\n-----------------\n t\n(1 row)",
         names.reload_heading
     ));
-    let taken = deadline.poll(ASK_INTERVAL, || match session.value(&show, deadline) {
-        Ok(Some(value)) if !value.is_empty() => None,
-        Ok(_) => Some(Ok(())),
+    let mut has = String::new();
+    let taken = deadline.poll(ASK_INTERVAL, || match show(session, deadline) {
+        Ok(now) if now == value => Some(Ok(())),
+        Ok(now) => {
+            has = now;
+            None
+        }
         Err(error) => Some(Err(error)),
     });
     match taken {
-        Some(result) => result?,
-        None => bail!("{setting} was set to '' and reloaded, the server still has '{before}'"),
+        Some(result) => Ok(result?),
+        None => bail!("{SETTING} was set to '{value}' and reloaded, the server still has '{has}'"),
     }
-    Ok(Done::Did(format!("{setting} was '{before}', is ''")))
 }
 
 /// A standby that streams and that commits may wait for; `gone` does not count.

@@ -1,0 +1,158 @@
+//! How a host's instance is: looks, and changes nothing. What cannot be found out is said, not an
+//! error. Hosts tell it to each other as JSON; both ends are this project's.
+
+use crate::arp::Mac;
+use crate::deadline::Deadline;
+use crate::host::ThisHost;
+use crate::instance::{Instance, is_primary_state};
+use crate::lsn::{Lsn, Timeline};
+use crate::replication::is_in_recovery;
+use crate::sql::{Session, SqlError, SqlFailure};
+use crate::state::StateDir;
+use crate::vip;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a host's instance is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// It has processes.
+    pub running: bool,
+    /// What the server said; `None` if it did not answer.
+    pub in_recovery: Option<bool>,
+    /// Why something is not known.
+    pub trouble: Option<String>,
+    /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if
+    /// none of them could be read.
+    pub timeline: Timeline,
+    /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
+    pub received: Option<Lsn>,
+    /// Replayed.
+    pub replayed: Option<Lsn>,
+    /// By the control file.
+    pub control: Option<Lsn>,
+    /// `Database cluster state` of the control file; that of a primary whether it runs or not.
+    pub control_state: Option<String>,
+    /// Milliseconds since its WAL receiver got a message; `None` if none runs.
+    pub receiver_silent_ms: Option<u64>,
+    /// A recovery works on it: it may be stopped for the moment, and lets go for a promotion.
+    pub in_work: bool,
+    /// What would make every promotion of it fail, whether it runs or not.
+    pub obstacle: Option<String>,
+    /// It has the database VIP.
+    pub vip_here: bool,
+    /// The hardware addresses of the host.
+    pub macs: Vec<Mac>,
+}
+
+impl Status {
+    /// The furthest position that it has.
+    pub fn position(&self) -> Lsn {
+        [self.received, self.replayed, self.control]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Whether its control file is a primary's, running, stopped or crashed. `None`: not known.
+    pub fn was_primary(&self) -> Option<bool> {
+        self.control_state.as_deref().map(is_primary_state)
+    }
+}
+
+/// A server that lives answers in milliseconds; one that is frozen never.
+const SQL_TIME: Duration = Duration::from_millis(800);
+
+/// How the instance of this host is.
+pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status {
+    let mut status = Status {
+        in_work: host.state().is_ok_and(|state| state.is_locked()),
+        obstacle: obstacle(host, instance),
+        macs: host.macs(),
+        vip_here: host
+            .vip
+            .as_ref()
+            .is_some_and(|vip| vip::find(vip.cidr.addr).is_ok_and(|held| held.is_some())),
+        ..Status::default()
+    };
+    match instance.processes() {
+        Ok(processes) => status.running = !processes.is_empty(),
+        Err(error) => status.trouble = Some(format!("/proc cannot be read: {error}")),
+    }
+    match instance.control_data(deadline) {
+        Ok(control) => {
+            status.timeline = control.timeline.max(control.min_recovery_timeline);
+            status.control = Some(control.checkpoint.max(control.min_recovery));
+            status.control_state = Some(control.state);
+        }
+        Err(error) => status.trouble = Some(error.to_string()),
+    }
+    let in_wal = instance.newest_timeline_in_wal();
+    status.timeline = status.timeline.max(in_wal.unwrap_or(0));
+    let limit = deadline.at_most(SQL_TIME);
+    if status.running
+        && let Err(error) = ask_server(host, instance, &mut status, limit)
+    {
+        if matches!(error.failure, SqlFailure::Login(_)) {
+            status.obstacle.get_or_insert_with(|| error.to_string());
+        }
+        status.trouble = Some(error.to_string());
+    }
+    status
+}
+
+/// What stands in the way of a promotion and is seen without the server.
+fn obstacle(host: &ThisHost, instance: &Instance) -> Option<String> {
+    let unfinished = |state: StateDir| state.rewind_is_unfinished();
+    if host.state().is_ok_and(unfinished) {
+        return Some("its rewind is unfinished: half of it is another history".to_owned());
+    }
+    if let Some(ctl) = instance.missing_ctl() {
+        return Some(format!("no program {}: correct KB_PATH", ctl.display()));
+    }
+    // Needed for the VIP only.
+    host.vip.as_ref()?;
+    host.programs.ip().err().map(|error| error.to_string())
+}
+
+fn ask_server(
+    host: &ThisHost,
+    instance: &Instance,
+    status: &mut Status,
+    deadline: Deadline,
+) -> Result<(), SqlError> {
+    let names = instance.flavor;
+    let session = Session::open(&host.sql_target(), deadline)?;
+    let in_recovery = is_in_recovery(&session, names, deadline)?;
+    if in_recovery {
+        let [received, replayed] = session.row(
+            &format!("SELECT {}(), {}()", names.last_receive, names.last_replay),
+            deadline,
+        )?;
+        let position = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        status.received = position(received);
+        status.replayed = position(replayed);
+        // No row, or NULLs, without a receiver.
+        let receiver = session.query(
+            &format!(
+                "SELECT received_tli, \
+                 (1000 * extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::bigint \
+                 FROM {}",
+                names.stat_wal_receiver
+            ),
+            deadline,
+        )?;
+        if let Some([timeline, silent]) = receiver.first().map(Vec::as_slice) {
+            let timeline = timeline.as_ref().and_then(|text| text.parse().ok());
+            status.timeline = status.timeline.max(timeline.unwrap_or(0));
+            // A clock that was set back makes it negative: just now, then.
+            status.receiver_silent_ms = silent
+                .as_ref()
+                .and_then(|text| text.parse::<i64>().ok())
+                .map(|ms| u64::try_from(ms).unwrap_or(0));
+        }
+    }
+    status.in_recovery = Some(in_recovery);
+    Ok(())
+}
