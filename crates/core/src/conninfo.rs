@@ -1,0 +1,552 @@
+//! libpq's connection strings, as in `primary_conninfo`: `host=a port=1` or `postgresql://a:1`.
+//!
+//! They are read as libpq reads them, oddities included, and a host is changed where it stands:
+//! what else is in the string (a password, a passfile) may look like it, and stays.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+/// A text that libpq would not take. Nothing of it is shown: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadConninfo {
+    /// `host` instead of `host=a`.
+    #[error("a connection string has a keyword without \"=\" and a value")]
+    NoEquals,
+    /// `=a`.
+    #[error("a connection string has a value without a keyword")]
+    NoKeyword,
+    /// `host='a`.
+    #[error("a connection string has a single quote ' that is not closed")]
+    OpenQuote,
+    /// `postgresql://[::1`, `postgresql://[]`, `postgresql://[::1]x`.
+    #[error("a connection URI has no complete IPv6 address between [ and ]")]
+    BadBrackets,
+    /// `%4`, `%zz`, `%00`, or bytes that are no UTF-8.
+    #[error("a connection URI has a % that two hexadecimal digits of a character do not follow")]
+    BadPercent,
+    /// `?host=a=b`.
+    #[error("a connection URI has a second \"=\" in one parameter (write %3D in a value)")]
+    SecondEquals,
+}
+
+/// How a value stands in the string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Bare,
+    Quoted,
+    /// Before the `?` of a URI, where an IPv6 address needs brackets.
+    Authority,
+    Query,
+}
+
+/// One keyword with its value.
+struct Field {
+    keyword: String,
+    value: String,
+    /// The bytes to replace for another value, quotes and brackets included.
+    span: Range<usize>,
+    place: Place,
+}
+
+/// A connection string taken apart.
+#[derive(Default)]
+struct Parsed {
+    fields: Vec<Field>,
+    /// A URI's second and further hosts with their ports: no bytes where there are none.
+    more_hosts: Range<usize>,
+    /// In a URI, where a host belongs that has none.
+    host_at: Option<usize>,
+}
+
+impl Parsed {
+    /// The last one counts.
+    fn get(&self, keyword: &str) -> Option<&str> {
+        let last = self.fields.iter().rfind(|f| f.keyword == keyword);
+        last.map(|f| f.value.as_str())
+    }
+
+    /// As `get`, but an empty value is none: so it is with a host.
+    fn named(&self, keyword: &str) -> Option<&str> {
+        self.get(keyword).filter(|value| !value.is_empty())
+    }
+}
+
+/// The value of `keyword`; of several the last, as libpq has it.
+pub fn get(conninfo: &str, keyword: &str) -> Result<Option<String>, BadConninfo> {
+    Ok(parse(conninfo)?.get(keyword).map(str::to_owned))
+}
+
+/// The server that is named: `hostaddr`, to which libpq connects where both are there, else `host`.
+/// A list is returned as it is.
+pub fn host(conninfo: &str) -> Result<Option<String>, BadConninfo> {
+    let parsed = parse(conninfo)?;
+    let host = parsed.named("hostaddr").or_else(|| parsed.named("host"));
+    Ok(host.map(str::to_owned))
+}
+
+/// `conninfo` with another host and every other byte as it was. Of a list of hosts this one
+/// remains, with the first of their ports.
+pub fn with_host(conninfo: &str, host: &str) -> Result<String, BadConninfo> {
+    let parsed = parse(conninfo)?;
+    // libpq takes a name for no hostaddr, and an empty one for none.
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let hostaddr = if is_address { host } else { "" };
+
+    let mut edits = vec![(parsed.more_hosts.clone(), String::new())];
+    for field in &parsed.fields {
+        let value = match field.keyword.as_str() {
+            "host" => host,
+            "hostaddr" => hostaddr,
+            // Before the ? of a URI the span is that of the first port, which stays.
+            "port" if field.place != Place::Authority => {
+                field.value.split(',').next().unwrap_or_default()
+            }
+            _ => continue,
+        };
+        if value != field.value {
+            edits.push((field.span.clone(), written(value, field.place)));
+        }
+    }
+    let has_hostaddr = is_address && parsed.get("hostaddr").is_some();
+    if parsed.get("host").is_none() && !has_hostaddr {
+        edits.push(match parsed.host_at {
+            Some(at) => (at..at, written(host, Place::Authority)),
+            None if conninfo.is_empty() => (0..0, build(&[("host", host)])),
+            None => (0..0, build(&[("host", host)]) + " "),
+        });
+    }
+    // From the back, so that the positions before stay right.
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
+    let mut changed = conninfo.to_owned();
+    for (span, text) in edits.into_iter().rev() {
+        changed.replace_range(span, &text);
+    }
+    Ok(changed)
+}
+
+/// A connection string of these keywords and values, in this order.
+pub fn build(pairs: &[(&str, &str)]) -> String {
+    let words: Vec<String> = pairs
+        .iter()
+        .map(|(keyword, value)| format!("{keyword}={}", written(value, Place::Bare)))
+        .collect();
+    words.join(" ")
+}
+
+fn written(value: &str, place: Place) -> String {
+    match place {
+        Place::Bare if is_plain(value) => value.to_owned(),
+        Place::Bare | Place::Quoted => {
+            format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+        }
+        Place::Authority if value.contains(':') => format!("[{}]", percent_encoded(value)),
+        Place::Authority | Place::Query => percent_encoded(value),
+    }
+}
+
+/// What is a blank outside ASCII depends on the server's locale: so only ASCII goes without quotes.
+fn is_plain(value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && c != '\'' && c != '\\';
+    !value.is_empty() && value.chars().all(plain)
+}
+
+fn percent_encoded(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn parse(text: &str) -> Result<Parsed, BadConninfo> {
+    match ["postgresql://", "postgres://"]
+        .iter()
+        .find(|prefix| text.starts_with(**prefix))
+    {
+        Some(prefix) => parse_uri(text, prefix.len()),
+        None => parse_keywords(text),
+    }
+}
+
+/// `isspace()` of C.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+/// The first place from `from` on where `wanted` holds, else the end.
+fn find(text: &str, from: usize, wanted: impl Fn(char) -> bool) -> usize {
+    text[from..].find(wanted).map_or(text.len(), |at| from + at)
+}
+
+fn parse_keywords(text: &str) -> Result<Parsed, BadConninfo> {
+    let skip_blanks = |at| find(text, at, |c| !is_blank(c));
+    let mut parsed = Parsed::default();
+    let mut at = skip_blanks(0);
+    while at < text.len() {
+        let end = find(text, at, |c| c == '=' || is_blank(c));
+        let keyword = text[at..end].to_owned();
+        let equals = skip_blanks(end);
+        if !text[equals..].starts_with('=') {
+            return Err(BadConninfo::NoEquals);
+        }
+        if keyword.is_empty() {
+            return Err(BadConninfo::NoKeyword);
+        }
+        // Blanks after the = are skipped even where another keyword follows: "host= port=1" names
+        // the host "port=1".
+        let start = skip_blanks(equals + 1);
+        let (value, len, place) = keyword_value(&text[start..])?;
+        parsed.fields.push(Field {
+            keyword,
+            value,
+            span: start..start + len,
+            place,
+        });
+        at = skip_blanks(start + len);
+    }
+    Ok(parsed)
+}
+
+/// The value that `text` begins with, and its length there.
+fn keyword_value(text: &str) -> Result<(String, usize, Place), BadConninfo> {
+    let mut chars = text.char_indices();
+    let quoted = text.starts_with('\'');
+    if quoted {
+        chars.next();
+    }
+    let mut value = String::new();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            // A backslash at the very end stands for nothing.
+            '\\' => value.extend(chars.next().map(|(_, c)| c)),
+            '\'' if quoted => return Ok((value, at + 1, Place::Quoted)),
+            c if !quoted && is_blank(c) => return Ok((value, at, Place::Bare)),
+            c => value.push(c),
+        }
+    }
+    if quoted {
+        return Err(BadConninfo::OpenQuote);
+    }
+    Ok((value, text.len(), Place::Bare))
+}
+
+fn parse_uri(text: &str, start: usize) -> Result<Parsed, BadConninfo> {
+    let mut parsed = Parsed::default();
+    let mut add = |keyword: &str, value: String, span: Range<usize>, place: Place| {
+        parsed.fields.push(Field {
+            keyword: keyword.to_owned(),
+            value,
+            span,
+            place,
+        });
+    };
+    // An empty part before the ? is as good as none to libpq.
+    let authority = |span: Range<usize>| decoded(&text[span]).map(|v| (!v.is_empty()).then_some(v));
+
+    let mut at = start;
+    let user_end = find(text, start, |c| c == '@' || c == '/');
+    if text[user_end..].starts_with('@') {
+        let colon = find(text, start, |c| c == ':' || c == '@');
+        if let Some(user) = authority(start..colon)? {
+            add("user", user, start..colon, Place::Authority);
+        }
+        let password = (colon + 1).min(user_end)..user_end;
+        if let Some(value) = authority(password.clone())? {
+            add("password", value, password, Place::Authority);
+        }
+        at = user_end + 1;
+    }
+
+    let host_at = at;
+    let (mut hosts, mut ports) = (String::new(), String::new());
+    let mut first = None;
+    loop {
+        let (host, end) = uri_host(text, at)?;
+        let mut port = end..end;
+        if text[end..].starts_with(':') {
+            port = end + 1..find(text, end + 1, |c| matches!(c, '/' | '?' | ','));
+        }
+        hosts += host;
+        ports += &text[port.clone()];
+        first.get_or_insert((at..end, port.clone()));
+        at = port.end;
+        if !text[at..].starts_with(',') {
+            break;
+        }
+        at += 1;
+        hosts.push(',');
+        ports.push(',');
+    }
+    let (first_host, first_port) = first.unwrap_or_default();
+    let more_hosts = first_port.end..at;
+    if !hosts.is_empty() {
+        add("host", decoded(&hosts)?, first_host, Place::Authority);
+    }
+    if !ports.is_empty() {
+        add("port", decoded(&ports)?, first_port, Place::Authority);
+    }
+
+    if text[at..].starts_with('/') {
+        let end = find(text, at + 1, |c| c == '?');
+        if let Some(name) = authority(at + 1..end)? {
+            add("dbname", name, at + 1..end, Place::Authority);
+        }
+        at = end;
+    }
+    // Here is the ? or the end.
+    at += 1;
+    while at < text.len() {
+        let end = find(text, at, |c| c == '&');
+        let (keyword, value) = text[at..end].split_once('=').ok_or(BadConninfo::NoEquals)?;
+        if keyword.is_empty() {
+            return Err(BadConninfo::NoKeyword);
+        }
+        if value.contains('=') {
+            return Err(BadConninfo::SecondEquals);
+        }
+        let span = end - value.len()..end;
+        add(&decoded(keyword)?, decoded(value)?, span, Place::Query);
+        at = end + 1;
+    }
+    parsed.more_hosts = more_hosts;
+    parsed.host_at = Some(host_at);
+    Ok(parsed)
+}
+
+/// The host at `at`, without brackets, and where it ends, with them.
+fn uri_host(text: &str, at: usize) -> Result<(&str, usize), BadConninfo> {
+    let ends_host = |c| matches!(c, ':' | '/' | '?' | ',');
+    let Some(inner) = text[at..].strip_prefix('[') else {
+        let end = find(text, at, ends_host);
+        return Ok((&text[at..end], end));
+    };
+    match inner.split_once(']') {
+        Some((host, rest))
+            if !host.is_empty() && (rest.is_empty() || rest.starts_with(ends_host)) =>
+        {
+            Ok((host, text.len() - rest.len()))
+        }
+        _ => Err(BadConninfo::BadBrackets),
+    }
+}
+
+fn decoded(text: &str) -> Result<String, BadConninfo> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let [high, low, tail @ ..] = rest else {
+            return Err(BadConninfo::BadPercent);
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let byte = digit(*high)
+            .zip(digit(*low))
+            .and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        match byte {
+            None | Some(0) => return Err(BadConninfo::BadPercent),
+            Some(byte) => bytes.push(byte),
+        }
+        rest = tail;
+    }
+    String::from_utf8(bytes).map_err(|_| BadConninfo::BadPercent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_what_libpq_connects_to() {
+        for (conninfo, expected) in [
+            ("", None),
+            ("  ", None),
+            ("user=u", None),
+            ("host=''", None),
+            ("host=a", Some("a")),
+            ("host = a port=1", Some("a")),
+            ("host=\ta\nport=1", Some("a")),
+            ("host=a host=b", Some("b")),
+            ("host=a hostaddr=10.0.0.1", Some("10.0.0.1")),
+            ("hostaddr=10.0.0.1 host=a", Some("10.0.0.1")),
+            ("hostaddr='' host=a", Some("a")),
+            ("host='a b'user=u", Some("a b")),
+            (r"host='va\'l\\ue'", Some(r"va'l\ue")),
+            (r"host=va\'l\ ue\\ user=u", Some(r"va'l ue\")),
+            (r"host=a\", Some("a")),
+            ("host=a'b'", Some("a'b'")),
+            ("host=a,b port=1,2", Some("a,b")),
+            ("host= port=1", Some("port=1")),
+            ("password='host=x' host=a", Some("a")),
+            ("HOST=b", None),
+            ("host=主机", Some("主机")),
+            ("postgresql://", None),
+            ("postgres://a", Some("a")),
+            ("postgresql:///db?host=a", Some("a")),
+            ("postgresql://b/db?host=a", Some("a")),
+            ("postgresql://b/?hostaddr=10.0.0.1&", Some("10.0.0.1")),
+            ("postgresql://u:p@a:5433/db?x=y", Some("a")),
+            (
+                "postgresql://u:p%40@[fe80::1%25eth0]:5433",
+                Some("fe80::1%eth0"),
+            ),
+            ("postgresql://%2Ftmp", Some("/tmp")),
+            ("postgresql://a:1,[::1]:2/db", Some("a,::1")),
+            ("postgresql://a?user=b/c@d", Some("a")),
+            // libpq looks for the @ beyond a ?, up to the first /.
+            ("postgresql://a?user=b@d", Some("d")),
+        ] {
+            assert_eq!(
+                host(conninfo),
+                Ok(expected.map(str::to_owned)),
+                "{conninfo}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_keyword_can_be_asked_for() {
+        for (conninfo, keyword, expected) in [
+            ("user=u password='p q'", "password", Some("p q")),
+            ("user=u", "password", None),
+            ("password=''", "password", Some("")),
+            ("postgresql://u:p%3A:q@a:1/d", "user", Some("u")),
+            ("postgresql://u:p%3A:q@a:1/d", "password", Some("p::q")),
+            ("postgresql://u:p%3A:q@a:1/d", "port", Some("1")),
+            ("postgresql://u:p%3A:q@a:1/d", "dbname", Some("d")),
+            ("postgresql://u@a:1,b", "port", Some("1,")),
+            ("postgresql://u@a", "password", None),
+            ("postgresql://:@a", "user", None),
+            (
+                "postgresql://a/?application%5Fname=%E4%B8%AD",
+                "application_name",
+                Some("中"),
+            ),
+        ] {
+            let found = get(conninfo, keyword);
+            assert_eq!(found, Ok(expected.map(str::to_owned)), "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn another_host_changes_nothing_else() {
+        for (conninfo, new, expected) in [
+            ("", "b", "host=b"),
+            ("user=u", "b", "host=b user=u"),
+            (" user=u\n", "b", "host=b  user=u\n"),
+            ("host=a", "b", "host=b"),
+            ("host=b ", "b", "host=b "),
+            ("host='b'", "b", "host='b'"),
+            ("host='a'port=1", "b", "host='b'port=1"),
+            ("user=u host= ", "b", "user=u host= b"),
+            ("host = a\tport =  1", "b", "host = b\tport =  1"),
+            ("host=a user=u host=c", "b", "host=b user=u host=b"),
+            ("host=a,c port=1,2", "b", "host=b port=1"),
+            ("host=a,c port=,2", "b", "host=b port=''"),
+            ("port='1,2' host='a,b'", "b", "port='1' host='b'"),
+            ("host=a", "/tmp/a b", "host='/tmp/a b'"),
+            ("host=a", r"o'x\", r"host='o\'x\\'"),
+            (
+                "host=10.0.0.1 hostaddr=10.0.0.1",
+                "10.0.0.2",
+                "host=10.0.0.2 hostaddr=10.0.0.2",
+            ),
+            ("hostaddr=10.0.0.1", "10.0.0.2", "hostaddr=10.0.0.2"),
+            ("hostaddr=10.0.0.1", "b", "host=b hostaddr=''"),
+            ("hostaddr=''", "::1", "hostaddr='::1'"),
+            (
+                r"user=u password='10.0.0.1 host=10.0.0.1' host=10.0.0.1 application_name=10.0.0.1 passfile=/h/10.0.0.1",
+                "10.0.0.11",
+                r"user=u password='10.0.0.1 host=10.0.0.1' host=10.0.0.11 application_name=10.0.0.1 passfile=/h/10.0.0.1",
+            ),
+            (
+                r"password=\'host=a\  host=a",
+                "b",
+                r"password=\'host=a\  host=b",
+            ),
+            ("postgresql://", "b", "postgresql://b"),
+            ("postgresql://u@/db", "b", "postgresql://u@b/db"),
+            ("postgresql://:1/db", "::1", "postgresql://[::1]:1/db"),
+            ("postgresql://a", "/tmp", "postgresql://%2Ftmp"),
+            ("postgresql://[::1]:1", "b", "postgresql://b:1"),
+            ("postgresql://[::1]:1", "::1", "postgresql://[::1]:1"),
+            ("postgresql://a:1,c:2/db", "b", "postgresql://b:1/db"),
+            ("postgresql://a,c:2?x=y", "b", "postgresql://b?x=y"),
+            ("postgresql://,c/db", "b", "postgresql://b/db"),
+            ("postgresql://b,c/db", "b", "postgresql://b/db"),
+            (
+                "postgresql:///db?host=a,c&port=1,2",
+                "b",
+                "postgresql:///db?host=b&port=1",
+            ),
+            (
+                "postgresql://a/db?host=a&hostaddr=10.0.0.1&host=c",
+                "::1",
+                "postgresql://[::1]/db?host=::1&hostaddr=::1&host=::1",
+            ),
+            (
+                "postgresql://10.0.0.1:10.0.0.1@10.0.0.1:1/10.0.0.1?passfile=10.0.0.1",
+                "10.0.0.2",
+                "postgresql://10.0.0.1:10.0.0.1@10.0.0.2:1/10.0.0.1?passfile=10.0.0.1",
+            ),
+        ] {
+            let whole = Ok(expected.to_owned());
+            assert_eq!(with_host(conninfo, new), whole, "{conninfo}");
+            assert_eq!(with_host(expected, new), whole, "again");
+            assert_eq!(host(expected), Ok(Some(new.to_owned())), "{expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_is_read_back() {
+        let values = [
+            "", "a", "a b", "'", "\\", "a\\", "a'b\\'c", "a=b", "\n", "中 文", "\u{a0}", "host=x",
+        ];
+        for value in values {
+            let conninfo = build(&[("password", value), ("host", "a")]);
+            assert_eq!(get(&conninfo, "password"), Ok(Some(value.to_owned())));
+            assert_eq!(host(&conninfo), Ok(Some("a".to_owned())));
+        }
+        let pairs = [("host", "10.0.0.1"), ("password", "a b"), ("port", "")];
+        assert_eq!(build(&pairs), "host=10.0.0.1 password='a b' port=''");
+    }
+
+    #[test]
+    fn a_bad_string_is_not_shown() {
+        for (conninfo, expected) in [
+            ("secret", BadConninfo::NoEquals),
+            ("host=a secret", BadConninfo::NoEquals),
+            ("password = 'secret", BadConninfo::OpenQuote),
+            (r"password='secret\'", BadConninfo::OpenQuote),
+            ("=secret", BadConninfo::NoKeyword),
+            ("postgresql://u:secret@[::1", BadConninfo::BadBrackets),
+            ("postgresql://u:secret@[]", BadConninfo::BadBrackets),
+            ("postgresql://u:secret@[::1]a", BadConninfo::BadBrackets),
+            ("postgresql://u:secret%@a", BadConninfo::BadPercent),
+            ("postgresql://u:secret%4@a", BadConninfo::BadPercent),
+            ("postgresql://u:secret%+4@a", BadConninfo::BadPercent),
+            ("postgresql://u:secret%00@a", BadConninfo::BadPercent),
+            ("postgresql://u:secret%ff@a", BadConninfo::BadPercent),
+            ("postgresql://u:%é@a", BadConninfo::BadPercent),
+            ("postgresql://a?secret", BadConninfo::NoEquals),
+            ("postgresql://a?=secret", BadConninfo::NoKeyword),
+            (
+                "postgresql://a?password=secret=b",
+                BadConninfo::SecondEquals,
+            ),
+        ] {
+            assert_eq!(host(conninfo), Err(expected), "{conninfo}");
+            assert_eq!(with_host(conninfo, "b"), Err(expected), "{conninfo}");
+            let shown = format!("{expected} {expected:?}");
+            assert!(!shown.contains("secret") && !shown.contains('\n'));
+        }
+    }
+}
