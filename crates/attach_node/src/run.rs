@@ -170,11 +170,8 @@ fn at_primary(
 ) -> Result<Replication, SqlError> {
     let session = Session::open(&Target::new(config, primary), deadline)?;
     let standbys = replication::standbys(&session, names, deadline)?;
-    // By name too: a host with several addresses may come from another one.
-    let name = config.node_name_of(address);
-    let mine = |standby: &&Standby| {
-        standby.address == Some(address) || name.is_some_and(|name| standby.name == name)
-    };
+    let name = config.node_name_of(address).unwrap_or_default();
+    let mine = |standby: &&Standby| standby.is(address, name);
     let senders: Vec<&Standby> = standbys.iter().filter(mine).collect();
     Ok(match senders.iter().find(|standby| standby.streams()) {
         Some(Standby {

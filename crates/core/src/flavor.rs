@@ -23,6 +23,18 @@ pub struct Flavor {
     pub wal_dir: &'static str,
     /// A file in the data directory that makes the server start as a standby.
     pub standby_file: &'static str,
+    /// The program that makes one server's data directory another's again.
+    pub rewind: &'static str,
+    /// The program that copies a whole running server.
+    pub basebackup: &'static str,
+    /// The configuration file, in the data directory and in `KB_ETC_PATH`.
+    pub conf_file: &'static str,
+    /// Directory of the replication slots, in the data directory.
+    pub slots_dir: &'static str,
+    /// Where a standby has its settings.
+    pub standby_settings: StandbySettings,
+    /// The environment variable for a password of the server's own programs.
+    pub password_variable: &'static str,
     /// View of the standbys that stream from this server.
     pub stat_replication: &'static str,
     /// View of this standby's WAL receiver.
@@ -51,8 +63,39 @@ pub struct Flavor {
     pub current_flush: &'static str,
     /// Column of `stat_replication`: the position up to which the standby has written.
     pub write_column: &'static str,
+    /// Heading of `create_physical_slot`'s result as the server's client prints it.
+    pub create_slot_heading: &'static str,
+    /// Function: the position up to which a primary has written WAL.
+    pub current_write: &'static str,
+    /// Function: the name of the WAL segment file of a position.
+    pub segment_name: &'static str,
+    /// Function: what the control file has of the last checkpoint (a row with `timeline_id`).
+    pub control_checkpoint: &'static str,
+    /// Function: the text of a file in the data directory.
+    pub read_file: &'static str,
+    /// Function: the names in a directory of the data directory.
+    pub list_dir: &'static str,
+    /// Bytes of all databases, a scalar.
+    pub cluster_size: &'static str,
+    /// View of the tablespaces; two of them are there from the start.
+    pub tablespaces: &'static str,
     /// How the pool's `pcp_*` programs get their password.
     pub pcp_password: PcpPassword,
+}
+
+/// Where a standby has its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandbySettings {
+    /// All in [`Flavor::standby_file`], which the server reads at its start only: up to version 11.
+    OwnFile,
+    /// Among the other settings, [`Flavor::standby_file`] being an empty mark: from 12 on. The
+    /// named file is read last, and so wins.
+    Configuration {
+        /// The file that the server itself writes.
+        last: &'static str,
+        /// The first version (`server_version_num`) in which a reload is enough.
+        reloads_from: u32,
+    },
 }
 
 /// A way for a password.
@@ -74,6 +117,12 @@ pub static KINGBASE: Flavor = Flavor {
     pid_file: "kingbase.pid",
     wal_dir: "sys_xlog",
     standby_file: "recovery.conf",
+    rewind: "sys_rewind",
+    basebackup: "sys_basebackup",
+    conf_file: "kingbase.conf",
+    slots_dir: "sys_replslot",
+    standby_settings: StandbySettings::OwnFile,
+    password_variable: "PGPASSWORD",
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
     replication_slots: "sys_replication_slots",
@@ -88,6 +137,14 @@ pub static KINGBASE: Flavor = Flavor {
     drop_slot: "sys_drop_replication_slot",
     current_flush: "sys_current_xlog_flush_location",
     write_column: "write_location",
+    create_slot_heading: " SYS_CREATE_PHYSICAL_REPLICATION_SLOT",
+    current_write: "sys_current_xlog_location",
+    segment_name: "sys_xlogfile_name",
+    control_checkpoint: "sys_control_checkpoint",
+    read_file: "sys_read_file",
+    list_dir: "sys_ls_dir",
+    cluster_size: "SELECT sum(sys_database_size(oid))::bigint FROM sys_database",
+    tablespaces: "sys_tablespace",
     pcp_password: PcpPassword::Argument,
 };
 
@@ -100,6 +157,15 @@ pub static POSTGRES: Flavor = Flavor {
     pid_file: "postmaster.pid",
     wal_dir: "pg_wal",
     standby_file: "standby.signal",
+    rewind: "pg_rewind",
+    basebackup: "pg_basebackup",
+    conf_file: "postgresql.conf",
+    slots_dir: "pg_replslot",
+    standby_settings: StandbySettings::Configuration {
+        last: "postgresql.auto.conf",
+        reloads_from: 130_000,
+    },
+    password_variable: "PGPASSWORD",
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",
     replication_slots: "pg_replication_slots",
@@ -114,6 +180,14 @@ pub static POSTGRES: Flavor = Flavor {
     drop_slot: "pg_drop_replication_slot",
     current_flush: "pg_current_wal_flush_lsn",
     write_column: "write_lsn",
+    create_slot_heading: " pg_create_physical_replication_slot",
+    current_write: "pg_current_wal_lsn",
+    segment_name: "pg_walfile_name",
+    control_checkpoint: "pg_control_checkpoint",
+    read_file: "pg_read_file",
+    list_dir: "pg_ls_dir",
+    cluster_size: "SELECT sum(pg_database_size(oid))::bigint FROM pg_database",
+    tablespaces: "pg_tablespace",
     pcp_password: PcpPassword::File,
 };
 

@@ -129,6 +129,10 @@ pub struct ControlData {
     pub min_recovery: Lsn,
     /// Timeline of that position; 0 on a primary.
     pub min_recovery_timeline: Timeline,
+    /// Whether a rewind can tell which blocks changed: hint bits are logged, or there are checksums.
+    pub can_be_rewound: bool,
+    /// Bytes of a WAL segment file.
+    pub segment_size: u64,
 }
 
 /// Whether `state` (`Database cluster state`) is one of a primary: running, crashed or shut down.
@@ -148,6 +152,11 @@ impl ControlData {
         self.state == "shut down"
     }
 
+    /// Whether the server was shut down, as a primary or as a standby.
+    pub fn is_clean(&self) -> bool {
+        self.is_clean_primary() || self.state == "shut down in recovery"
+    }
+
     /// Reads what `pg_controldata` prints. `None`: not that.
     pub fn parse(text: &str) -> Option<Self> {
         let fields: HashMap<&str, &str> = text
@@ -162,6 +171,14 @@ impl ControlData {
             timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
             min_recovery: field("Minimum recovery ending location")?.parse().ok()?,
             min_recovery_timeline: field("Min recovery ending loc's timeline")?.parse().ok()?,
+            // With "Current" before it in some versions.
+            can_be_rewound: fields
+                .iter()
+                .any(|(name, value)| name.ends_with("wal_log_hints setting") && *value == "on")
+                || field("Data page checksum version").is_some_and(|version| version != "0"),
+            segment_size: field("Bytes per WAL segment")
+                .and_then(|bytes| bytes.parse().ok())
+                .unwrap_or(16 << 20),
         })
     }
 }
@@ -348,6 +365,75 @@ impl Instance {
         on_disk(move || file.exists()).unwrap_or(false)
     }
 
+    /// Its data directory, symbolic links resolved.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The user that it runs as, to whom its files belong.
+    pub fn user(&self) -> &SystemUser {
+        &self.user
+    }
+
+    /// One of its programs, to be run as its user.
+    pub fn command(&self, program: &str) -> Cmd {
+        let cmd = Cmd::new(self.bin.join(program)).as_user(&self.user);
+        match &self.lib {
+            Some(lib) => cmd.env("LD_LIBRARY_PATH", lib),
+            None => cmd,
+        }
+    }
+
+    /// Starts the server and does not wait for it. What it prints goes to the end of `log`.
+    pub fn start(&self, log: &Path, deadline: Deadline) -> Result<Output, RunError> {
+        let cmd = self
+            .command(self.flavor.ctl)
+            .args(["start", "-W", "-D"])
+            .arg(&self.data)
+            .arg("-l")
+            .arg(log);
+        run(&cmd, deadline)?.checked(&cmd)
+    }
+
+    /// The command that brings a crashed primary to a clean shutdown: crash recovery and the end, in
+    /// a single-user server. Never for a standby, which it would fork on its own timeline.
+    pub fn crash_recovery(&self) -> Cmd {
+        self.command(self.flavor.server)
+            .args(["--single", "-D"])
+            .arg(&self.data)
+            .arg("template1")
+            .dying_with_us()
+    }
+
+    /// Programs that write into the data directory (or into the copy beside it) for a run of ours
+    /// that was killed.
+    pub fn strays(&self) -> io::Result<Vec<Process>> {
+        let writers = [self.flavor.rewind, self.flavor.basebackup];
+        let ours = |process: &Process| {
+            let exe = fs::read_link(format!("/proc/{}/exe", process.pid)).map(without_deleted);
+            let name = exe.ok().and_then(|exe| exe.file_name().map(OsStr::to_owned));
+            let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+            let data = self.data.as_os_str().as_bytes();
+            writers.iter().any(|it| name.as_deref() == Some(OsStr::new(it)))
+                && arguments.windows(data.len()).any(|part| part == data)
+        };
+        Ok(all_processes()?.into_iter().filter(ours).collect())
+    }
+
+    /// Kills those.
+    pub fn kill_strays(&self, deadline: Deadline) -> Result<usize, StopError> {
+        let given = deadline.remaining();
+        let found = self.strays()?;
+        let mut left = Vec::new();
+        let gone = deadline.poll(LOOK_INTERVAL, || {
+            let there = found.iter().filter(|process| process.is_still_there());
+            left = there.map(|process| process.pid).collect();
+            left.iter().for_each(|pid| send(Signal::SIGKILL, *pid));
+            left.is_empty().then_some(found.len())
+        });
+        gone.ok_or(StopError::StillRunning { pids: left, given })
+    }
+
     /// The program that promotes it, if that is missing.
     pub fn missing_ctl(&self) -> Option<PathBuf> {
         Some(self.bin.join(self.flavor.ctl)).filter(|ctl| !ctl.exists())
@@ -365,12 +451,7 @@ impl Instance {
 
     /// Runs one of the server's programs as the database's user.
     fn run(&self, program: &str, args: &[&OsStr], deadline: Deadline) -> Result<Output, RunError> {
-        let mut cmd = Cmd::new(self.bin.join(program))
-            .args(args)
-            .as_user(&self.user);
-        if let Some(lib) = &self.lib {
-            cmd = cmd.env("LD_LIBRARY_PATH", lib);
-        }
+        let cmd = self.command(program).args(args);
         run(&cmd, deadline)?.checked(&cmd)
     }
 }
@@ -462,10 +543,18 @@ mod tests {
              Latest checkpoint's REDO WAL file:    0000000F0000000000000066\n\
              Latest checkpoint's TimeLineID:       15\n\
              Minimum recovery ending location:     0/0\n\
-             Min recovery ending loc's timeline:   0\n";
+             Min recovery ending loc's timeline:   0\n\
+             wal_log_hints setting:                on\n\
+             Bytes per WAL segment:                16777216\n\
+             Data page checksum version:           0\n";
         let control = ControlData::parse(text).unwrap();
         assert_eq!(control.checkpoint.to_string(), "0/66000028");
         assert_eq!((control.timeline, control.is_clean_primary()), (15, true));
+        assert!(control.can_be_rewound && control.segment_size == 16 << 20);
+        let blind = ControlData::parse(&text.replace(" on\n", " off\n")).unwrap();
+        assert!(!blind.can_be_rewound);
+        let sums = text.replace(" on\n", " off\n").replace("version:           0", "version: 1");
+        assert!(ControlData::parse(&sums).unwrap().can_be_rewound);
         assert_eq!(ControlData::parse("command not found"), None);
         assert_eq!(ControlData::parse(&text.replace("15", "fifteen")), None);
     }

@@ -143,18 +143,20 @@ impl Journal {
         Self::new(run, Sink::Files { writer, echo })
     }
 
-    /// Waits until all is written, but not for a disk that hangs.
-    pub fn flush(&self) {
+    /// Waits until all is written, but not for a disk that hangs; whether it is.
+    pub fn flush(&self) -> bool {
         let (tell, written) = channel();
         match &*self.sink() {
             // Without a writer, `tell` comes back in the error and is dropped.
             Sink::Files { writer, .. } => drop(writer.send(Entry::Written(tell))),
-            Sink::Messages(_) => return,
+            Sink::Messages(_) => return true,
         }
         let deadline = Deadline::after(FLUSH_TIME);
-        if written.recv_timeout(deadline.remaining()) == Err(RecvTimeoutError::Timeout) {
+        let late = written.recv_timeout(deadline.remaining()) == Err(RecvTimeoutError::Timeout);
+        if late {
             syslog("the log was not written in time: does its disk hang?");
         }
+        !late
     }
 
     /// A journal whose lines and events are handed to `take`.

@@ -33,6 +33,7 @@ pub struct Cmd {
     env: Vec<(OsString, OsString)>,
     user: Option<SystemUser>,
     stdin: Vec<u8>,
+    dying_with_us: bool,
 }
 
 #[derive(Clone)]
@@ -68,6 +69,7 @@ impl Cmd {
             env: Vec::new(),
             user: None,
             stdin: Vec::new(),
+            dying_with_us: false,
         }
     }
 
@@ -109,6 +111,13 @@ impl Cmd {
     /// What it reads from standard input (default: nothing). This is the way for a secret.
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = input.into();
+        self
+    }
+
+    /// It is killed as soon as the thread that starts it ends, however that comes about: for what
+    /// must not go on changing things when nobody watches it.
+    pub fn dying_with_us(mut self) -> Self {
+        self.dying_with_us = true;
         self
     }
 
@@ -158,6 +167,7 @@ impl Cmd {
             None => None,
         };
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        let dying_with_us = self.dying_with_us;
         // SAFETY: between fork and exec only system calls are made, on memory that was there
         // before the fork.
         unsafe {
@@ -167,6 +177,10 @@ impl Cmd {
                     nix::unistd::setgroups(groups)?;
                     nix::unistd::setgid(user.gid)?;
                     nix::unistd::setuid(user.uid)?;
+                }
+                // A change of user takes it back, so it comes after that.
+                if dying_with_us {
+                    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 }
                 Ok(())
             });

@@ -23,6 +23,12 @@ pub struct Standby {
 }
 
 impl Standby {
+    /// Whether it is the node with this address and name. By name, too: a host with several addresses
+    /// may come from another one.
+    pub fn is(&self, address: IpAddr, name: &str) -> bool {
+        self.address == Some(address) || (!name.is_empty() && self.name == name)
+    }
+
     /// Whether it gets what the primary writes as the primary writes it.
     pub fn streams(&self) -> bool {
         self.state == "streaming"

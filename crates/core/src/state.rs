@@ -1,19 +1,76 @@
-//! What must outlive a run: the instance lock, the word that a promotion leaves for a recovery,
-//! and the mark of a rewind under way. All of it lies in `STATE_DIR`, outside the data directory,
-//! and belongs to the database's user, whoever created it.
+//! What must outlive a run: locks, the word that a promotion leaves for a recovery, and the state of
+//! the recovery. All of it lies in `STATE_DIR`, outside the data directory, and belongs to the
+//! database's user, whoever created it.
 
 use crate::deadline::Deadline;
+use crate::durable;
 use crate::journal::give_to;
 use crate::users::SystemUser;
 use fs2::FileExt;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often a taken lock is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+const INSTANCE_LOCK: &str = "instance.lock";
+const PROMOTION_WORD: &str = "promotion.wanted";
+/// The state's file.
+const STATE_FILE: &str = "network_rewind.json";
+
+/// What a recovery knows from the runs before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// An operator wants nothing to be changed.
+    pub paused: Option<Pause>,
+    /// When this host stopped its own primary, because it saw nobody any more.
+    pub self_fenced: Option<String>,
+    /// The recovery that is under way.
+    pub recovery: Option<Recovery>,
+}
+
+/// Since when and why nothing is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Wall clock.
+    pub since: String,
+    /// In the operator's words; may be empty.
+    pub why: String,
+}
+
+/// A recovery that is under way, or was when its process died.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The host to follow.
+    pub primary: IpAddr,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Slots that were dropped, and are to be made again.
+    #[serde(default)]
+    pub slots: Vec<String>,
+    /// Rewinds that failed since it was begun.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The data directory holds one history: whatever is done next can be decided anew.
+    Preparing,
+    /// The mark: it holds half of one history and half of another. It must not be started, let alone
+    /// promoted.
+    Rewinding,
+    /// It holds the primary's history; what is left is to make it follow.
+    Following,
+}
 
 /// The directory `STATE_DIR`.
 #[derive(Clone, Debug)]
@@ -26,6 +83,12 @@ pub struct StateDir {
 /// child inherits it.
 #[derive(Debug)]
 pub struct InstanceLock {
+    _file: File,
+}
+
+/// Held by a recovery as long as it runs; gone with the process, however it dies.
+#[derive(Debug)]
+pub struct RunLock {
     _file: File,
 }
 
@@ -68,28 +131,77 @@ impl StateDir {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The state that the last run left.
+    ///
+    /// # Errors
+    /// It cannot be read, or makes no sense. None at all is no error.
+    pub fn load(&self) -> io::Result<State> {
+        match fs::read(self.path.join(STATE_FILE)) {
+            Ok(text) => Ok(serde_json::from_slice(&text)?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Changes the state, and has it on the disk; what it is then.
+    ///
+    /// # Errors
+    /// See [`Self::load`]; or it cannot be written. Then it is as it was.
+    pub fn update(&self, change: impl FnOnce(&mut State)) -> io::Result<State> {
+        // Of two processes each wants its own change, a person's `--pause` beside a recovery.
+        let turn = File::open(&self.path)?;
+        turn.lock_exclusive()?;
+        let before = self.load()?;
+        let mut state = before.clone();
+        change(&mut state);
+        if state != before {
+            let owner = Some((self.owner.uid, self.owner.gid));
+            let text = serde_json::to_vec(&state)?;
+            durable::write(&self.path.join(STATE_FILE), &text, 0o640, owner)?;
+        }
+        Ok(state)
+    }
+
+    /// Takes the lock that lets one recovery run at a time; `None`: another one has it.
+    pub fn lock_run(&self) -> Result<Option<RunLock>, LockError> {
+        let (path, file) = self.lock_file("network_rewind.lock")?;
+        match try_lock(&file) {
+            Ok(taken) => Ok(taken.then_some(RunLock { _file: file })),
+            Err(source) => Err(LockError::Io { path, source }),
+        }
+    }
+
+    /// Takes the instance lock for a recovery, which never waits: whoever has it promotes this node,
+    /// and that wins. `None`: held.
+    pub fn lock_for_recovery(&self) -> Result<Option<InstanceLock>, LockError> {
+        let (path, file) = self.lock_file(INSTANCE_LOCK)?;
+        match try_lock(&file) {
+            Ok(taken) => Ok(taken.then_some(InstanceLock { _file: file })),
+            Err(source) => Err(LockError::Io { path, source }),
+        }
+    }
+
+    /// Whether a promotion waits for the instance lock.
+    pub fn promotion_is_wanted(&self) -> bool {
+        self.path.join(PROMOTION_WORD).exists()
+    }
+
     /// Takes the instance lock for a promotion. Where a recovery has it, a word is left for it
     /// (`promotion.wanted`), upon which it lets go if it still can.
     pub fn lock_for_promotion(&self, deadline: Deadline) -> Result<InstanceLock, LockError> {
         let given = deadline.remaining();
-        let path = self.path.join("instance.lock");
+        let (path, file) = self.lock_file(INSTANCE_LOCK)?;
         let failed = |source| LockError::Io {
             path: path.clone(),
             source,
         };
-        let file = match self.create(&path) {
-            Ok(file) => file,
-            // A lock that was made in better times can be held, and taken, all the same.
-            Err(why) => match File::open(&path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    return Err(LockError::Nowhere { path, why });
-                }
-                Err(e) => return Err(failed(e)),
-            },
-        };
         if !try_lock(&file).map_err(failed)? {
-            let word = self.path.join("promotion.wanted");
+            let word = self.path.join(PROMOTION_WORD);
             self.create(&word).map_err(failed)?;
             let taken = deadline.poll(LOCK_INTERVAL, || {
                 try_lock(&file).map(|got| got.then_some(())).transpose()
@@ -104,9 +216,24 @@ impl StateDir {
         Ok(InstanceLock { _file: file })
     }
 
+    fn lock_file(&self, name: &str) -> Result<(PathBuf, File), LockError> {
+        let path = self.path.join(name);
+        match self.create(&path) {
+            Ok(file) => Ok((path, file)),
+            // A lock that was made in better times can be held, and taken, all the same.
+            Err(why) => match File::open(&path) {
+                Ok(file) => Ok((path, file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    Err(LockError::Nowhere { path, why })
+                }
+                Err(source) => Err(LockError::Io { path, source }),
+            },
+        }
+    }
+
     /// Whether somebody holds the instance lock.
     pub fn is_locked(&self) -> bool {
-        File::open(self.path.join("instance.lock"))
+        File::open(self.path.join(INSTANCE_LOCK))
             .is_ok_and(|file| FileExt::try_lock_shared(&file).is_err())
     }
 
@@ -114,10 +241,10 @@ impl StateDir {
     /// half one history and half another.
     pub fn rewind_is_unfinished(&self) -> bool {
         // A mark that cannot be looked for counts as there.
-        self.path
-            .join("rewind.unfinished")
-            .try_exists()
-            .unwrap_or(true)
+        self.load().map_or(true, |state| {
+            let stage = state.recovery.map(|recovery| recovery.stage);
+            stage == Some(Stage::Rewinding)
+        })
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -155,6 +282,35 @@ mod tests {
             .lock_for_promotion(Deadline::after(Duration::ZERO))
             .unwrap_err();
         assert!(matches!(error, LockError::Nowhere { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_mark_of_a_rewind_is_found_also_where_it_cannot_be_read() {
+        let dir = std::env::temp_dir().join(format!("mark-{}", crate::clock::run_name()));
+        fs::create_dir(&dir).unwrap();
+        let state = StateDir::new(&dir, &SystemUser::current().unwrap());
+        assert!(!state.rewind_is_unfinished());
+        let begin = |stage| {
+            let recovery = Recovery {
+                primary: [192, 168, 1, 102].into(),
+                stage,
+                slots: vec!["slot_node101".to_owned()],
+                failures: 1,
+            };
+            state.update(|it| it.recovery = Some(recovery)).unwrap()
+        };
+        for (stage, mark) in [
+            (Stage::Preparing, false),
+            (Stage::Rewinding, true),
+            (Stage::Following, false),
+        ] {
+            let written = begin(stage);
+            assert_eq!(state.load().unwrap(), written);
+            assert_eq!(state.rewind_is_unfinished(), mark, "{stage:?}");
+        }
+        fs::write(dir.join(STATE_FILE), "{").unwrap();
+        assert!(state.rewind_is_unfinished() && state.update(|_| ()).is_err());
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
