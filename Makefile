@@ -4,7 +4,7 @@ CLUSTER ?= /home/kingbase/cluster/R3HA
 DB_USER ?= kingbase
 DESTDIR ?=
 CARGO   ?= cargo
-TOOLS    = failover_stream vip_ctl attach_node rw_check
+TOOLS    = failover_stream network_rewind vip_ctl attach_node rw_check
 
 # What building and the lab need, by Debian package.
 DEPS = gcc libc6-dev make pkg-config libssl-dev \

@@ -31,6 +31,8 @@ pub struct Flavor {
     pub conf_file: &'static str,
     /// Directory of the replication slots, in the data directory.
     pub slots_dir: &'static str,
+    /// The control file, in the data directory.
+    pub control_file: &'static str,
     /// Where a standby has its settings.
     pub standby_settings: StandbySettings,
     /// The environment variable for a password of the server's own programs.
@@ -121,6 +123,7 @@ pub static KINGBASE: Flavor = Flavor {
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     slots_dir: "sys_replslot",
+    control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
     password_variable: "PGPASSWORD",
     stat_replication: "sys_stat_replication",
@@ -161,6 +164,7 @@ pub static POSTGRES: Flavor = Flavor {
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     slots_dir: "pg_replslot",
+    control_file: "global/pg_control",
     standby_settings: StandbySettings::Configuration {
         last: "postgresql.auto.conf",
         reloads_from: 130_000,

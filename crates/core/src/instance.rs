@@ -411,10 +411,14 @@ impl Instance {
         let writers = [self.flavor.rewind, self.flavor.basebackup];
         let ours = |process: &Process| {
             let exe = fs::read_link(format!("/proc/{}/exe", process.pid)).map(without_deleted);
-            let name = exe.ok().and_then(|exe| exe.file_name().map(OsStr::to_owned));
+            let name = exe
+                .ok()
+                .and_then(|exe| exe.file_name().map(OsStr::to_owned));
             let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
             let data = self.data.as_os_str().as_bytes();
-            writers.iter().any(|it| name.as_deref() == Some(OsStr::new(it)))
+            writers
+                .iter()
+                .any(|it| name.as_deref() == Some(OsStr::new(it)))
                 && arguments.windows(data.len()).any(|part| part == data)
         };
         Ok(all_processes()?.into_iter().filter(ours).collect())
@@ -553,7 +557,9 @@ mod tests {
         assert!(control.can_be_rewound && control.segment_size == 16 << 20);
         let blind = ControlData::parse(&text.replace(" on\n", " off\n")).unwrap();
         assert!(!blind.can_be_rewound);
-        let sums = text.replace(" on\n", " off\n").replace("version:           0", "version: 1");
+        let sums = text
+            .replace(" on\n", " off\n")
+            .replace("version:           0", "version: 1");
         assert!(ControlData::parse(&sums).unwrap().can_be_rewound);
         assert_eq!(ControlData::parse("command not found"), None);
         assert_eq!(ControlData::parse(&text.replace("15", "fifteen")), None);

@@ -68,6 +68,8 @@ pub enum Stage {
     /// The mark: it holds half of one history and half of another. It must not be started, let alone
     /// promoted.
     Rewinding,
+    /// A whole copy of the primary is being swapped with it: which of the two it is, is to be seen.
+    Copying,
     /// It holds the primary's history; what is left is to make it follow.
     Following,
 }
@@ -243,7 +245,7 @@ impl StateDir {
         // A mark that cannot be looked for counts as there.
         self.load().map_or(true, |state| {
             let stage = state.recovery.map(|recovery| recovery.stage);
-            stage == Some(Stage::Rewinding)
+            matches!(stage, Some(Stage::Rewinding | Stage::Copying))
         })
     }
 
@@ -302,6 +304,7 @@ mod tests {
         for (stage, mark) in [
             (Stage::Preparing, false),
             (Stage::Rewinding, true),
+            (Stage::Copying, true),
             (Stage::Following, false),
         ] {
             let written = begin(stage);

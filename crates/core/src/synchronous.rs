@@ -125,9 +125,7 @@ pub fn streaming_standby(
 }
 
 fn first_that_counts(standbys: &[Standby], gone: Option<&Gone>) -> Option<String> {
-    let is_gone = |standby: &Standby| {
-        gone.is_some_and(|gone| standby.is(gone.address, &gone.name))
-    };
+    let is_gone = |standby: &Standby| gone.is_some_and(|gone| standby.is(gone.address, &gone.name));
     let mut counting = standbys.iter().filter(|standby| standby.is_waited_for());
     let found = counting.find(|standby| !is_gone(standby))?;
     let address = found.address.map(|address| address.to_string());

@@ -1,0 +1,643 @@
+//! The decision table: from what was seen to what is done, and why. No clock, no I/O, no log.
+//!
+//! First match. Where a row needs something that was not looked at yet, the answer is to look, and
+//! to ask again: so a quiet minute asks no other host over ssh.
+
+use crate::view::{PoolSays, Primary, Seen, View};
+use failover_core::config::GatewayLostAction;
+use failover_core::history::Standing;
+use failover_core::state::Stage;
+use failover_core::status::Status;
+use std::net::IpAddr;
+
+/// What follows from what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Not enough was seen.
+    Look(Look),
+    /// Do it.
+    Do(Verdict),
+}
+
+/// Something that has to be looked at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The pool's primary, by SQL.
+    Primary(IpAddr),
+    /// The host of the pool's primary, by its own copy of the tools.
+    PrimaryHost(IpAddr),
+    /// All other database hosts, likewise.
+    Others,
+    /// Which hosts show a sign of life.
+    Life,
+}
+
+/// What to do, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// The operator's sentence.
+    pub why: String,
+}
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing: it is as it should be, or will be by itself.
+    Nothing,
+    /// Nothing: another program's turn, or nothing is sure.
+    Refuse,
+    /// Nothing: a person has to do something first.
+    NeedsPerson,
+    /// This primary stops itself: nobody sees it, and another may be promoted.
+    SelfFence,
+    /// This is the primary: the VIP, and what its commits wait for.
+    KeepPrimary,
+    /// This one is not the primary any more: stop it, and go on with a recovery if `recover`.
+    StopWrongPrimary {
+        /// The right one.
+        primary: IpAddr,
+        /// There is consent.
+        recover: bool,
+    },
+    /// Make it a standby of the primary, by a rewind or by a copy.
+    Recover {
+        /// The host to follow.
+        primary: IpAddr,
+    },
+    /// Point its settings to the primary.
+    Follow {
+        /// The host to follow.
+        primary: IpAddr,
+    },
+    /// Start it as the standby that it was, and decide once more.
+    Start {
+        /// The host to follow.
+        primary: IpAddr,
+    },
+    /// It streams: make the primary synchronous, if that is due, and attach this node.
+    Rejoin {
+        /// The host that it follows.
+        primary: IpAddr,
+        /// The pool has it down.
+        attach: bool,
+    },
+    /// It will stream by itself; see that the primary keeps WAL for it.
+    Wait {
+        /// The host that it follows.
+        primary: IpAddr,
+    },
+    /// No other is primary: this one is.
+    TakeOver {
+        /// It has to be started first.
+        start: bool,
+    },
+}
+
+fn act(action: Action, why: impl Into<String>) -> Decision {
+    Decision::Do(Verdict {
+        action,
+        why: why.into(),
+    })
+}
+
+/// How this host's server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Down,
+    Primary,
+    Standby,
+    Silent,
+}
+
+fn server(me: &Status) -> Server {
+    match (me.running, me.in_recovery) {
+        (_, Some(false)) => Server::Primary,
+        (_, Some(true)) => Server::Standby,
+        (true, None) => Server::Silent,
+        (false, None) => Server::Down,
+    }
+}
+
+/// Whether this host has to be without the database VIP: its server is sure to be no primary.
+pub fn must_drop_vip(me: &Status) -> bool {
+    me.vip_here && matches!(server(me), Server::Down | Server::Standby)
+}
+
+/// The decision.
+pub fn decide(view: &View) -> Decision {
+    if let Some(pause) = &view.paused {
+        let why = match pause.why.as_str() {
+            "" => String::new(),
+            why => format!(" ({why})"),
+        };
+        let since = &pause.since;
+        let text =
+            format!("paused since {since}{why}: nothing is changed until network_rewind --resume");
+        return act(Action::Nothing, text);
+    }
+    if let Some(decision) = cut_off(view) {
+        return decision;
+    }
+    if let Some(decision) = unfinished(view) {
+        return decision;
+    }
+    if !view.has_data {
+        return no_data(view);
+    }
+    match (&view.pool.says, server(&view.me)) {
+        (PoolSays::Me, Server::Primary) => {
+            act(Action::KeepPrimary, "this node is the primary, and runs")
+        }
+        (PoolSays::Me, Server::Standby) => act(
+            Action::Refuse,
+            "the pool has this node as its primary, but its database is in recovery: a failover \
+             of the pool may be under way",
+        ),
+        (PoolSays::Me, Server::Down) => act(
+            Action::Refuse,
+            "the pool has this node as its primary, but its database does not run: it is the \
+             pool's turn to fail over",
+        ),
+        (PoolSays::Other(primary), server) => not_primary(view, *primary, server),
+        (PoolSays::NoAnswer(_) | PoolSays::Nobody, server) => no_primary(view, server),
+        _ => anything_else(view),
+    }
+}
+
+/// Rows about this host's network.
+fn cut_off(view: &View) -> Option<Decision> {
+    let is_primary = server(&view.me) == Server::Primary;
+    let lonely = |Seen { others, hosts }: Seen| (others + 1) * 2 < hosts;
+    if view.network {
+        // By itself a pool that gives no answer says nothing.
+        let nobody = matches!(view.pool.says, PoolSays::NoAnswer(_));
+        return match view.seen {
+            _ if !(is_primary && nobody) => None,
+            None => Some(Decision::Look(Look::Life)),
+            Some(seen) if seen.hosts >= 3 && lonely(seen) => Some(act(
+                Action::SelfFence,
+                format!(
+                    "no pool answers, and of {} hosts only {} are seen, this one included: the \
+                     others may have promoted another primary",
+                    seen.hosts,
+                    seen.others + 1
+                ),
+            )),
+            Some(_) => None,
+        };
+    }
+    let refuse = |why: &str| Some(act(Action::Refuse, format!("no trust IP answers{why}")));
+    match (view.policy.gateway_lost, view.seen) {
+        _ if !is_primary => refuse(": nothing is changed"),
+        (GatewayLostAction::Never, _) => {
+            refuse(", GATEWAY_LOST_ACTION is never: nothing is stopped")
+        }
+        (GatewayLostAction::Always, _) => Some(act(
+            Action::SelfFence,
+            "no trust IP answers, and GATEWAY_LOST_ACTION is always",
+        )),
+        (GatewayLostAction::Isolated, None) => Some(Decision::Look(Look::Life)),
+        (GatewayLostAction::Isolated, Some(Seen { others: 0, .. })) => Some(act(
+            Action::SelfFence,
+            "neither a trust IP nor any other host of the cluster answers: this host is cut off, \
+             and the others may have promoted another primary",
+        )),
+        (GatewayLostAction::Isolated, Some(seen)) => refuse(&format!(
+            ", but {} other hosts do: the trust IP is down, and nothing is stopped",
+            seen.others
+        )),
+    }
+}
+
+/// Rows about what a run before this one has left.
+fn unfinished(view: &View) -> Option<Decision> {
+    let left = view.left.as_ref()?;
+    let half = match left.stage {
+        Stage::Preparing => return None,
+        Stage::Rewinding | Stage::Copying => true,
+        // Promoted since: there is nothing left to finish.
+        Stage::Following if server(&view.me) == Server::Primary => return None,
+        Stage::Following => false,
+    };
+    match right_primary(view) {
+        Ok((primary, _)) => Some(act(
+            Action::Recover { primary },
+            match half {
+                true => "a rewind of this node was left unfinished: it is done now".to_owned(),
+                false => "a recovery of this node was left unfinished: it goes on".to_owned(),
+            },
+        )),
+        Err(Missing::Look(look)) => Some(Decision::Look(look)),
+        Err(Missing::Primary(why)) if half => Some(act(
+            Action::Refuse,
+            format!(
+                "a rewind of this node is unfinished, so its database stays down until there is a \
+                 primary to rewind from: {why}"
+            ),
+        )),
+        Err(Missing::Primary(_)) => None,
+    }
+}
+
+/// Why there is no primary to work with.
+enum Missing {
+    Look(Look),
+    Primary(String),
+}
+
+/// The pool's primary on another host, if it answers and is one.
+fn right_primary(view: &View) -> Result<(IpAddr, &Primary), Missing> {
+    let address = match &view.pool.says {
+        PoolSays::Other(address) => *address,
+        says => return Err(Missing::Primary(pool_sentence(says))),
+    };
+    match &view.primary {
+        None => Err(Missing::Look(Look::Primary(address))),
+        Some(Err(why)) => Err(Missing::Primary(format!(
+            "{address} does not answer: {why}"
+        ))),
+        Some(Ok(primary)) if primary.in_recovery => Err(Missing::Primary(format!(
+            "the pool has {address} as its primary, and that one is in recovery"
+        ))),
+        Some(Ok(primary)) => Ok((address, primary)),
+    }
+}
+
+fn pool_sentence(says: &PoolSays) -> String {
+    match says {
+        PoolSays::NoAnswer(why) => format!("no pool answers ({why})"),
+        PoolSays::Nobody => "the pool has no primary".to_owned(),
+        PoolSays::Me => "the pool has this node as its primary".to_owned(),
+        PoolSays::Other(address) => format!("the pool has {address} as its primary"),
+        PoolSays::Stranger(node) => {
+            format!("the pool has {node} as its primary, which is none of KB_ALL_IP")
+        }
+    }
+}
+
+/// The data directory is missing or empty.
+fn no_data(view: &View) -> Decision {
+    let policy = &view.policy;
+    if !policy.may_copy {
+        let text = format!(
+            "the data directory is missing or empty: if its disk is mounted, copy the primary \
+             ({}), or set REWIND_FALLBACK=basebackup",
+            policy.copy_command
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    match right_primary(view) {
+        Ok((primary, _)) => act(
+            Action::Recover { primary },
+            "the data directory is missing or empty, and REWIND_FALLBACK is basebackup",
+        ),
+        Err(Missing::Look(look)) => Decision::Look(look),
+        Err(Missing::Primary(why)) => act(
+            Action::Refuse,
+            format!("the data directory is missing or empty, and there is nothing to copy: {why}"),
+        ),
+    }
+}
+
+/// Rows in which the pool names another node.
+fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
+    if view.pool.me_up.is_none() {
+        let text = format!(
+            "the pool has no node with KB_LOCALHOST_IP {}: correct the configuration of one of \
+             the two",
+            view.policy.me
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    match server {
+        Server::Primary => wrong_primary(view, primary),
+        Server::Standby => standby(view),
+        Server::Down => down(view, primary),
+        Server::Silent => anything_else(view),
+    }
+}
+
+/// Who gives consent to make a standby of what was a primary; the words for the log.
+fn consent(view: &View) -> Option<&'static str> {
+    let policy = &view.policy;
+    [
+        (policy.auto_recovery, "AUTO_PRIMARY_RECOVERY allows it"),
+        (policy.force, "--force"),
+        (view.follows.is_some(), "its standby settings are there"),
+        (view.left.is_some(), "a run before this one had consent"),
+    ]
+    .into_iter()
+    .find_map(|(given, words)| given.then_some(words))
+}
+
+const HOW_TO_GO_ON: &str = "to make it a standby, which discards what only it has: network_rewind \
+                            --force, or AUTO_PRIMARY_RECOVERY=1";
+
+/// This node takes writes, and the pool names another.
+fn wrong_primary(view: &View, address: IpAddr) -> Decision {
+    let two = |what: String| {
+        let here = match view.me.vip_here {
+            true => "has the database VIP",
+            false => "does not have the database VIP",
+        };
+        let text = format!(
+            "this node is a primary (timeline {}, {here}), and {what}: nothing is stopped. Find \
+             out which of the two has the data, stop the other, and run network_rewind --force \
+             there",
+            view.me.timeline
+        );
+        act(Action::NeedsPerson, text)
+    };
+    let primary = match right_primary(view) {
+        Ok((_, primary)) => primary,
+        Err(Missing::Look(look)) => return Decision::Look(look),
+        Err(Missing::Primary(why)) => return two(why),
+    };
+    let timeline = primary.history.as_ref().map_or(0, |it| it.timeline());
+    let seen = format!("{address} is one, too (timeline {timeline})");
+    if view.policy.has_vip {
+        if view.me.vip_here {
+            return two(seen);
+        }
+        match &view.primary_host {
+            None => return Decision::Look(Look::PrimaryHost(address)),
+            Some(Ok(host)) if host.vip_here => {}
+            Some(Ok(_)) => return two(format!("{seen}, without the database VIP")),
+            Some(Err(why)) => {
+                return two(format!(
+                    "{seen}; whether that one has the database VIP is not known ({why})"
+                ));
+            }
+        }
+    } else if timeline <= view.me.timeline || view.pool.me_up == Some(true) {
+        return two(seen);
+    }
+    let recover = consent(view);
+    let text = format!(
+        "{address} is the pool's primary, and this node takes writes without being it: it is \
+         stopped"
+    );
+    act(
+        Action::StopWrongPrimary {
+            primary: address,
+            recover: recover.is_some(),
+        },
+        match recover {
+            Some(who) => format!("{text} and recovered ({who})"),
+            None => format!("{text} and left down; {HOW_TO_GO_ON}"),
+        },
+    )
+}
+
+/// This node is in recovery, and the pool names another.
+fn standby(view: &View) -> Decision {
+    let (address, primary) = match right_primary(view) {
+        Ok(found) => found,
+        Err(Missing::Look(look)) => return Decision::Look(look),
+        Err(Missing::Primary(why)) => {
+            return act(
+                Action::Refuse,
+                format!("{why}; this standby is left running, it may be the next primary"),
+            );
+        }
+    };
+    let mine = primary.standby(view.policy.me, view.policy.my_name());
+    if let Some(standby) = mine.filter(|standby| standby.streams()) {
+        let due = sync_is_due(view, primary);
+        let attach = view.pool.me_up == Some(false);
+        let limit = view.policy.lag_limit;
+        return match standby.behind {
+            Some(behind) if behind <= limit && (attach || due) => {
+                let what = match (attach, due) {
+                    (true, true) => "its commits may wait for it, and the pool has it down",
+                    (true, false) => "the pool has it down",
+                    (false, _) => "the primary's commits may wait for it",
+                };
+                act(
+                    Action::Rejoin {
+                        primary: address,
+                        attach,
+                    },
+                    format!("this standby streams from {address}: {what}"),
+                )
+            }
+            Some(behind) if attach => act(
+                Action::Nothing,
+                format!(
+                    "this standby streams from {address}, {} MB behind: it is attached when that is \
+                     at most {} MB (DATA_SIZE_DIFF)",
+                    behind >> 20,
+                    limit >> 20
+                ),
+            ),
+            _ => act(
+                Action::Nothing,
+                format!("this standby streams from {address}, all is well"),
+            ),
+        };
+    }
+    match &view.follows {
+        Some(host) if !is_host(view, host, address) => {
+            return act(
+                Action::Follow { primary: address },
+                format!("this standby follows {host}, and the primary is {address}"),
+            );
+        }
+        _ => {}
+    }
+    let (timeline, position) = (view.me.timeline, view.me.position());
+    let at = format!("it is at {position} on timeline {timeline}");
+    match primary
+        .history
+        .as_ref()
+        .map(|it| it.standing(timeline, position))
+    {
+        Some(Standing::Part) => act(
+            Action::Wait { primary: address },
+            format!(
+                "this standby does not stream from {address}, but its history is a part of the \
+                 primary's: it replays or connects again; {at}"
+            ),
+        ),
+        Some(Standing::Left { timeline, at: fork }) => act(
+            Action::Recover { primary: address },
+            format!(
+                "this standby's history has left that of {address} at {fork} on timeline \
+                 {timeline}; {at}"
+            ),
+        ),
+        Some(Standing::Foreign) => act(
+            Action::Recover { primary: address },
+            format!("this standby's timeline is not in the history of {address}; {at}"),
+        ),
+        None => act(
+            Action::Refuse,
+            format!("the history of {address} could not be read; {at}"),
+        ),
+    }
+}
+
+/// Whether `host`, as the settings have it, is `address`.
+fn is_host(view: &View, host: &str, address: IpAddr) -> bool {
+    host.parse() == Ok(address)
+        || view
+            .policy
+            .names
+            .iter()
+            .any(|(it, name)| *it == address && name == host)
+}
+
+/// Whether the primary is asynchronous and should not be, a standby having caught up.
+fn sync_is_due(view: &View, primary: &Primary) -> bool {
+    let caught_up = |behind: Option<u64>| behind.is_some_and(|it| it <= view.policy.lag_limit);
+    let named = |name: &str| view.policy.names.iter().any(|(_, it)| it == name);
+    view.policy.sync
+        && !primary.is_synchronous()
+        && primary
+            .standbys
+            .iter()
+            .any(|it| it.streams() && caught_up(it.behind) && named(&it.name))
+}
+
+/// This node does not run, and the pool names another.
+fn down(view: &View, primary: IpAddr) -> Decision {
+    match view.me.was_primary() {
+        None => anything_else(view),
+        Some(false) => act(
+            Action::Start { primary },
+            "this node does not run, and was a standby: it is started",
+        ),
+        Some(true) => match consent(view) {
+            None => act(
+                Action::NeedsPerson,
+                format!(
+                    "this node does not run, and was a primary; {primary} is the primary now. It \
+                     is left down; {HOW_TO_GO_ON}"
+                ),
+            ),
+            Some(who) => match right_primary(view) {
+                Ok((primary, _)) => act(
+                    Action::Recover { primary },
+                    format!("this node does not run, and was a primary; it is recovered ({who})"),
+                ),
+                Err(Missing::Look(look)) => Decision::Look(look),
+                Err(Missing::Primary(why)) => act(
+                    Action::Refuse,
+                    format!("this node was a primary and is to be recovered, but {why}"),
+                ),
+            },
+        },
+    }
+}
+
+/// Rows in which there is no pool, or none is primary.
+fn no_primary(view: &View, server: Server) -> Decision {
+    let why = pool_sentence(&view.pool.says);
+    let lone_start = server == Server::Down && (view.self_fenced || view.policy.max_available);
+    if server != Server::Primary && !lone_start {
+        return anything_else(view);
+    }
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    let mut answers = Vec::new();
+    for (address, answer) in others {
+        match answer {
+            Ok(status) => answers.push((*address, status)),
+            Err(error) => {
+                return act(
+                    Action::Refuse,
+                    format!("{why}, and {address} does not answer ({error}): nothing is changed"),
+                );
+            }
+        }
+    }
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+        return act(
+            Action::Refuse,
+            format!("{why}, and {address} is a primary: nothing is changed"),
+        );
+    }
+    let me = &view.me;
+    if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline > me.timeline) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} is on timeline {}, newer than {} here: nothing is changed",
+                it.timeline, me.timeline
+            ),
+        );
+    }
+    match server {
+        Server::Primary => act(
+            Action::TakeOver { start: false },
+            format!("{why}; this node is a primary, and no other host has one"),
+        ),
+        Server::Down if view.self_fenced => act(
+            Action::TakeOver { start: true },
+            format!(
+                "{why}; this host stopped its primary when it was cut off, the network is back, \
+                 and no other host has one"
+            ),
+        ),
+        _ => last_primary(view, &answers, &why),
+    }
+}
+
+/// Everything is down: is this the one to start?
+fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.running) {
+        return act(
+            Action::Refuse,
+            format!("{why}; a database runs on {address}: nothing is started here"),
+        );
+    }
+    if view.me.was_primary() != Some(true) {
+        return act(
+            Action::Refuse,
+            format!("{why}; all databases are down, and this one was no primary"),
+        );
+    }
+    // One on an older timeline was replaced by this one; nobody can tell about one on the same.
+    let rival = |(_, it): &&(IpAddr, &Status)| {
+        it.was_primary() != Some(false) && it.timeline >= view.me.timeline
+    };
+    match answers.iter().find(rival) {
+        Some((address, _)) => act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; all databases are down, and this one and that on {address} were both \
+                 primaries on timeline {}: find out which has the data, and start it",
+                view.me.timeline
+            ),
+        ),
+        None => act(
+            Action::TakeOver { start: true },
+            format!("{why}; all databases are down, and this one was the last primary"),
+        ),
+    }
+}
+
+/// No row of the table: what was seen.
+fn anything_else(view: &View) -> Decision {
+    let me = &view.me;
+    let trouble = me.trouble.as_deref().unwrap_or("it gives no answer");
+    let here = match server(me) {
+        Server::Down => format!(
+            "its database does not run (last \"{}\")",
+            me.control_state.as_deref().unwrap_or(trouble)
+        ),
+        Server::Primary => "its database is a primary".to_owned(),
+        Server::Standby => "its database is a standby".to_owned(),
+        Server::Silent => format!("its database runs and cannot be asked: {trouble}"),
+    };
+    act(
+        Action::Refuse,
+        format!(
+            "{}; {here}: nothing is changed",
+            pool_sentence(&view.pool.says)
+        ),
+    )
+}

@@ -1,0 +1,252 @@
+//! Looking: fills the [`View`], and changes nothing.
+
+use crate::budget;
+use crate::decide::Look;
+use crate::standby::StandbyFiles;
+use crate::view::{Policy, PoolSays, PoolView, Primary, Seen, View};
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::flavor::Flavor;
+use failover_core::history::{History, file_name};
+use failover_core::host::ThisHost;
+use failover_core::instance::Instance;
+use failover_core::life::{Finding, Target as Probed, signs_of_life};
+use failover_core::lsn::Timeline;
+use failover_core::peer;
+use failover_core::pool::{PoolError, PoolNodes};
+use failover_core::replication::{is_in_recovery, standbys};
+use failover_core::sql::{Session, SqlError, Target, quote};
+use failover_core::state::State;
+use failover_core::status::{self, Status};
+use failover_core::workers;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::mpsc::channel;
+
+/// Where the looking is done from.
+#[derive(Clone, Copy, Debug)]
+pub struct Eyes<'a> {
+    /// This host.
+    pub here: &'a ThisHost,
+    /// Its instance.
+    pub instance: &'a Instance,
+    /// The name of the run, for the other hosts.
+    pub run: &'a str,
+}
+
+impl<'a> Eyes<'a> {
+    fn config(&self) -> &'a Config {
+        &self.here.config
+    }
+
+    /// What can be seen from here, and what the pool said.
+    pub fn view(
+        &self,
+        policy: Policy,
+        state: &State,
+        network: bool,
+        pool: &Result<PoolNodes, PoolError>,
+    ) -> View {
+        let data = self.instance.data();
+        let files = StandbyFiles::new(
+            self.instance.flavor,
+            self.config(),
+            data,
+            self.instance.user(),
+        );
+        View {
+            policy,
+            paused: state.paused.clone(),
+            left: state.recovery.clone(),
+            self_fenced: state.self_fenced.is_some(),
+            network,
+            seen: None,
+            has_data: has_data(self.instance),
+            me: self.me(),
+            follows: files.follows(),
+            pool: self.pool_view(pool),
+            primary: None,
+            primary_host: None,
+            others: None,
+        }
+    }
+
+    /// This host's instance.
+    pub fn me(&self) -> Status {
+        status::look(self.here, self.instance, Deadline::after(budget::ANSWER))
+    }
+
+    fn pool_view(&self, pool: &Result<PoolNodes, PoolError>) -> PoolView {
+        let config = self.config();
+        let nodes = match pool {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                return PoolView {
+                    says: PoolSays::NoAnswer(error.to_string()),
+                    me_up: None,
+                };
+            }
+        };
+        let me = config.kb_localhost_ip;
+        let says = match nodes.primary() {
+            None => PoolSays::Nobody,
+            Some(node) => match node.address(config) {
+                Some(address) if address == me => PoolSays::Me,
+                Some(address) if config.kb_all_ip.contains(&address) => PoolSays::Other(address),
+                _ => PoolSays::Stranger(node.to_string()),
+            },
+        };
+        PoolView {
+            says,
+            me_up: nodes.by_address(me, config).map(|node| node.is_up()),
+        }
+    }
+
+    /// Adds what a decision needs.
+    pub fn look(&self, look: Look, view: &mut View) {
+        match look {
+            Look::Primary(address) => {
+                let deadline = Deadline::after(budget::ANSWER);
+                let primary = Session::open(&Target::new(self.config(), address), deadline)
+                    .and_then(|session| primary(&session, self.instance.flavor, deadline));
+                view.primary = Some(primary.map_err(|error| error.to_string()));
+            }
+            Look::PrimaryHost(address) => {
+                let mut answers = self.ask_hosts(&[address]);
+                view.primary_host = answers.pop().map(|(_, answer)| answer);
+            }
+            Look::Others => {
+                let others: Vec<IpAddr> = self.config().other_hosts().collect();
+                view.others = Some(self.ask_hosts(&others));
+            }
+            Look::Life => view.seen = Some(self.life()),
+        }
+    }
+
+    /// What the hosts' own copies of the tools say, side by side.
+    fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
+        let deadline = Deadline::after(budget::OTHER_HOST);
+        let (told, answers) = channel();
+        for (at, address) in hosts.iter().copied().enumerate() {
+            let told = told.clone();
+            let (config, run) = (self.config().clone(), self.run.to_owned());
+            let login = self.here.login(address);
+            workers::start(move || {
+                let answer = peer::status(&config, &login, address, &run, deadline);
+                let _ = told.send((at, answer.map_err(|error| error.to_string())));
+            });
+        }
+        drop(told);
+        let mut found: Vec<Option<Result<Status, String>>> = vec![None; hosts.len()];
+        while let Ok((at, answer)) = answers.recv_timeout(deadline.remaining()) {
+            found[at] = Some(answer);
+        }
+        let late = || {
+            Err(format!(
+                "no answer within {} s",
+                budget::OTHER_HOST.as_secs()
+            ))
+        };
+        hosts
+            .iter()
+            .zip(found)
+            .map(|(address, answer)| (*address, answer.unwrap_or_else(late)))
+            .collect()
+    }
+
+    /// Which other hosts show a sign of life. Only one that was really seen counts: here silence, or
+    /// a network that is down, is what is looked for.
+    fn life(&self) -> Seen {
+        let config = self.config();
+        let others: HashSet<IpAddr> = config
+            .other_hosts()
+            .chain(config.kb_pool_ips.iter().copied())
+            .filter(|host| *host != config.kb_localhost_ip)
+            .collect();
+        let hosts = others.len() + 1;
+        let (told, answers) = channel();
+        for address in others {
+            let IpAddr::V4(addr) = address else { continue };
+            let (told, programs) = (told.clone(), self.here.programs.clone());
+            let window = config.probe_timeout;
+            let target = Probed {
+                addr,
+                ssh_port: config.ssh_port,
+                database_port: config.kb_port,
+            };
+            workers::start(move || {
+                let signs = signs_of_life(target, &programs, window, false);
+                let mut seen = signs.signs.iter();
+                let alive = seen.any(|sign| matches!(sign.finding, Finding::Alive(_)));
+                let _ = told.send(alive);
+            });
+        }
+        drop(told);
+        Seen {
+            others: answers.iter().filter(|alive| *alive).count(),
+            hosts,
+        }
+    }
+}
+
+/// What a primary says of itself.
+pub fn primary(session: &Session, names: &Flavor, deadline: Deadline) -> Result<Primary, SqlError> {
+    if is_in_recovery(session, names, deadline)? {
+        return Ok(Primary {
+            in_recovery: true,
+            history: None,
+            standbys: Vec::new(),
+        });
+    }
+    Ok(Primary {
+        in_recovery: false,
+        history: history(session, names, deadline)?,
+        standbys: standbys(session, names, deadline)?,
+    })
+}
+
+/// How a primary came to its timeline. `None`: what it said makes no sense.
+fn history(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Option<History>, SqlError> {
+    let Some(timeline) = timeline(session, names, deadline)? else {
+        return Ok(None);
+    };
+    if timeline == 1 {
+        return Ok(Some(History::first(timeline)));
+    }
+    let file = format!("{}/{}", names.wal_dir, file_name(timeline));
+    let text = session.value(
+        &format!("SELECT {}({})", names.read_file, quote(&file)),
+        deadline,
+    )?;
+    Ok(text.and_then(|text| History::parse(timeline, &text).ok()))
+}
+
+/// The timeline that a primary writes: the first eight digits of its segment's name.
+pub fn timeline(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Option<Timeline>, SqlError> {
+    let statement = format!("SELECT {}({}())", names.segment_name, names.current_write);
+    let name = session.value(&statement, deadline)?.unwrap_or_default();
+    Ok(name
+        .get(..8)
+        .and_then(|digits| Timeline::from_str_radix(digits, 16).ok()))
+}
+
+/// Whether there is something in the data directory. A file of the disk check, or what a new file
+/// system has, is nothing.
+fn has_data(instance: &Instance) -> bool {
+    let Ok(entries) = std::fs::read_dir(instance.data()) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name != "lost+found" && !name.starts_with("rw_status_file_")
+    })
+}

@@ -1,0 +1,42 @@
+//! `network_rewind`: the old primary comes back by itself. Run by cron each minute.
+
+mod budget;
+mod cli;
+mod decide;
+mod look;
+mod run;
+mod standby;
+mod steps;
+mod view;
+mod work;
+
+use cli::Cli;
+use failover_core::disk;
+use failover_core::exit::Exit;
+use failover_core::inherited;
+use failover_core::journal::syslog;
+use failover_core::supervised;
+use failover_core::terminal::{complain, parse};
+use std::process::ExitCode;
+
+const TOOL: &str = "network_rewind";
+
+fn main() -> ExitCode {
+    inherited::shed();
+    if let Some(exit) = disk::probe_if_asked(std::env::args_os()) {
+        return exit.into();
+    }
+    match parse::<Cli>(TOOL) {
+        Ok(cli) => supervised::run(|| run::run(&cli)),
+        Err(None) => Exit::Done.into(),
+        Err(Some(why)) => wrong(&why).into(),
+    }
+}
+
+/// The arguments or the configuration are wrong. Cron's mail may be read by nobody, so the line goes
+/// to syslog too.
+fn wrong(why: &str) -> Exit {
+    complain(TOOL, why);
+    syslog(&format!("{TOOL}: {why}"));
+    Exit::Usage
+}

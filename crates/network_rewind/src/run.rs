@@ -1,0 +1,584 @@
+//! One run: look, decide, do.
+
+use crate::budget;
+use crate::cli::Cli;
+use crate::decide::{Action, Decision, Verdict, decide, must_drop_vip};
+use crate::look::Eyes;
+use crate::steps::server;
+use crate::view::{Policy, PoolSays, View};
+use crate::work::{Break, Work, steps};
+use crate::{TOOL, wrong};
+use anyhow::{Context, Result, anyhow};
+use failover_core::clock;
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::disk::{DiskCheck, Mount};
+use failover_core::durable;
+use failover_core::exit::{Exit, usage};
+use failover_core::host::ThisHost;
+use failover_core::instance::Instance;
+use failover_core::journal::{Journal, Outcome, syslog};
+use failover_core::ping;
+use failover_core::pool::{Pool, PoolError, PoolNodes};
+use failover_core::procedure::{self, Frame};
+use failover_core::state::{Pause, RunLock, Stage, State, StateDir};
+use failover_core::terminal::{complain, say};
+use failover_core::workers;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often is decided in one run: a standby that was started is looked at again, and a primary that
+/// was stopped.
+const ROUNDS: usize = 4;
+/// For a first look at the data directory, before its disk was checked.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// The whole tool.
+pub fn run(cli: &Cli) -> Exit {
+    let site = match Site::load(cli) {
+        Ok(site) => site,
+        Err(error) => return wrong(&format!("{error:#}")),
+    };
+    if cli.pause.is_some() || cli.resume {
+        return pause_or_resume(cli, &site);
+    }
+    let config = &site.here.config;
+    if cli.dry_run {
+        let journal = Journal::to_terminal().hiding(config.secrets());
+        return end(&journal, Run::new(cli, &site, &journal).all());
+    }
+    let _lock = match site.state.lock_run() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return another_run(cli, &site),
+        Err(error) => {
+            let why = format!("{:#}", anyhow!(error));
+            syslog(&format!("{TOOL}: {why}"));
+            complain(TOOL, &why);
+            return Exit::Failed;
+        }
+    };
+    let journal = site.journal(cli.json);
+    let exit = end(&journal, Run::new(cli, &site, &journal).all());
+    if !journal.flush() {
+        // A thread hangs on the log's disk, and keeps this process. The lock stays with it: the next
+        // run must not hang beside it.
+        std::mem::forget::<RunLock>(_lock);
+    }
+    exit
+}
+
+/// How a run ended, with a line for whoever started it.
+fn end(journal: &Journal, result: Result<(Exit, String)>) -> Exit {
+    let (exit, why) = result.unwrap_or_else(|error| {
+        let why = format!("{error:#}");
+        journal.stamped(format!("recovery failed: {}", journal.redact(why.clone())));
+        match error.downcast_ref::<Break>() {
+            Some(Break::NeedsPerson(_)) => (Exit::NeedsPerson, why),
+            _ => (Exit::of(&error), why),
+        }
+    });
+    if exit != Exit::Done {
+        complain(TOOL, &journal.redact(why));
+    }
+    exit
+}
+
+/// This host, as far as it does not change during a run.
+struct Site {
+    here: ThisHost,
+    instance: Instance,
+    pool: Pool,
+    state: StateDir,
+}
+
+impl Site {
+    fn load(cli: &Cli) -> Result<Self> {
+        let here = ThisHost::load(cli.config.as_deref())?;
+        let user = &here.config.kb_execute_sys_user;
+        if !here.us.is_root() && here.us.name != *user {
+            return Err(usage(format!(
+                "run it as {user} (KB_EXECUTE_SYS_USER) or root, not as {}",
+                here.us.name
+            )));
+        }
+        let instance = here.instance().map_err(usage)?;
+        Ok(Self {
+            pool: Pool::new(&here.config, instance.flavor),
+            state: here.state().map_err(usage)?,
+            instance,
+            here,
+        })
+    }
+
+    fn journal(&self, json: bool) -> Journal {
+        let config = &self.here.config;
+        let owner = Some(self.instance.user().clone());
+        let (log, events) = (&config.recovery_log_dir, &config.event_log);
+        Journal::to_files(clock::run_name(), log, events, json, owner).hiding(config.secrets())
+    }
+}
+
+fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
+    let pause = cli.pause.as_ref().map(|why| Pause {
+        since: clock::stamp(),
+        why: why.trim().to_owned(),
+    });
+    let text = match &pause {
+        Some(_) => "paused: nothing is changed until network_rewind --resume",
+        None => "resumed",
+    };
+    match site.state.update(|state| state.paused = pause) {
+        Ok(_) => {
+            let journal = site.journal(cli.json);
+            journal.stamped(text);
+            journal.flush();
+            say(text);
+            Exit::Done
+        }
+        Err(error) => {
+            let path = site.state.path().display();
+            complain(
+                TOOL,
+                &format!("failed to write the state in {path}: {error}"),
+            );
+            Exit::Failed
+        }
+    }
+}
+
+/// Another run has the lock. One that hangs on the disk of the log would take us with it.
+fn another_run(cli: &Cli, site: &Site) -> Exit {
+    let text = "another run of network_rewind is under way, this one ends";
+    say(text);
+    match stuck_twin() {
+        Some(pid) => syslog(&format!(
+            "{TOOL}: {text}; process {pid} of it hangs on a disk"
+        )),
+        None => {
+            let journal = site.journal(cli.json);
+            journal.stamped(text);
+            journal.flush();
+        }
+    }
+    Exit::Done
+}
+
+/// A process of this program, other than ours, that waits for a disk.
+fn stuck_twin() -> Option<i32> {
+    let ours = fs::read_link("/proc/self/exe").ok()?;
+    let this = i32::try_from(std::process::id()).ok()?;
+    let waits = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('D'))
+    };
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let twin = pid != this && fs::read_link(entry.path().join("exe")).ok()? == ours;
+        let mut tasks = fs::read_dir(entry.path().join("task")).ok()?.flatten();
+        (twin && tasks.any(waits)).then_some(pid)
+    })
+}
+
+/// One run at work.
+struct Run<'a> {
+    cli: &'a Cli,
+    site: &'a Site,
+    journal: &'a Journal,
+    me: String,
+}
+
+impl<'a> Run<'a> {
+    fn new(cli: &'a Cli, site: &'a Site, journal: &'a Journal) -> Self {
+        let me = site.here.config.kb_localhost_ip.to_string();
+        Self {
+            cli,
+            site,
+            journal,
+            me,
+        }
+    }
+
+    fn config(&self) -> &'a Config {
+        &self.site.here.config
+    }
+
+    /// Does `work` as a step of the event log.
+    fn timed<T>(&self, step: &str, work: impl FnOnce() -> (T, Outcome, String)) -> T {
+        let (started, begin) = (clock::event_stamp(), Instant::now());
+        let (value, outcome, detail) = work();
+        self.journal
+            .event(step, &self.me, outcome, detail, started, begin.elapsed());
+        value
+    }
+
+    fn all(&self) -> Result<(Exit, String)> {
+        let journal = self.journal;
+        journal.line("---------------------------------------------------------------------");
+        journal.stamped("recover beging...");
+        journal.line(format!(
+            "my pid is {},officially began to perform recovery",
+            std::process::id()
+        ));
+        let state = self.state()?;
+        if state.paused.is_none()
+            && !self.cli.dry_run
+            && let Some(failure) = self.timed("disk", || self.check_disks())
+        {
+            return self.disk_failed(&failure);
+        }
+        let network = self.timed("trust-ip", || self.trust_ip())?;
+        let mut pool = self.ask_pool(network);
+        let eyes = Eyes {
+            here: &self.site.here,
+            instance: &self.site.instance,
+            run: journal.run(),
+        };
+        let mut before = None;
+        for _ in 0..ROUNDS {
+            let state = self.state()?;
+            let copy_program = self.site.instance.flavor.basebackup;
+            let policy = Policy::new(self.config(), copy_program, self.cli.force);
+            let (view, verdict) = self.timed("decide", || {
+                let mut view = eyes.view(policy, &state, network, &pool);
+                let verdict = loop {
+                    match decide(&view) {
+                        Decision::Look(look) => eyes.look(look, &mut view),
+                        Decision::Do(verdict) => break verdict,
+                    }
+                };
+                let why = verdict.why.clone();
+                ((view, verdict), Outcome::Done, why)
+            });
+            if before == Some(verdict.action) {
+                break;
+            }
+            self.say_role(&view);
+            journal.stamped(format!("decision: {}", verdict.why));
+            if self.cli.dry_run {
+                return Ok(self.plan(&view, &verdict));
+            }
+            self.drop_vip(&view);
+            self.carry_out(&view, &verdict, state)?;
+            match verdict.action {
+                Action::Start { .. } | Action::StopWrongPrimary { .. } => {
+                    before = Some(verdict.action);
+                    pool = self.ask_pool(network);
+                }
+                action => return Ok((exit_of(action), verdict.why)),
+            }
+        }
+        Err(anyhow!(
+            "what was done changed nothing that can be seen: the next run looks again"
+        ))
+    }
+
+    fn state(&self) -> Result<State> {
+        self.site.state.load().with_context(|| {
+            format!(
+                "failed to read the state in {}: find out whether a rewind of this node was under \
+                 way, and remove network_rewind.json there",
+                self.site.state.path().display()
+            )
+        })
+    }
+
+    /// What is wrong with a disk; `None`: they are good.
+    fn check_disks(&self) -> (Option<String>, Outcome, String) {
+        let mut check = match DiskCheck::from_config(self.config()) {
+            Ok(check) => check,
+            Err(error) => {
+                let why = error.to_string();
+                return (Some(why.clone()), Outcome::Failed, why);
+            }
+        };
+        // A data directory that is gone is for the decision; its disk is that of the one above.
+        let data = &self.config().kb_data_path;
+        for directory in check.directories.iter_mut().filter(|it| *it == data) {
+            let path = directory.clone();
+            let there = workers::within(Deadline::after(GLANCE), move || {
+                let gone =
+                    |it: &PathBuf| fs::metadata(it).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+                let mut path = path;
+                while gone(&path) && path.pop() {}
+                path
+            });
+            *directory = there.unwrap_or_else(|| directory.clone());
+        }
+        let mounts = check.run(self.journal);
+        let failures: Vec<String> = mounts
+            .into_iter()
+            .filter(|mount| !mount.is_good())
+            .map(|mount: Mount| mount.failure.unwrap_or_default())
+            .collect();
+        match failures.is_empty() {
+            true => (None, Outcome::Done, "good".to_owned()),
+            false => {
+                let why = failures.join("; ");
+                (Some(why.clone()), Outcome::Failed, why)
+            }
+        }
+    }
+
+    /// A database whose disk is gone must not keep the VIP, nor come back with half of its writes.
+    fn disk_failed(&self, why: &str) -> Result<(Exit, String)> {
+        if !self.config().use_check_disk {
+            let text = format!("{why}: USE_CHECK_DISK is 0, so nothing is stopped");
+            self.journal.stamped(&text);
+            return Ok((Exit::Failed, text));
+        }
+        self.journal.stamped(format!(
+            "the disk check failed, the database is stopped: {why}"
+        ));
+        let stopped = self.timed("disk.stop", || {
+            let stopped = self.site.instance.stop(Deadline::after(budget::SELF_FENCE));
+            match &stopped {
+                Ok(how) => (None, Outcome::Done, how.how().to_owned()),
+                Err(error) => (Some(error.to_string()), Outcome::Failed, error.to_string()),
+            }
+        });
+        self.timed("disk.vip-off", || {
+            let detail = self.vip_off();
+            ((), Outcome::Done, detail)
+        });
+        match stopped {
+            None => Ok((Exit::Failed, format!("{why}: the database is stopped"))),
+            Some(error) => Err(anyhow!(
+                "{why}; and the database could not be stopped: {error}"
+            )),
+        }
+    }
+
+    fn vip_off(&self) -> String {
+        let Some(vip) = &self.site.here.vip else {
+            return "there is no database VIP".to_owned();
+        };
+        let result = self.site.here.vip_off(vip, Deadline::after(budget::VIP));
+        let text = match result {
+            Ok(did) => format!("database VIP {vip}: {did:?}").to_lowercase(),
+            Err(error) => format!("warning: the database VIP may be here still: {error}"),
+        };
+        self.journal.stamped(&text);
+        text
+    }
+
+    fn trust_ip(&self) -> (Result<bool>, Outcome, String) {
+        let (config, journal) = (self.config(), self.journal);
+        journal.stamped("check if the network is ok");
+        let asked = || -> Result<Option<IpAddr>> {
+            let program = self.site.here.programs.ping()?;
+            let deadline = Deadline::after(budget::TRUST_IP);
+            let (all, times) = (&config.kb_gateway_ip, config.ping_times);
+            Ok(ping::first_answer(&program, all, times, deadline)?)
+        };
+        let times = config.ping_times;
+        match asked() {
+            Ok(Some(address)) => {
+                journal.line(format!(
+                    "ping trust ip {address} success ping times :[{times}], success times:[1]"
+                ));
+                (Ok(true), Outcome::Done, format!("{address} answers"))
+            }
+            Ok(None) => {
+                let all: Vec<String> = config.kb_gateway_ip.iter().map(IpAddr::to_string).collect();
+                let all = all.join(",");
+                journal.line(format!(
+                    "ping trust ip {all} failed ping times :[{times}], success times:[0]"
+                ));
+                (Ok(false), Outcome::Failed, format!("no answer from {all}"))
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                (Err(error), Outcome::Failed, why)
+            }
+        }
+    }
+
+    fn ask_pool(&self, network: bool) -> Result<PoolNodes, PoolError> {
+        self.timed("pool", || {
+            self.journal.line("determine if i am master or standby");
+            let limit = match network {
+                true => budget::POOL,
+                // On this very host it may answer all the same.
+                false => budget::TRUST_IP,
+            };
+            let pool = self.site.pool.nodes(Deadline::after(limit));
+            let (outcome, text) = match &pool {
+                Ok(nodes) => (Outcome::Done, nodes.table.to_string()),
+                Err(error) => (Outcome::Warned, error.to_string()),
+            };
+            self.journal.line(&text);
+            if pool.is_ok() && !self.cli.dry_run {
+                self.write_status(&text);
+            }
+            let detail = match outcome {
+                Outcome::Done => "answers".to_owned(),
+                _ => text,
+            };
+            (pool, outcome, detail)
+        })
+    }
+
+    fn write_status(&self, table: &str) {
+        let Some(file) = &self.config().kb_cluster_status else {
+            return;
+        };
+        let user = self.site.instance.user();
+        let text = format!("{table}\n");
+        let written = durable::write(file, text.as_bytes(), 0o640, Some((user.uid, user.gid)));
+        if let Err(error) = written {
+            self.journal.stamped(format!(
+                "warning: KB_CLUSTER_STATUS {} cannot be written: {error}",
+                file.display()
+            ));
+        }
+    }
+
+    fn say_role(&self, view: &View) {
+        match (&view.pool.says, view.me.in_recovery) {
+            (PoolSays::Me, _) => self.journal.line("i am primary in cluster"),
+            (_, Some(false)) => self.journal.line("i am a primary, and not the pool's"),
+            _ => self
+                .journal
+                .line("i am standby in cluster,determine if recovery is needed"),
+        }
+    }
+
+    /// A node that is no primary must not have the database VIP.
+    fn drop_vip(&self, view: &View) {
+        let Some(vip) = self
+            .site
+            .here
+            .vip
+            .as_ref()
+            .filter(|_| view.paused.is_none())
+        else {
+            return;
+        };
+        if view.me.in_recovery == Some(false) {
+            return;
+        }
+        if must_drop_vip(&view.me) {
+            self.journal
+                .stamped(format!("now will del vip [{}]", vip.cidr));
+            self.vip_off();
+        } else if !view.me.vip_here {
+            let cidr = vip.cidr;
+            self.journal.stamped(format!("now will del vip [{cidr}]"));
+            self.journal
+                .line(format!("but no {cidr} on my DEV, nothing to do with del"));
+        }
+    }
+
+    /// What `--dry-run` shows.
+    fn plan(&self, view: &View, verdict: &Verdict) -> (Exit, String) {
+        let steps = steps(verdict.action);
+        let work = self.work(view, verdict.action);
+        let lines = procedure::describe(&steps, &work, &self.me);
+        match lines.is_empty() {
+            true => say("nothing would be done"),
+            false => say(&lines.join("\n")),
+        }
+        (exit_of(verdict.action), verdict.why.clone())
+    }
+
+    fn work(&self, view: &View, action: Action) -> Work<'a> {
+        let site = self.site;
+        Work {
+            here: &site.here,
+            instance: &site.instance,
+            pool: &site.pool,
+            journal: self.journal,
+            state: &site.state,
+            primary: whom(action).unwrap_or(site.here.config.kb_localhost_ip),
+            me: view.me.clone(),
+            session: None,
+            seen: None,
+            nodes: None,
+            lock: None,
+            stopped_standby: false,
+            copies: false,
+            fork: None,
+            primary_wal: Vec::new(),
+            checkpoint: None,
+        }
+    }
+
+    fn carry_out(&self, view: &View, verdict: &Verdict, state: State) -> Result<()> {
+        let steps = steps(verdict.action);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let mut work = self.work(view, verdict.action);
+        if let Action::Recover { primary } = verdict.action {
+            let begun = state.recovery.is_some_and(|it| it.primary == primary);
+            if !begun {
+                // The consent that it was begun with outlives this run.
+                work.update_recovery(|_| ())?;
+            }
+        }
+        let frame = Frame {
+            journal: self.journal,
+            host: &self.me,
+            deadline: Deadline::after(budget::COPY),
+            die_after: self.cli.die_after.as_deref(),
+        };
+        if let Err(error) = procedure::run(&steps, &mut work, frame) {
+            let_go(&mut work);
+            return Err(error);
+        }
+        if matches!(
+            verdict.action,
+            Action::Recover { .. } | Action::Follow { .. } | Action::Rejoin { .. }
+        ) {
+            self.journal
+                .line("recovery success,exit script with success");
+        }
+        Ok(())
+    }
+}
+
+/// A standby that was stopped for a recovery which cannot go on is started again: it may be the one
+/// that has to be promoted next.
+fn let_go(work: &mut Work<'_>) {
+    let whole = work.stage().is_ok_and(|stage| stage == Stage::Preparing);
+    if !(work.stopped_standby && whole) {
+        return;
+    }
+    work.journal.stamped("the standby is started again");
+    let data = work.data();
+    let started = work
+        .standby_files(data)
+        .put_back()
+        .map_err(anyhow::Error::from)
+        .and_then(|()| server::launch(work, Deadline::after(budget::STREAMING)));
+    if let Err(error) = started {
+        work.journal.stamped(format!("warning: {error:#}"));
+    }
+    work.lock = None;
+}
+
+/// The host that an action follows.
+fn whom(action: Action) -> Option<IpAddr> {
+    match action {
+        Action::StopWrongPrimary { primary, .. }
+        | Action::Recover { primary }
+        | Action::Follow { primary }
+        | Action::Start { primary }
+        | Action::Rejoin { primary, .. }
+        | Action::Wait { primary } => Some(primary),
+        _ => None,
+    }
+}
+
+/// How a run ends that did what was decided.
+fn exit_of(action: Action) -> Exit {
+    match action {
+        Action::NeedsPerson => Exit::NeedsPerson,
+        Action::Refuse | Action::SelfFence => Exit::Failed,
+        _ => Exit::Done,
+    }
+}

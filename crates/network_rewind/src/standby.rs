@@ -1,0 +1,213 @@
+//! The settings that make this node a standby of another: where they stand, whom they name, and
+//! naming somebody else. The server reads them; the tools change the host in them, and only the
+//! host. (The scripts' `sed` rewrote every address in the file.)
+
+use anyhow::{Context, Result};
+use failover_core::config::Config;
+use failover_core::conninfo;
+use failover_core::durable;
+use failover_core::flavor::{Flavor, StandbySettings};
+use failover_core::settings;
+use failover_core::users::SystemUser;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const CONNINFO: &str = "primary_conninfo";
+const SLOT: &str = "primary_slot_name";
+/// In `KB_ETC_PATH`: the settings of a standby, for a node that has none of its own.
+const TEMPLATE: &str = "recovery.done";
+
+/// The standby settings in one data directory.
+#[derive(Debug)]
+pub struct StandbyFiles<'a> {
+    names: &'static Flavor,
+    config: &'a Config,
+    dir: &'a Path,
+    owner: &'a SystemUser,
+}
+
+/// What [`StandbyFiles::point_to`] found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointed {
+    /// They named that host already.
+    AlreadySo,
+    /// They name it now.
+    Changed,
+}
+
+impl<'a> StandbyFiles<'a> {
+    /// Those in `dir`, whose files belong to `owner`.
+    pub fn new(
+        names: &'static Flavor,
+        config: &'a Config,
+        dir: &'a Path,
+        owner: &'a SystemUser,
+    ) -> Self {
+        Self {
+            names,
+            config,
+            dir,
+            owner,
+        }
+    }
+
+    /// The mark, or the file of settings, that makes the server start as a standby.
+    pub fn mark(&self) -> PathBuf {
+        self.dir.join(self.names.standby_file)
+    }
+
+    /// The host that they name (empty: none); `None` where the server would not start as a standby.
+    pub fn follows(&self) -> Option<String> {
+        if !self.mark().exists() {
+            return None;
+        }
+        let host = self
+            .setting(CONNINFO)
+            .and_then(|it| conninfo::host(&it).ok()?);
+        Some(host.unwrap_or_default())
+    }
+
+    /// Makes the server follow `primary` from its next start on.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or makes no sense.
+    pub fn point_to(&self, primary: IpAddr) -> Result<Pointed> {
+        let before = match self.setting(CONNINFO) {
+            Some(own) => own,
+            None => self.template().unwrap_or_else(|| self.made_up(primary)),
+        };
+        let after = conninfo::with_host(&before, &primary.to_string())
+            .with_context(|| format!("failed to change the host of {CONNINFO}"))?;
+        let slot = format!("slot_{}", self.config.node_name);
+        let (file, text) = match self.names.standby_settings {
+            StandbySettings::OwnFile => {
+                let etc = self.config.kb_etc_path.join(TEMPLATE);
+                let text = match read(&self.mark())? {
+                    Some(own) => own,
+                    None => read(&etc)?.unwrap_or_default(),
+                };
+                let mut text = settings::set(&text, CONNINFO, &after);
+                for (name, value) in [
+                    ("standby_mode", "on"),
+                    ("recovery_target_timeline", "latest"),
+                    (SLOT, slot.as_str()),
+                ] {
+                    if settings::value(&text, name).is_none() {
+                        text = settings::set(&text, name, value);
+                    }
+                }
+                (self.mark(), text)
+            }
+            StandbySettings::Configuration { last, .. } => {
+                let file = self.dir.join(last);
+                let mut text = read(&file)?.unwrap_or_default();
+                if self.setting(CONNINFO).as_deref() != Some(after.as_str()) {
+                    text = settings::set(&text, CONNINFO, &after);
+                }
+                if self.setting(SLOT).is_none_or(|name| name.is_empty()) {
+                    text = settings::set(&text, SLOT, &slot);
+                }
+                (file, text)
+            }
+        };
+        let changed = read(&file)?.as_deref() != Some(text.as_str());
+        if changed {
+            self.write(&file, &text)?;
+        }
+        // After the settings: with the mark alone it would start and follow nobody.
+        let mark = self.mark();
+        if !mark.exists() {
+            self.write(&mark, "")?;
+            return Ok(Pointed::Changed);
+        }
+        Ok(match changed {
+            true => Pointed::Changed,
+            false => Pointed::AlreadySo,
+        })
+    }
+
+    /// Puts the mark aside, so that a single-user server recovers as the primary that it was.
+    pub fn put_aside(&self) -> io::Result<()> {
+        self.rename(&self.mark(), &self.aside())
+    }
+
+    /// Puts it back, also after a run that died in between.
+    pub fn put_back(&self) -> io::Result<()> {
+        match self.mark().exists() {
+            true => durable::remove(&self.aside()),
+            false => self.rename(&self.aside(), &self.mark()),
+        }
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.dir.join(format!("{}.aside", self.names.standby_file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::rename(from, to) {
+            Ok(()) => durable::sync_dir(self.dir),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A setting as the server has it at its next start.
+    fn setting(&self, name: &str) -> Option<String> {
+        let files: &[&str] = match self.names.standby_settings {
+            StandbySettings::OwnFile => &[self.names.standby_file],
+            StandbySettings::Configuration { last, .. } => &[last, self.names.conf_file],
+        };
+        let value = |file: &&str| {
+            let text = read(&self.dir.join(file)).ok()??;
+            settings::value(&text, name)
+        };
+        files
+            .iter()
+            .find_map(value)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// How the operator wants a standby to connect.
+    fn template(&self) -> Option<String> {
+        let text = read(&self.config.kb_etc_path.join(TEMPLATE)).ok()??;
+        settings::value(&text, CONNINFO)
+    }
+
+    /// For a node that was never a standby, and no template: the login that the tools have. The
+    /// password stands in a file that only the database's user can read, as the server's own
+    /// programs put it there.
+    fn made_up(&self, primary: IpAddr) -> String {
+        let config = self.config;
+        conninfo::build(&[
+            ("host", &primary.to_string()),
+            ("port", &config.kb_port.to_string()),
+            ("user", &config.kb_user),
+            ("password", config.kb_pass.expose()),
+            ("application_name", &config.node_name),
+            ("connect_timeout", "10"),
+        ])
+    }
+
+    fn write(&self, file: &Path, text: &str) -> Result<()> {
+        let mode = fs::metadata(file).map_or(0o600, |meta| meta.mode() & 0o777);
+        durable::write(
+            file,
+            text.as_bytes(),
+            mode,
+            Some((self.owner.uid, self.owner.gid)),
+        )
+        .with_context(|| format!("failed to write {}", file.display()))
+    }
+}
+
+/// The text of a file, if it is there.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
+    }
+}

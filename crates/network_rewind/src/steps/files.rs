@@ -1,0 +1,345 @@
+//! Files of the data directory: this node's own configuration, its standby settings, its slots.
+
+use crate::standby::{Pointed, read};
+use crate::steps::rewind::copy_synced;
+use crate::work::Work;
+use anyhow::{Context, Result, bail};
+use failover_core::deadline::Deadline;
+use failover_core::durable;
+use failover_core::procedure::Done;
+use failover_core::settings;
+use failover_core::sql::{Session, quote};
+use failover_core::state::Stage;
+use failover_core::users::SystemUser;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+/// Where the configuration files lie in what is kept.
+const KEPT_FILES: &str = "files";
+/// A node's own files in the data directory, by the ends of their names: settings, certificates.
+const OWN: [&str; 7] = ["conf", "done", "crt", "key", "pem", "crl", "srl"];
+/// A directory of settings that many put there.
+const CONF_DIR: &str = "conf.d";
+/// `synchronous_standby_names` belongs to whoever is primary.
+const SYNC_NAMES: &str = "synchronous_standby_names";
+
+/// Makes a directory for what is kept, for the database's user only.
+pub fn make_dir(dir: &Path, owner: &SystemUser) -> Result<()> {
+    fs::create_dir_all(dir)
+        .and_then(|()| chown(dir, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())))
+        .and_then(|()| {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        })
+        .with_context(|| format!("failed to make {}", dir.display()))
+}
+
+/// Removes a directory, if it is there.
+pub fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("failed to remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The node's own files in `dir`, as names relative to it.
+fn own_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let is_own = |name: &OsStr| {
+        let end = Path::new(name).extension().and_then(OsStr::to_str);
+        end.is_some_and(|end| OWN.contains(&end))
+    };
+    let mut found = Vec::new();
+    for sub in ["", CONF_DIR] {
+        let entries = match fs::read_dir(dir.join(sub)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e).with_context(|| dir.join(sub).display().to_string()),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if is_own(&entry.file_name()) && !entry.file_type()?.is_dir() {
+                found.push(Path::new(sub).join(entry.file_name()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Copies this node's own files to what is kept; how many.
+pub fn keep(work: &Work<'_>) -> Result<usize> {
+    let to = work.kept().join(KEPT_FILES);
+    let owner = work.instance.user();
+    make_dir(&to, owner)?;
+    make_dir(&to.join(CONF_DIR), owner)?;
+    if !work.data().exists() {
+        return Ok(0);
+    }
+    let own = own_files(work.data())?;
+    for name in &own {
+        let (source, target) = (work.data().join(name), to.join(name));
+        match fs::read_link(&source) {
+            Ok(link) => symlink(link, &target).with_context(|| target.display().to_string())?,
+            Err(_) => drop(copy_synced(&source, &target)?),
+        }
+    }
+    Ok(own.len())
+}
+
+/// Puts them into `dir`; how many had been changed.
+pub fn put_kept_into(work: &Work<'_>, dir: &Path) -> Result<usize> {
+    let from = work.kept().join(KEPT_FILES);
+    let mut changed = 0;
+    for name in own_files(&from)? {
+        let (source, target) = (from.join(&name), dir.join(&name));
+        if let Ok(link) = fs::read_link(&source) {
+            if fs::read_link(&target).ok().as_ref() != Some(&link) {
+                durable::remove(&target)?;
+                symlink(link, &target).with_context(|| target.display().to_string())?;
+                changed += 1;
+            }
+            continue;
+        }
+        let bytes = fs::read(&source).with_context(|| source.display().to_string())?;
+        let is_link = fs::symlink_metadata(&target).is_ok_and(|it| it.is_symlink());
+        if is_link || fs::read(&target).ok().as_ref() != Some(&bytes) {
+            let meta = fs::metadata(&source)?;
+            if let Some(parent) = target.parent().filter(|parent| !parent.exists()) {
+                make_dir(parent, work.instance.user())?;
+            }
+            let owner = Some((meta.uid().into(), meta.gid().into()));
+            durable::write(&target, &bytes, meta.mode() & 0o777, owner)
+                .with_context(|| format!("failed to write {}", target.display()))?;
+            changed += 1;
+        }
+    }
+    Ok(changed)
+}
+
+/// The configuration file of `KB_ETC_PATH`, where there is one, and no list of synchronous standbys
+/// in it: that belongs to whoever is primary.
+pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
+    let names = work.names();
+    let target = dir.join(names.conf_file);
+    let before = read(&target)?.unwrap_or_default();
+    let etc = read(&work.config().kb_etc_path.join(names.conf_file))?;
+    let after = settings::comment_out(etc.as_ref().unwrap_or(&before), SYNC_NAMES);
+    if after == before {
+        return Ok(false);
+    }
+    // Through a link, as the server reads it.
+    let real = fs::canonicalize(&target).unwrap_or(target);
+    let owner = work.instance.user();
+    let (mode, owner) = match fs::metadata(&real) {
+        Ok(meta) => (
+            meta.mode() & 0o777,
+            Some((meta.uid().into(), meta.gid().into())),
+        ),
+        Err(_) => (0o600, Some((owner.uid, owner.gid))),
+    };
+    durable::write(&real, after.as_bytes(), mode, owner)
+        .with_context(|| format!("failed to write {}", real.display()))?;
+    Ok(true)
+}
+
+/// This node's own configuration, which the rewind has overwritten with the primary's.
+pub fn put_back(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    if !work.instance.processes()?.is_empty() {
+        return Ok(Done::AlreadySo("the database runs".to_owned()));
+    }
+    if work.stage()? != Stage::Following {
+        bail!("the data directory is no standby's yet");
+    }
+    let restored = match work.kept().exists() {
+        true => put_kept_into(work, work.data())?,
+        false => 0,
+    };
+    work.journal.line(format!(" sed conf change #{SYNC_NAMES}"));
+    let changed = configure(work, work.data())?;
+    work.journal.stamped("file operate");
+    Ok(match (restored, changed) {
+        (0, false) => Done::AlreadySo("as they were".to_owned()),
+        _ => Done::Did(format!("{restored} files put back")),
+    })
+}
+
+/// The settings of a standby of the primary.
+pub fn settings(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    let (journal, primary, data) = (work.journal, work.primary, work.data());
+    let files = work.standby_files(data);
+    files
+        .put_back()
+        .context("failed to put the standby settings back")?;
+    let before = files.follows();
+    journal.line("cp recovery.conf...");
+    journal.line(" change recovery.conf ip -> primary.ip");
+    let pointed = files.point_to(primary)?;
+    let unchanged = before.as_deref() == Some(primary.to_string().as_str());
+    Ok(match (unchanged, pointed) {
+        (true, _) => {
+            journal.stamped(format!(
+                "no need change recovery.conf, primary node is {primary}"
+            ));
+            match pointed {
+                Pointed::AlreadySo => Done::AlreadySo(format!("they name {primary}")),
+                Pointed::Changed => Done::Did(format!("they name {primary}")),
+            }
+        }
+        (false, _) => {
+            journal.stamped(format!(
+                "change recovery.conf, primary node is {primary}{}",
+                match before.as_deref() {
+                    None | Some("") => String::new(),
+                    Some(before) => format!(", was {before}"),
+                }
+            ));
+            Done::Did(format!("they name {primary}"))
+        }
+    })
+}
+
+/// A pid file whose server is gone.
+pub fn pid_file(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    if !work.instance.processes()?.is_empty() {
+        return Ok(Done::AlreadySo("the database runs".to_owned()));
+    }
+    work.journal.line("delete pid file if exist");
+    let file = work.data().join(work.names().pid_file);
+    if !file.exists() {
+        return Ok(Done::AlreadySo("there is none".to_owned()));
+    }
+    durable::remove(&file).with_context(|| format!("failed to remove {}", file.display()))?;
+    Ok(Done::Did(format!("{} removed", file.display())))
+}
+
+/// Physical slots keep WAL that nobody asks a standby for, and those of the primary came with the
+/// rewind. Their names are in the state first, so that they are made again whatever happens.
+pub fn drop_slots(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    if !work.instance.processes()?.is_empty() {
+        return Ok(Done::AlreadySo("the database runs".to_owned()));
+    }
+    work.journal.line("del the replication_slots if exis");
+    let dir = work.data().join(work.names().slots_dir);
+    let physical = physical_slots(&dir)?;
+    if physical.is_empty() {
+        return Ok(Done::AlreadySo("there are none".to_owned()));
+    }
+    work.update_recovery(|it| {
+        it.slots.extend(physical.iter().cloned());
+        it.slots.sort();
+        it.slots.dedup();
+    })?;
+    for name in &physical {
+        remove_dir(&dir.join(name))?;
+        work.journal.line(format!("drop the slot [{name}]."));
+    }
+    durable::sync_dir(&dir).with_context(|| dir.display().to_string())?;
+    Ok(Done::Did(physical.join(", ")))
+}
+
+/// Names of the physical slots in `dir`, sorted. Which ones are, their state files tell: after
+/// magic, checksum, version and length (4 bytes each) and the name (64) comes the database's id,
+/// which is 0 for a physical slot (`ReplicationSlotOnDisk` in the server's slot.c).
+fn physical_slots(dir: &Path) -> Result<Vec<String>> {
+    const MAGIC: u32 = 0x0105_1CA1;
+    const DATABASE: usize = 16 + 64;
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).with_context(|| dir.display().to_string()),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let state = fs::read(entry.path().join("state")).unwrap_or_default();
+        let word = |at: usize| {
+            let bytes = state.get(at..at + 4)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        // One that cannot be read is left to the server.
+        let is_physical = word(0) == Some(MAGIC) && word(DATABASE) == Some(0);
+        if let (true, Ok(name)) = (is_physical, entry.file_name().into_string()) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Creates the dropped slots again. They keep nothing until somebody streams from them: on a standby
+/// nobody would move them on.
+pub fn make_slots(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let slots = work.load()?.recovery.map_or(Vec::new(), |it| it.slots);
+    if slots.is_empty() {
+        return Ok(Done::AlreadySo("none were dropped".to_owned()));
+    }
+    let names = work.names();
+    let session = Session::open(&work.here.sql_target(), deadline)?;
+    let mut made = Vec::new();
+    for slot in slots {
+        let quoted = quote(&slot);
+        let there = format!(
+            "SELECT count(*) > 0 FROM {} WHERE slot_name = {quoted}",
+            names.replication_slots
+        );
+        if session.truth(&there, deadline)? {
+            continue;
+        }
+        let create = format!("SELECT {}({quoted})", names.create_physical_slot);
+        session.query(&create, deadline)?;
+        let rule = "-".repeat(names.create_slot_heading.len() + 1);
+        work.journal.line(format!(
+            "{}\n{rule}\n ({slot},)\n(1 row)",
+            names.create_slot_heading
+        ));
+        work.journal
+            .stamped(format!("create the slot [{slot}] success."));
+        made.push(slot);
+    }
+    Ok(match made.is_empty() {
+        true => Done::AlreadySo("all are there".to_owned()),
+        false => Done::Did(made.join(", ")),
+    })
+}
+
+/// The recovery is over: nothing of it is needed any more.
+pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    remove_dir(&work.kept())?;
+    work.update(|state| {
+        state.recovery = None;
+        state.self_fenced = None;
+    })?;
+    Ok(Done::Did("forgotten".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_physical_slots_are_found() {
+        let dir = std::env::temp_dir().join(format!("slots-{}", std::process::id()));
+        let slot = |name: &str, database: u32, magic: u32| {
+            let mut state = vec![0u8; 200];
+            state[..4].copy_from_slice(&magic.to_ne_bytes());
+            state[80..84].copy_from_slice(&database.to_ne_bytes());
+            fs::create_dir_all(dir.join(name)).unwrap();
+            fs::write(dir.join(name).join("state"), state).unwrap();
+        };
+        slot("slot_node102", 0, 0x0105_1CA1);
+        slot("slot_node101", 0, 0x0105_1CA1);
+        slot("logical", 16384, 0x0105_1CA1);
+        slot("strange", 0, 7);
+        fs::create_dir_all(dir.join("empty")).unwrap();
+        assert_eq!(
+            physical_slots(&dir).unwrap(),
+            ["slot_node101", "slot_node102"]
+        );
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(physical_slots(&dir).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,9 @@
+//! The steps, each of which asks first whether its goal holds, and sees at its end that it does: a
+//! second run ends where the first would have.
+
+pub mod copy;
+pub mod files;
+pub mod primary;
+pub mod rejoin;
+pub mod rewind;
+pub mod server;

@@ -1,0 +1,148 @@
+//! What the primary of this host needs each minute: its VIP, and standbys that its commits wait for.
+
+use crate::budget;
+use crate::steps::{files, rejoin};
+use crate::work::{Break, Work};
+use anyhow::{Result, bail};
+use failover_core::arp::{Announcement, who_has};
+use failover_core::deadline::Deadline;
+use failover_core::procedure::Done;
+use failover_core::replication::{Standby, standbys};
+use failover_core::sql::Session;
+use failover_core::synchronous::{self, streaming_standby, to_async, to_sync};
+use failover_core::vip::{self, Did};
+use std::time::Duration;
+
+/// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
+/// that a standby with a hiccup needs to come back.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+const LOOK_TIME: Duration = Duration::from_millis(1500);
+
+/// Puts the database VIP on, where nobody else has it.
+pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (here, journal) = (work.here, work.journal);
+    let Some(vip) = &here.vip else {
+        return Ok(Done::Skipped("there is no database VIP".to_owned()));
+    };
+    if vip::find(vip.cidr.addr)?.is_some() {
+        return Ok(Done::AlreadySo(format!("{vip} is here")));
+    }
+    let window = work.config().probe_timeout;
+    if let Some(mac) = who_has(&here.programs, vip.cidr.addr, &vip.dev, window)? {
+        bail!(Break::NeedsPerson(format!(
+            "this is the primary, and {mac} answers for the database VIP {vip}: take it off there"
+        )));
+    }
+    journal.stamped(format!("add VIP on {}", work.me()));
+    let did = here.vip_on(vip, deadline)?;
+    journal.line(format!(
+        "ADD VIP NOW AT {} ON {}",
+        failover_core::clock::stamp(),
+        vip.dev
+    ));
+    match Announcement::start(&here.programs, vip) {
+        Ok(announcement) => {
+            journal.line(format!("execute: {}", announcement.command()));
+            let lines = announcement.finish(deadline)?;
+            lines.iter().for_each(|line| journal.line(line));
+        }
+        Err(error) => journal.stamped(format!("warning: {error}")),
+    }
+    Ok(match did {
+        Did::Added => Done::Did(format!("{vip} on {}", vip.dev)),
+        _ => Done::AlreadySo(format!("{vip} was here")),
+    })
+}
+
+/// Takes the database VIP off.
+pub fn vip_off(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(vip) = &work.here.vip else {
+        return Ok(Done::Skipped("there is no database VIP".to_owned()));
+    };
+    work.journal
+        .stamped(format!("now will del vip [{}]", vip.cidr));
+    Ok(match work.here.vip_off(vip, deadline)? {
+        Did::Removed => {
+            work.journal.line(format!("del {vip} from {}", vip.dev));
+            Done::Did(format!("{vip} taken off"))
+        }
+        _ => {
+            let cidr = vip.cidr;
+            work.journal
+                .line(format!("but no {cidr} on my DEV, nothing to do with del"));
+            Done::AlreadySo(format!("{vip} is not here"))
+        }
+    })
+}
+
+/// Commits wait for a standby that has caught up, and for none where none streams.
+pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (config, names, journal) = (work.config(), work.names(), work.journal);
+    let session = Session::open(&work.here.sql_target(), deadline.at_most(budget::ANSWER))?;
+    let setting = synchronous::show(&session, deadline)?;
+    let all = standbys(&session, names, deadline)?;
+    if all.iter().any(Standby::is_waited_for) {
+        return Ok(Done::AlreadySo(format!("commits wait for '{setting}'")));
+    }
+    let limit = config.data_size_diff << 20;
+    let caught_up = |standby: &&Standby| {
+        standby.streams()
+            && standby.behind.is_some_and(|behind| behind <= limit)
+            && config.all_node_name.contains(&standby.name)
+    };
+    if let Some(standby) = all.iter().find(caught_up).filter(|_| config.sync_flag) {
+        journal.stamped(format!("{} has caught up, async to sync", standby.name));
+        let nodes = &config.all_node_name;
+        return to_sync(&session, names, nodes, journal, deadline);
+    }
+    if setting.is_empty() {
+        return Ok(Done::AlreadySo("commits wait for nobody".to_owned()));
+    }
+    let looks = config.health_check_max_retries;
+    let mut left = looks;
+    let found = deadline.poll(LOOK_INTERVAL.min(LOOK_TIME / looks), || {
+        let look = streaming_standby(&session, names, None, Deadline::after(budget::ANSWER));
+        match look {
+            Ok(Some(standby)) => return Some(Ok(Some(standby))),
+            Ok(None) => left -= 1,
+            Err(error) => return Some(Err(error)),
+        }
+        (left == 0).then_some(Ok(None))
+    });
+    match found.transpose()?.flatten() {
+        Some(standby) => Ok(Done::AlreadySo(format!("standby {standby} streams"))),
+        None => {
+            journal.stamped("sync to async");
+            to_async(
+                &session,
+                names,
+                config.sync_degrade,
+                None,
+                journal,
+                deadline,
+            )
+        }
+    }
+}
+
+/// A recovery that was under way when this node was promoted, and why it was stopped once, are over.
+pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    let state = work.load()?;
+    if state.recovery.is_none() && state.self_fenced.is_none() {
+        return Ok(Done::AlreadySo("there is nothing to forget".to_owned()));
+    }
+    files::remove_dir(&work.kept())?;
+    work.update(|state| {
+        state.recovery = None;
+        state.self_fenced = None;
+    })?;
+    Ok(Done::Did("forgotten".to_owned()))
+}
+
+/// Tells the pool, where one answers.
+pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    match work.pool.nodes(deadline.at_most(budget::POOL)) {
+        Ok(_) => rejoin::attach(work, deadline),
+        Err(error) => Ok(Done::Skipped(format!("no pool answers: {error}"))),
+    }
+}

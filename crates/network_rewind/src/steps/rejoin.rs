@@ -1,0 +1,237 @@
+//! The way back into the cluster: the primary, the stream from it, the pool.
+
+use crate::budget;
+use crate::work::{Break, Work};
+use anyhow::{Context, Result, bail};
+use failover_core::deadline::Deadline;
+use failover_core::history::Standing;
+use failover_core::pool::Change;
+use failover_core::procedure::Done;
+use failover_core::replication::Standby;
+use failover_core::slots;
+use failover_core::state::Stage;
+use failover_core::status;
+use failover_core::synchronous::to_sync;
+use std::time::Duration;
+
+/// How often the primary is asked for its standbys.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often this node itself is looked at meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Before anything is stopped: the primary itself, and the pool once more.
+pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    let (journal, address) = (work.journal, work.primary);
+    let name = &work.config().node_name;
+    let (me, sql_client) = (work.me(), work.names().sql_client);
+    let primary = work
+        .ask_primary(Deadline::after(budget::ANSWER))
+        .with_context(|| format!("the primary {address} does not answer, nothing is changed"))?;
+    if primary.in_recovery {
+        bail!(Break::Changed(format!(
+            "{address} is in recovery, no primary"
+        )));
+    }
+    let streams = primary.standby(me, name).is_some_and(Standby::streams);
+    if !streams {
+        journal.line(format!(
+            "{sql_client} execute success,but node:{name} does not have correct streaming(or \
+             catchup) replication ,will retry ,retry times:[1/1]"
+        ));
+    }
+    let nodes = match work.pool.nodes(Deadline::after(budget::POOL)) {
+        Ok(nodes) => nodes,
+        Err(error) => bail!(Break::Changed(format!("the pool has gone ({error})"))),
+    };
+    let named = nodes.primary().and_then(|node| node.address(work.config()));
+    if named != Some(address) {
+        let named = named.map_or("nobody".to_owned(), |it| it.to_string());
+        bail!(Break::Changed(format!(
+            "the pool has {named} as its primary"
+        )));
+    }
+    if !streams {
+        let data = work.data();
+        let follows = work.standby_files(data).follows().unwrap_or_default();
+        let change = u8::from(follows == address.to_string());
+        let up = nodes
+            .by_address(me, work.config())
+            .is_some_and(|node| node.is_up());
+        journal.line(format!(
+            "primary node/Im node status is changed, primary ip[{address}], recovery.conf \
+             NEED_CHANGE [{change}] (0 is need ), I,m status is [{}] (1 is down), I will be in \
+             recovery.",
+            u8::from(!up)
+        ));
+        journal.line(nodes.table.to_string());
+    }
+    work.nodes = Some(nodes);
+    Ok(Done::Did(format!(
+        "{address} is a primary, also for the pool"
+    )))
+}
+
+/// The primary keeps WAL for this node.
+pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    let names = work.names();
+    let slot = format!("slot_{}", work.config().node_name);
+    let primary = work.primary;
+    let done = slots::reserve(work.session(deadline)?, names, &slot, deadline)
+        .with_context(|| format!("failed to reserve WAL on {primary}"))?;
+    if let Done::Did(what) = &done {
+        work.journal
+            .stamped(format!("{what} on the primary {primary}"));
+    }
+    Ok(done)
+}
+
+/// No clients here while the node is made anew.
+pub fn detach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    let nodes = work.nodes.as_ref().context("the pool was not asked")?;
+    let Some(node) = nodes.by_address(work.me(), work.config()) else {
+        bail!("the pool has no node with KB_LOCALHOST_IP {}", work.me());
+    };
+    if !node.is_up() {
+        return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
+    }
+    let (id, shown) = (node.id, node.to_string());
+    work.journal.stamped("detach pool...");
+    work.nodes = Some(
+        work.pool
+            .change(Change::Detach, id, work.journal, deadline)?,
+    );
+    Ok(Done::Did(format!("{shown} detached")))
+}
+
+/// The primary shows this node streaming, and near enough.
+pub fn streaming(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let first = Deadline::after(budget::STREAMING);
+    let behind = wait_for_stream(work, deadline, first)?;
+    work.journal.stamped("start up standby successful!");
+    Ok(Done::Did(format!("streams, {behind} bytes behind")))
+}
+
+/// A moment for a standby that was merely started: whatever it does not reach in that, the next look
+/// is for.
+pub fn first_look(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let behind = wait_for_stream(work, deadline, deadline)?;
+    Ok(Done::Did(format!("streams, {behind} bytes behind")))
+}
+
+/// Bytes that this node is behind the primary when it is near enough. An error: it ended, its
+/// history has left the primary's, it does not begin to stream by `first`, or is too far behind at
+/// the `deadline`.
+fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> Result<u64> {
+    let (me, limit) = (work.me(), work.config().data_size_diff << 20);
+    let name = work.config().node_name.clone();
+    let mut next_look = Deadline::after(LOOK_INTERVAL);
+    let mut next_line = Deadline::after(budget::PROGRESS);
+    let mut streams = false;
+    let mut seen = String::new();
+    let found = deadline.poll(ASK_INTERVAL, || {
+        match work.ask_primary(Deadline::after(budget::ANSWER)) {
+            Ok(primary) if primary.in_recovery => {
+                return Some(Err(Break::Changed("the primary is none".to_owned()).into()));
+            }
+            Ok(primary) => match primary.standby(me, &name) {
+                Some(standby) if standby.streams() => {
+                    streams = true;
+                    match standby.behind {
+                        Some(behind) if behind <= limit => return Some(Ok(behind)),
+                        Some(behind) => seen = format!("it is {} MB behind", behind >> 20),
+                        None => seen = "it has not said how far it is".to_owned(),
+                    }
+                }
+                Some(standby) => {
+                    streams = true;
+                    seen = match standby.behind {
+                        Some(behind) => format!("{}, {} MB behind", standby.state, behind >> 20),
+                        None => standby.state.clone(),
+                    };
+                }
+                None => seen = "the primary has no WAL sender for it".to_owned(),
+            },
+            Err(error) => seen = error.to_string(),
+        }
+        work.progress(&mut next_line, || format!("waiting for the stream: {seen}"));
+        if next_look.passed() {
+            if let Err(error) = still_follows(work) {
+                return Some(Err(error));
+            }
+            next_look = Deadline::after(LOOK_INTERVAL);
+        }
+        (!streams && first.passed()).then(|| {
+            Err(anyhow::anyhow!(
+                "this node does not stream from {}: {seen}; see the server's log",
+                work.primary
+            ))
+        })
+    });
+    found.unwrap_or_else(|| bail!("this node has not caught up in time: {seen}"))
+}
+
+/// It runs, and what it has is still a part of the primary's history.
+fn still_follows(work: &mut Work<'_>) -> Result<()> {
+    let me = status::look(work.here, work.instance, Deadline::after(budget::ANSWER));
+    if !me.running {
+        bail!("the database has ended: see the server's log");
+    }
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let (timeline, position) = (me.timeline, me.position());
+    match history.map(|it| it.standing(timeline, position)) {
+        Some(Standing::Left { .. } | Standing::Foreign) if me.in_recovery == Some(true) => {
+            // Not to be gone on with: the next run sees a standby whose history has left.
+            work.update(|state| {
+                if let Some(recovery) = &mut state.recovery {
+                    recovery.stage = Stage::Preparing;
+                }
+            })?;
+            bail!(
+                "this node, at {position} on timeline {timeline}, has left the history of {}: the \
+                 next run recovers it",
+                work.primary
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The primary's commits wait for a standby again.
+pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (config, journal) = (work.config(), work.journal);
+    if !config.sync_flag {
+        journal.line("cluster is async cluster.");
+        return Ok(Done::Skipped("SYNC_FLAG is 0".to_owned()));
+    }
+    journal.line("cluster is sync cluster.");
+    if work.ask_primary(deadline)?.is_synchronous() {
+        return Ok(Done::AlreadySo("a standby is synchronous".to_owned()));
+    }
+    let names = work.names();
+    journal.line("SYNC RECOVER MODE ...");
+    journal.stamped("remote primary node change sync");
+    let nodes = &config.all_node_name;
+    let done = to_sync(work.session(deadline)?, names, nodes, journal, deadline)?;
+    journal.line("SYNC RECOVER MODE DONE");
+    Ok(done)
+}
+
+/// Clients again.
+pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let nodes = work.pool.nodes(deadline.at_most(budget::POOL))?;
+    let Some(node) = nodes.by_address(work.me(), work.config()) else {
+        bail!("the pool has no node with KB_LOCALHOST_IP {}", work.me());
+    };
+    if node.is_up() {
+        return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
+    }
+    let (journal, id, shown) = (work.journal, node.id, node.to_string());
+    journal.stamped("attach pool...");
+    let after = work.pool.change(Change::Attach, id, journal, deadline)?;
+    journal.line(after.table.to_string());
+    journal.stamped("attach end..");
+    work.nodes = Some(after);
+    Ok(Done::Did(format!("{shown} attached")))
+}

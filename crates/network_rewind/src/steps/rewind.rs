@@ -1,0 +1,478 @@
+//! The rewind: whether it can work, what is kept for the case that it breaks off, and itself.
+
+use crate::budget;
+use crate::steps::files;
+use crate::work::{Break, Work};
+use anyhow::{Context, Result, bail};
+use failover_core::deadline::Deadline;
+use failover_core::durable;
+use failover_core::lsn::{Lsn, Timeline};
+use failover_core::procedure::Done;
+use failover_core::process::{self, Cmd};
+use failover_core::sql::quote;
+use failover_core::state::Stage;
+use nix::sys::statvfs::statvfs;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Failed rewinds after which the primary is copied, where that is allowed.
+const ATTEMPTS: u32 = 2;
+/// What a server needs at least to work: some WAL and some temporary files.
+const ROOM: u64 = 128 << 20;
+/// Where the WAL lies in what is kept.
+const KEPT_WAL: &str = "wal";
+/// And the control file.
+const KEPT_CONTROL: &str = "control";
+
+/// Whether the data directory still holds one history, that of this node.
+pub fn is_before_rewind(work: &Work<'_>) -> Result<bool> {
+    Ok(work.stage()? == Stage::Preparing)
+}
+
+/// Whether it can work at all: said before anything is touched.
+pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let recovery = work.load()?.recovery;
+    let stage = recovery.as_ref().map_or(Stage::Preparing, |it| it.stage);
+    if stage == Stage::Following {
+        return Ok(Done::Skipped("the rewind is done".to_owned()));
+    }
+    if stage == Stage::Copying {
+        work.copies = true;
+        return Ok(Done::Skipped("the copy is made".to_owned()));
+    }
+    let failures = recovery.map_or(0, |it| it.failures);
+    let why_copy = match obstacle(work, stage, deadline)? {
+        Some(why) => Some(why),
+        None if failures >= ATTEMPTS => Some(format!("{failures} rewinds have failed")),
+        None => None,
+    };
+    let Some(why) = why_copy else {
+        let text = match work.fork {
+            Some((timeline, at)) => {
+                format!("this node's history and the primary's part at {at} on timeline {timeline}")
+            }
+            None => "this node's history and the primary's are the same".to_owned(),
+        };
+        work.journal.stamped(&text);
+        return Ok(Done::Did(text));
+    };
+    if !crate::view::may_copy(work.config()) {
+        if failures >= ATTEMPTS && stage == Stage::Rewinding {
+            // Once more each time: what was in its way may be gone.
+            work.journal.stamped(format!(
+                "{why}: it is tried once more. If it fails again, {}",
+                what_to_do(work)
+            ));
+            return Ok(Done::Did(why));
+        }
+        bail!(Break::NeedsPerson(format!(
+            "this node cannot be rewound: {why}; {}",
+            what_to_do(work)
+        )));
+    }
+    super::copy::can(work, deadline)?;
+    work.copies = true;
+    let text = format!("the primary is copied, since {why}");
+    work.journal.stamped(&text);
+    Ok(Done::Did(text))
+}
+
+/// What a person can do about a node that cannot be rewound.
+pub fn what_to_do(work: &Work<'_>) -> String {
+    format!(
+        "set REWIND_FALLBACK=basebackup, or move {} away and copy the primary with {}",
+        work.data().display(),
+        work.names().basebackup
+    )
+}
+
+/// Why a rewind is sure to fail; an error where that is not known.
+fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Option<String>> {
+    let names = work.names();
+    if !work.data().join(names.control_file).exists() {
+        return Ok(Some("there is nothing to rewind".to_owned()));
+    }
+    let control = work.control()?;
+    let Some(history) = work.seen.as_ref().and_then(|it| it.history.clone()) else {
+        bail!("the timeline history of {} could not be read", work.primary);
+    };
+    let listing = format!("SELECT {}({})", names.list_dir, quote(names.wal_dir));
+    let rows = work.session(deadline)?.query(&listing, deadline)?;
+    work.primary_wal = rows.into_iter().flatten().flatten().collect();
+    if stage == Stage::Rewinding {
+        // It was looked at when the rewind was begun; now only half of this is its own.
+        return Ok(None);
+    }
+    if !control.can_be_rewound {
+        return Ok(Some(
+            "it has neither wal_log_hints nor data checksums".to_owned(),
+        ));
+    }
+    work.checkpoint = Some(control.checkpoint);
+    let own = work.own_history(control.timeline)?;
+    work.fork = own.fork_with(&history);
+    if let Some((timeline, at)) = work.fork {
+        let number = at.0.saturating_sub(1) / control.segment_size;
+        let segment = segment_name(timeline, number, control.segment_size);
+        let here = work.data().join(names.wal_dir).join(&segment);
+        if !here.exists() {
+            return Ok(Some(format!(
+                "its WAL does not go back to the fork at {at}, {segment} is gone"
+            )));
+        }
+        let same = |name: &&String| segment_number(name, control.segment_size) == Some(number);
+        if !work.primary_wal.iter().any(|name| same(&name)) {
+            return Ok(Some(format!(
+                "the primary's WAL does not go back to the fork at {at}"
+            )));
+        }
+    }
+    let needed = ROOM + bytes_to_copy(work, control.segment_size, control.checkpoint)?;
+    let free = free_space(work.data())?;
+    if free < needed {
+        bail!(Break::NeedsPerson(format!(
+            "a rewind needs {} MB on the disk of {}, and {} MB are free: make room",
+            needed >> 20,
+            work.data().display(),
+            free >> 20
+        )));
+    }
+    Ok(None)
+}
+
+/// Bytes free for the database's user on the disk of `path`.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let disk = statvfs(path).with_context(|| format!("failed to look at {}", path.display()))?;
+    Ok(disk.blocks_available() * disk.fragment_size())
+}
+
+/// The name of a WAL segment file.
+fn segment_name(timeline: Timeline, number: u64, size: u64) -> String {
+    let per_id = (1u64 << 32) / size;
+    format!(
+        "{timeline:08X}{:08X}{:08X}",
+        number / per_id,
+        number % per_id
+    )
+}
+
+/// Which segment a WAL file has, if it is one.
+fn segment_number(name: &str, size: u64) -> Option<u64> {
+    let digits = name
+        .get(..24)
+        .filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    if name.len() > 24 && name.get(24..) != Some(".partial") {
+        return None;
+    }
+    let half = |from: usize| u64::from_str_radix(digits.get(from..from + 8)?, 16).ok();
+    Some(half(8)? * ((1u64 << 32) / size) + half(16)?)
+}
+
+/// The primary's control file has its timeline, by a checkpoint if need be: without it a rewind
+/// "succeeds" without doing anything.
+pub fn checkpoint(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    if work.copies || work.stage()? == Stage::Following {
+        return Ok(Done::Skipped("there is no rewind".to_owned()));
+    }
+    let names = work.names();
+    let known = format!("SELECT timeline_id FROM {}()", names.control_checkpoint);
+    let limit = Deadline::after(budget::ANSWER);
+    let session = work.session(limit)?;
+    let timeline = crate::look::timeline(session, names, limit)?.map(|it| it.to_string());
+    if timeline.is_some() && session.value(&known, limit)? == timeline {
+        return Ok(Done::AlreadySo(format!(
+            "its control file has timeline {}",
+            timeline.unwrap_or_default()
+        )));
+    }
+    session.query("SET statement_timeout = 0", limit)?;
+    session.query("CHECKPOINT", deadline)?;
+    let after = session.value(&known, limit)?;
+    if after != timeline {
+        bail!(
+            "the control file of {} has timeline {} after a checkpoint, and it writes timeline {}",
+            work.primary,
+            after.unwrap_or_default(),
+            timeline.unwrap_or_default()
+        );
+    }
+    work.journal
+        .stamped(format!("checkpoint on {}", work.primary));
+    Ok(Done::Did("written".to_owned()))
+}
+
+/// Keeps aside what a rewind overwrites and this node needs: its configuration, and what a second
+/// rewind needs if the first breaks off.
+pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    if !is_before_rewind(work)? {
+        return Ok(Done::AlreadySo("kept by an earlier run".to_owned()));
+    }
+    let kept = work.kept();
+    files::remove_dir(&kept)?;
+    files::make_dir(&kept, work.instance.user())?;
+    let saved = files::keep(work)?;
+    let mut copied = 0;
+    if !work.copies {
+        copied = keep_wal(work)?;
+        let names = work.names();
+        let control = kept.join(KEPT_CONTROL);
+        copy_synced(&work.data().join(names.control_file), &control)?;
+    }
+    sync_tree(&kept)?;
+    Ok(Done::Did(format!(
+        "{saved} configuration files, {} MB of WAL",
+        copied >> 20
+    )))
+}
+
+/// The WAL files of this node that a rewind may need, and whether a copy has to be made: a file
+/// that the primary has under the same name is overwritten in place, the others are only removed, so
+/// that a second link keeps them.
+fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>> {
+    let theirs: HashSet<&str> = work.primary_wal.iter().map(String::as_str).collect();
+    let first = match (work.checkpoint, work.fork) {
+        (Some(checkpoint), Some((_, fork))) if checkpoint <= fork => checkpoint.0 / segment_size,
+        _ => 0,
+    };
+    let dir = work.data().join(work.names().wal_dir);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        let wanted = match segment_number(&name, segment_size) {
+            Some(number) => number >= first,
+            None => name.ends_with(".history"),
+        };
+        if wanted {
+            let copy = theirs.contains(name.as_str());
+            found.push((name, copy));
+        }
+    }
+    Ok(found)
+}
+
+fn bytes_to_copy(work: &Work<'_>, segment_size: u64, _: Lsn) -> Result<u64> {
+    let copies = wal_to_keep(work, segment_size)?;
+    let copies = copies.iter().filter(|(_, copy)| *copy).count();
+    Ok(u64::try_from(copies).unwrap_or(0) * segment_size)
+}
+
+/// Bytes that were copied.
+fn keep_wal(work: &Work<'_>) -> Result<u64> {
+    let control = work.control()?;
+    let from = work.data().join(work.names().wal_dir);
+    let to = work.kept().join(KEPT_WAL);
+    files::make_dir(&to, work.instance.user())?;
+    let mut copied = 0;
+    for (name, copy) in wal_to_keep(work, control.segment_size)? {
+        let (source, target) = (from.join(&name), to.join(&name));
+        if copy || fs::hard_link(&source, &target).is_err() {
+            copied += copy_synced(&source, &target)?;
+        }
+    }
+    Ok(copied)
+}
+
+/// Copies a file with its mode and owner, through to the disk.
+pub fn copy_synced(from: &Path, to: &Path) -> Result<u64> {
+    let copy = || -> io::Result<u64> {
+        let meta = fs::metadata(from)?;
+        let bytes = fs::copy(from, to)?;
+        chown(to, Some(meta.uid()), Some(meta.gid()))?;
+        File::open(to)?.sync_all()?;
+        Ok(bytes)
+    };
+    copy().with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))
+}
+
+/// The names in a directory and in those below it, on the disk.
+fn sync_tree(dir: &Path) -> Result<()> {
+    let sync = |dir: &Path| {
+        durable::sync_dir(dir).with_context(|| format!("failed to sync {}", dir.display()))
+    };
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        }
+    }
+    sync(dir)?;
+    match dir.parent() {
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    }
+}
+
+/// The mark. From here on this node is no candidate for a promotion.
+pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    if work.copies || !is_before_rewind(work)? {
+        return Ok(Done::Skipped("it is there, or not needed".to_owned()));
+    }
+    work.update_recovery(|it| it.stage = Stage::Rewinding)?;
+    // A word that was left while the mark was written.
+    if work.yield_to_promotion().is_err() {
+        work.update_recovery(|it| it.stage = Stage::Preparing)?;
+        bail!(Break::PromotionWanted);
+    }
+    Ok(Done::Did("written".to_owned()))
+}
+
+/// The rewind. One that a run before this one has begun is begun anew, from what was kept.
+pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    if work.copies || work.stage()? == Stage::Following {
+        return Ok(Done::Skipped("it is not needed".to_owned()));
+    }
+    put_back(work)?;
+    let (journal, names) = (work.journal, work.names());
+    let before = work.control()?;
+    journal.stamped(format!("{}...", names.rewind));
+    let source = format!(
+        "host={} port={} user={} dbname={}",
+        work.primary,
+        work.config().kb_port,
+        value(&work.config().kb_user),
+        value(&work.config().kb_dataname)
+    );
+    journal.line(format!(
+        "{}  --target-data={} --source-server=\"{source}\"",
+        names.rewind,
+        work.data().display()
+    ));
+    let command = with_password(work, work.instance.command(names.rewind))
+        .arg(format!("--target-data={}", work.data().display()))
+        .arg(format!("--source-server={source}"))
+        .arg("--progress")
+        .dying_with_us();
+    let output = run_into_log(work, &command, names.rewind, deadline);
+    match output {
+        Ok(()) => {
+            work.update_recovery(|it| it.stage = Stage::Following)?;
+            if let Some((timeline, at)) = work.fork {
+                let end = before.checkpoint.max(before.min_recovery);
+                journal.stamped(format!(
+                    "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \
+                     this node's own WAL are discarded",
+                    end.since(at)
+                ));
+            }
+            Ok(Done::Did("rewound".to_owned()))
+        }
+        Err(error) => {
+            let failures = work.update_recovery(|it| it.failures += 1)?.failures;
+            if let Err(error) = put_back(work) {
+                journal.stamped(format!("warning: {error:#}"));
+            }
+            let next = match (failures < ATTEMPTS, crate::view::may_copy(work.config())) {
+                (true, _) => "the database stays down, and the next run tries again".to_owned(),
+                (false, true) => "the next run copies the primary".to_owned(),
+                (false, false) => format!(
+                    "the database stays down until a rewind goes through: {}",
+                    what_to_do(work)
+                ),
+            };
+            bail!("the rewind failed ({error:#}): {next}")
+        }
+    }
+}
+
+/// A value in a connection string.
+fn value(text: &str) -> String {
+    let built = failover_core::conninfo::build(&[("v", text)]);
+    built.strip_prefix("v=").unwrap_or(&built).to_owned()
+}
+
+/// The server's own programs get the password where only the database's user can see it.
+pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
+    let password = work.config().kb_pass.expose();
+    command.env(work.names().password_variable, password)
+}
+
+/// Runs a program with what it says in the log as it comes, without its own name before it.
+pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadline) -> Result<()> {
+    let prefix = format!("{name}: ");
+    let output = process::run_lines(command, deadline, |_, line| {
+        let line = line.trim();
+        let line = line.strip_prefix(&prefix).unwrap_or(line);
+        if !line.is_empty() {
+            work.journal.line(line);
+        }
+        ControlFlow::Continue(())
+    })?;
+    output.checked(command)?;
+    Ok(())
+}
+
+/// Puts back what a rewind that broke off has overwritten: then it is as before the first.
+fn put_back(work: &Work<'_>) -> Result<()> {
+    let kept = work.kept();
+    let names = work.names();
+    let control = kept.join(KEPT_CONTROL);
+    if !control.exists() {
+        return Ok(());
+    }
+    let wal = work.data().join(names.wal_dir);
+    let from = kept.join(KEPT_WAL);
+    for entry in fs::read_dir(&from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), wal.join(entry.file_name()));
+        if is_same_file(&source, &target) {
+            continue;
+        }
+        durable::remove(&target)
+            .with_context(|| format!("failed to remove {}", target.display()))?;
+        copy_synced(&source, &target)?;
+    }
+    durable::sync_dir(&wal)?;
+    let target: PathBuf = work.data().join(names.control_file);
+    let meta = fs::metadata(&target).or_else(|_| fs::metadata(&control))?;
+    let owner = work.instance.user();
+    durable::write(
+        &target,
+        &fs::read(&control)?,
+        meta.mode() & 0o777,
+        Some((owner.uid, owner.gid)),
+    )
+    .with_context(|| format!("failed to write {}", target.display()))?;
+    // The rewind's, for a start that must not come now.
+    durable::remove(&work.data().join("backup_label"))?;
+    Ok(())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_have_names() {
+        const SIZE: u64 = 16 << 20;
+        for (name, number) in [
+            ("000000010000000000000066", Some(0x66)),
+            ("0000000F0000000100000000", Some(0x100)),
+            ("000000010000000000000066.partial", Some(0x66)),
+            ("000000010000000000000066.00000028.backup", None),
+            ("00000002.history", None),
+            ("archive_status", None),
+            ("", None),
+        ] {
+            assert_eq!(segment_number(name, SIZE), number, "{name}");
+        }
+        assert_eq!(segment_name(15, 0x166, SIZE), "0000000F0000000100000066");
+        assert_eq!(segment_name(1, 3, 1 << 30), "000000010000000000000003");
+        assert_eq!(segment_number("000000010000000100000002", 1 << 30), Some(6));
+    }
+}

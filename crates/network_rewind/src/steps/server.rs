@@ -1,0 +1,319 @@
+//! The server of this host: locking, stopping, starting it.
+
+use crate::budget;
+use crate::work::{Break, Work};
+use anyhow::{Context, Result, bail};
+use failover_core::clock;
+use failover_core::deadline::Deadline;
+use failover_core::flavor::StandbySettings;
+use failover_core::instance::Stopped;
+use failover_core::procedure::Done;
+use failover_core::process::{Background, Output};
+use failover_core::sql::{Session, SqlFailure};
+use failover_core::state::LockError;
+use failover_core::status;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often a server that starts is asked, and a child that works is looked at.
+const ASK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the port is tried.
+const PORT_INTERVAL: Duration = Duration::from_millis(5);
+/// A server that is asked for the first time owes its answer no longer than this.
+const ONE_ANSWER: Duration = Duration::from_secs(1);
+/// SQLSTATE of a server that starts, stops, or recovers.
+const NOT_YET: &str = "57P03";
+/// `pg_ctl start -W` itself.
+const START_PROGRAM: Duration = Duration::from_secs(10);
+
+/// Takes the instance lock, and looks again: what was decided on may have changed since.
+pub fn lock(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    if work.lock.is_some() {
+        return Ok(Done::AlreadySo("it is held".to_owned()));
+    }
+    work.lock = match work.state.lock_for_recovery() {
+        Ok(Some(lock)) => Some(lock),
+        Ok(None) => bail!(Break::Changed(
+            "a promotion of this node, which wins, has begun".to_owned()
+        )),
+        // Without a state directory there is no mark either: nothing of this may be begun.
+        Err(
+            error @ (LockError::Nowhere { .. } | LockError::Held { .. } | LockError::Io { .. }),
+        ) => {
+            return Err(error.into());
+        }
+    };
+    let now = status::look(work.here, work.instance, deadline);
+    let before = (work.me.running, work.me.in_recovery);
+    if (now.running, now.in_recovery) != before {
+        work.lock = None;
+        bail!(Break::Changed(
+            "this node's database has changed".to_owned()
+        ));
+    }
+    Ok(Done::Did("taken".to_owned()))
+}
+
+/// Stops the server, and whatever of a run that was killed still writes into its directory.
+pub fn stop(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    work.journal
+        .line("if recover node up, let it down , for rewind");
+    let killed = work.instance.kill_strays(deadline)?;
+    if killed > 0 {
+        work.journal.stamped(format!(
+            "killed {killed} processes that a run before this one had left at work"
+        ));
+    }
+    work.stopped_standby |= work.me.in_recovery == Some(true);
+    let stopped = work.instance.stop(deadline)?;
+    refuses(work, deadline)?;
+    Ok(match stopped {
+        Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
+        _ => {
+            work.journal
+                .stamped(format!("the database is {}", stopped.how()));
+            Done::Did(stopped.how().to_owned())
+        }
+    })
+}
+
+fn refuses(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    let gone = deadline.poll(PORT_INTERVAL, || {
+        work.instance.refuses(deadline).then_some(())
+    });
+    match gone {
+        Some(()) => Ok(()),
+        None => bail!(
+            "no database process is left, yet something answers on port {}: find out what it is",
+            work.config().kb_port
+        ),
+    }
+}
+
+/// The primary of a host that is cut off stops itself, and remembers that it did.
+pub fn self_fence(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    // First: if we die between the two, a primary that runs forgets it.
+    let remembered = work.update(|state| state.self_fenced = Some(clock::stamp()));
+    let stopped = work.instance.stop(deadline)?;
+    work.journal
+        .stamped(format!("the database is {}", stopped.how()));
+    remembered?;
+    Ok(Done::Did(stopped.how().to_owned()))
+}
+
+/// A rewind wants a clean shutdown. What was a primary gets it from a single-user server; what was a
+/// standby must be started *with* its settings: without them it would end its recovery on the
+/// same timeline, and fork it where no rewind can see.
+pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    if work.copies || !crate::steps::rewind::is_before_rewind(work)? {
+        return Ok(Done::Skipped("it is not needed".to_owned()));
+    }
+    let data = work.data();
+    let settings = work.standby_files(data);
+    settings
+        .put_back()
+        .context("failed to put the standby settings back")?;
+    let before = work.control()?;
+    if before.is_clean() {
+        return Ok(Done::AlreadySo(format!("\"{}\"", before.state)));
+    }
+    if failover_core::instance::is_primary_state(&before.state) {
+        work.journal.stamped(format!(
+            "the database was not shut down (\"{}\"): crash recovery first",
+            before.state
+        ));
+        settings
+            .put_aside()
+            .context("failed to put the standby settings aside")?;
+        let result = recover_alone(work, deadline);
+        work.standby_files(data)
+            .put_back()
+            .context("failed to put the standby settings back")?;
+        result?;
+    } else {
+        work.journal.stamped(format!(
+            "the standby was not shut down (\"{}\"): it is started and stopped first",
+            before.state
+        ));
+        launch(work, deadline)?;
+        work.instance.stop(Deadline::after(budget::STOP))?;
+        refuses(work, Deadline::after(budget::STOP))?;
+    }
+    let after = work.control()?;
+    match after.is_clean() {
+        true => Ok(Done::Did(format!(
+            "was \"{}\", is \"{}\"",
+            before.state, after.state
+        ))),
+        false => bail!(
+            "the database is still \"{}\" after its crash recovery: see the server's log",
+            after.state
+        ),
+    }
+}
+
+fn recover_alone(work: &Work<'_>, deadline: Deadline) -> Result<Output> {
+    let command = work.instance.crash_recovery();
+    let mut child = Background::spawn(&command)?;
+    let mut next = Deadline::after(budget::PROGRESS);
+    let output = deadline.poll(ASK_INTERVAL, || {
+        work.progress(&mut next, || "crash recovery goes on ...".to_owned());
+        if work.yield_to_promotion().is_err() {
+            return Some(None);
+        }
+        child.look(|_, _| ()).map(Some)
+    });
+    match output {
+        Some(Some(output)) => {
+            for line in output.stderr.lines() {
+                work.journal.line(line);
+            }
+            Ok(output.checked(&command)?)
+        }
+        Some(None) => Err(Break::PromotionWanted.into()),
+        None => bail!("{command} was not done in time, and was killed"),
+    }
+}
+
+/// Starts the server, and waits until it answers.
+pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (journal, names) = (work.journal, work.names());
+    if !work.instance.processes()?.is_empty() {
+        if answers(work)?.is_ok() {
+            work.lock = None;
+            return Ok(Done::AlreadySo("it runs".to_owned()));
+        }
+        wait_until_it_answers(work, deadline)?;
+    } else {
+        journal.stamped(format!("start up the {}...", names.server));
+        launch(work, deadline)?;
+    }
+    journal.line(
+        work.here
+            .sql_target()
+            .log_line(names.sql_client, " ", "select 33333;"),
+    );
+    let session = Session::open(&work.here.sql_target(), Deadline::after(budget::ANSWER))?;
+    session.value("select 33333", Deadline::after(budget::ANSWER))?;
+    // From here on a promotion may have it.
+    work.lock = None;
+    work.stopped_standby = false;
+    Ok(Done::Did("it answers".to_owned()))
+}
+
+/// The file for what the server prints at its start, before its own log begins.
+fn start_log(work: &Work<'_>) -> PathBuf {
+    work.state.path().join("database.log")
+}
+
+/// Starts the server and waits until it answers, with the lines of the server's own program.
+pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    let log = start_log(work);
+    let before = fs::metadata(&log).map_or(0, |meta| meta.len());
+    work.instance
+        .start(&log, deadline.at_most(START_PROGRAM))
+        .with_context(|| hint(work))?;
+    let result = wait_until_it_answers(work, deadline);
+    let said = said_since(&log, before);
+    let mut lines = said.lines();
+    work.journal.line(format!(
+        "waiting for server to start....{}",
+        lines.next().unwrap_or_default()
+    ));
+    lines.for_each(|line| work.journal.line(line));
+    result?;
+    work.journal.line(" done");
+    work.journal.line("server started");
+    Ok(())
+}
+
+/// What the server printed at its start: enough of it to see why it failed, not its life.
+fn said_since(log: &PathBuf, before: u64) -> String {
+    const LINES: usize = 20;
+    let text = fs::read(log).unwrap_or_default();
+    let from = usize::try_from(before).unwrap_or(usize::MAX);
+    let fresh = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
+    fresh.lines().take(LINES).collect::<Vec<_>>().join("\n")
+}
+
+fn hint(work: &Work<'_>) -> String {
+    format!(
+        "the database does not start: see {}",
+        start_log(work).display()
+    )
+}
+
+/// Whether the server answers; the outer error: it refuses for good.
+fn answers(work: &Work<'_>) -> Result<Result<(), String>> {
+    let limit = Deadline::after(ONE_ANSWER);
+    match Session::open(&work.here.sql_target(), limit) {
+        Ok(_) => Ok(Ok(())),
+        Err(error) => match &error.failure {
+            SqlFailure::Login(_) => Err(error.into()),
+            SqlFailure::Server { code, .. } if code != NOT_YET => Err(error.into()),
+            _ => Ok(Err(error.to_string())),
+        },
+    }
+}
+
+fn wait_until_it_answers(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    let mut next = Deadline::after(budget::PROGRESS);
+    let mut why = String::new();
+    // A server that was just asked for shows no process for a moment.
+    let mut grace = Deadline::after(ONE_ANSWER);
+    let done = deadline.poll(ASK_INTERVAL, || {
+        match answers(work) {
+            Ok(Ok(())) => return Some(Ok(())),
+            Ok(Err(not_yet)) => why = not_yet,
+            Err(error) => return Some(Err(error)),
+        }
+        work.progress(&mut next, || format!("the database starts: {why}"));
+        match work.instance.processes() {
+            Ok(processes) if processes.is_empty() && grace.passed() => Some(Err(anyhow::anyhow!(
+                "the database ended again at its start"
+            ))),
+            Ok(processes) => {
+                if !processes.is_empty() {
+                    grace = Deadline::after(ONE_ANSWER);
+                }
+                None
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    });
+    match done {
+        Some(result) => result.with_context(|| hint(work)),
+        None => bail!("{}; it did not answer in time: {why}", hint(work)),
+    }
+}
+
+/// Has a running standby follow what its settings name now.
+pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let limit = Deadline::after(budget::ANSWER);
+    let session = Session::open(&work.here.sql_target(), limit)?;
+    let version = session.value("SHOW server_version_num", limit)?;
+    let version: u32 = version.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let done = match work.names().standby_settings {
+        StandbySettings::Configuration { reloads_from, .. } if version >= reloads_from => {
+            session.query(&format!("SELECT {}()", work.names().reload_conf), limit)?;
+            "reloaded"
+        }
+        _ => {
+            drop(session);
+            // The settings are read at the start only.
+            stop(work, deadline)?;
+            launch(work, deadline)?;
+            work.stopped_standby = false;
+            "restarted"
+        }
+    };
+    work.lock = None;
+    work.journal.stamped(format!(
+        "the database is {done}, and follows {}",
+        work.primary
+    ));
+    Ok(Done::Did(done.to_owned()))
+}

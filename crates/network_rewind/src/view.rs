@@ -1,0 +1,169 @@
+//! What was seen: of this host, of the pool, and of the other hosts as far as a decision needed it.
+//! Plain data; that something did not answer is data, too.
+
+use failover_core::config::{Config, GatewayLostAction, RewindFallback};
+use failover_core::history::History;
+use failover_core::replication::Standby;
+use failover_core::state::{Pause, Recovery};
+use failover_core::status::Status;
+use std::net::IpAddr;
+
+/// Everything that [`crate::decide::decide`] looks at.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What is allowed and wanted.
+    pub policy: Policy,
+    /// An operator wants nothing to be changed.
+    pub paused: Option<Pause>,
+    /// What a run before this one has left unfinished.
+    pub left: Option<Recovery>,
+    /// This host's primary was stopped by the host itself, when it saw nobody any more.
+    pub self_fenced: bool,
+    /// A trust IP answers.
+    pub network: bool,
+    /// Hosts of the cluster that show a sign of life, once that was looked for.
+    pub seen: Option<Seen>,
+    /// The data directory has something in it.
+    pub has_data: bool,
+    /// This host's instance.
+    pub me: Status,
+    /// What its standby settings name as the host to follow, where it has such settings.
+    pub follows: Option<String>,
+    /// What the pool says.
+    pub pool: PoolView,
+    /// The pool's primary on another host, once it was asked by SQL.
+    pub primary: Option<Result<Primary, String>>,
+    /// The host of that one, once its own copy of the tools was asked.
+    pub primary_host: Option<Result<Status, String>>,
+    /// All other database hosts, once they were asked.
+    pub others: Option<Vec<(IpAddr, Result<Status, String>)>>,
+}
+
+/// What is allowed and wanted.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `KB_LOCALHOST_IP`.
+    pub me: IpAddr,
+    /// All database hosts with their names.
+    pub names: Vec<(IpAddr, String)>,
+    /// A person said `--force`.
+    pub force: bool,
+    /// `AUTO_PRIMARY_RECOVERY`.
+    pub auto_recovery: bool,
+    /// `MAX_AVAILABLE_LEVEL`.
+    pub max_available: bool,
+    /// `REWIND_FALLBACK` is a base backup.
+    pub may_copy: bool,
+    /// `SYNC_FLAG`.
+    pub sync: bool,
+    /// `DATA_SIZE_DIFF` in bytes.
+    pub lag_limit: u64,
+    /// What a lost trust IP means.
+    pub gateway_lost: GatewayLostAction,
+    /// There is a database VIP.
+    pub has_vip: bool,
+    /// The command that copies the primary, for a person.
+    pub copy_command: String,
+}
+
+impl Policy {
+    /// `NODE_NAME`.
+    pub fn my_name(&self) -> &str {
+        let mut names = self.names.iter();
+        names
+            .find(|(address, _)| *address == self.me)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// As the configuration says; `copy_program` is the server's own.
+    pub fn new(config: &Config, copy_program: &str, force: bool) -> Self {
+        Self {
+            me: config.kb_localhost_ip,
+            names: config
+                .kb_all_ip
+                .iter()
+                .copied()
+                .zip(config.all_node_name.iter().cloned())
+                .collect(),
+            force,
+            auto_recovery: config.auto_primary_recovery,
+            max_available: config.max_available_level,
+            may_copy: may_copy(config),
+            sync: config.sync_flag,
+            lag_limit: config.data_size_diff << 20,
+            gateway_lost: config.gateway_lost_action,
+            has_vip: config.kb_vip.is_some(),
+            copy_command: format!(
+                "{} -D {} -h PRIMARY -p {} -U {} -X stream --checkpoint=fast",
+                config.kb_path.join(copy_program).display(),
+                config.kb_data_path.display(),
+                config.kb_port,
+                config.kb_user
+            ),
+        }
+    }
+}
+
+/// Whether the primary may be copied where a rewind cannot do.
+pub fn may_copy(config: &Config) -> bool {
+    config.rewind_fallback == RewindFallback::Basebackup
+}
+
+/// Which hosts are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Other hosts, of the databases and of the pools, that show a sign of life.
+    pub others: usize,
+    /// All configured hosts, this one included.
+    pub hosts: usize,
+}
+
+/// What the pool says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolView {
+    /// Who is primary.
+    pub says: PoolSays,
+    /// Whether it has this node up; `None` where it does not know this node or gave no answer.
+    pub me_up: Option<bool>,
+}
+
+/// Who is primary, by the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolSays {
+    /// It gave no answer.
+    NoAnswer(String),
+    /// Nobody.
+    Nobody,
+    /// This node.
+    Me,
+    /// Another node, with this address.
+    Other(IpAddr),
+    /// A node that is none of `KB_ALL_IP`.
+    Stranger(String),
+}
+
+/// The pool's primary on another host, as it answered itself.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    /// It is in recovery, and so none.
+    pub in_recovery: bool,
+    /// Its timeline and how it came there; `None` where it is in recovery.
+    pub history: Option<History>,
+    /// Its standbys.
+    pub standbys: Vec<Standby>,
+}
+
+impl Primary {
+    /// This node among its standbys: the sender that streams, if there is one.
+    pub fn standby(&self, address: IpAddr, name: &str) -> Option<&Standby> {
+        let mine = |standby: &&Standby| standby.is(address, name);
+        let mut all = self.standbys.iter().filter(mine);
+        let streams = all.clone().find(|standby| standby.streams());
+        streams.or_else(|| all.next())
+    }
+
+    /// Whether commits wait for one of its standbys.
+    pub fn is_synchronous(&self) -> bool {
+        self.standbys.iter().any(Standby::is_waited_for)
+    }
+}

@@ -1,0 +1,512 @@
+//! What all steps work on, and the lists of steps for each action.
+
+use crate::budget;
+use crate::decide::Action;
+use crate::standby::StandbyFiles;
+use crate::steps::{copy, files, primary, rejoin, rewind, server};
+use crate::view::Primary;
+use anyhow::{Context, Result};
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::flavor::Flavor;
+use failover_core::history::History;
+use failover_core::host::ThisHost;
+use failover_core::instance::{ControlData, Instance};
+use failover_core::journal::Journal;
+use failover_core::lsn::{Lsn, Timeline};
+use failover_core::pool::{Pool, PoolNodes};
+use failover_core::procedure::{OnFailure, Step};
+use failover_core::sql::{Session, SqlError, Target};
+use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
+use failover_core::status::Status;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a procedure ended before its last step, where the run branches on it.
+#[derive(Debug, thiserror::Error)]
+pub enum Break {
+    /// A promotion of this node wants the instance.
+    #[error("a promotion of this node is wanted, and wins: the recovery lets go")]
+    PromotionWanted,
+    /// What was decided on is not so any more.
+    #[error("{0} since it was looked at: decided anew on the next run")]
+    Changed(String),
+    /// A person has to do something first.
+    #[error("{0}")]
+    NeedsPerson(String),
+}
+
+/// A recovery at work.
+pub struct Work<'a> {
+    pub here: &'a ThisHost,
+    pub instance: &'a Instance,
+    pub pool: &'a Pool,
+    pub journal: &'a Journal,
+    pub state: &'a StateDir,
+    /// The host to follow; this one where it is the primary itself.
+    pub primary: IpAddr,
+    /// This host's instance when it was decided.
+    pub me: Status,
+    /// With the primary.
+    pub session: Option<Session>,
+    /// What the primary said.
+    pub seen: Option<Primary>,
+    /// What the pool said last.
+    pub nodes: Option<PoolNodes>,
+    /// Held while the instance is changed.
+    pub lock: Option<InstanceLock>,
+    /// A standby that ran was stopped by us.
+    pub stopped_standby: bool,
+    /// The primary is copied instead of being rewound to.
+    pub copies: bool,
+    /// The last common timeline, and up to where this node's and the primary's are the same.
+    pub fork: Option<(Timeline, Lsn)>,
+    /// The names of the primary's WAL files.
+    pub primary_wal: Vec<String>,
+    /// The last checkpoint before anything was done: a rewind needs no WAL before it, if it comes
+    /// before the fork.
+    pub checkpoint: Option<Lsn>,
+}
+
+impl<'a> Work<'a> {
+    pub fn config(&self) -> &'a Config {
+        &self.here.config
+    }
+
+    pub fn names(&self) -> &'static Flavor {
+        self.instance.flavor
+    }
+
+    pub fn me(&self) -> IpAddr {
+        self.config().kb_localhost_ip
+    }
+
+    pub fn data(&self) -> &'a Path {
+        self.instance.data()
+    }
+
+    /// The standby settings in `dir`.
+    pub fn standby_files<'b>(&'b self, dir: &'b Path) -> StandbyFiles<'b> {
+        StandbyFiles::new(self.names(), self.config(), dir, self.instance.user())
+    }
+
+    /// The open session with the primary, or a new one.
+    pub fn session(&mut self, deadline: Deadline) -> Result<&Session, SqlError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(&Target::new(self.config(), self.primary), deadline)?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// Asks the primary anew, in a new session where the old one broke off.
+    pub fn ask_primary(&mut self, deadline: Deadline) -> Result<&Primary, SqlError> {
+        let names = self.names();
+        let answer = self
+            .session(deadline)
+            .and_then(|session| crate::look::primary(session, names, deadline));
+        match answer {
+            Ok(primary) => Ok(self.seen.insert(primary)),
+            Err(error) => {
+                self.session = None;
+                Err(error)
+            }
+        }
+    }
+
+    pub fn load(&self) -> Result<State> {
+        self.state.load().with_context(|| {
+            format!(
+                "failed to read the state in {}: if it is damaged, find out whether a rewind was \
+                 under way, and remove it",
+                self.state.path().display()
+            )
+        })
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut State)) -> Result<State> {
+        self.state.update(change).with_context(|| {
+            format!(
+                "failed to write the state in {}",
+                self.state.path().display()
+            )
+        })
+    }
+
+    /// Changes what is known of the recovery under way.
+    pub fn update_recovery(&self, change: impl FnOnce(&mut Recovery)) -> Result<Recovery> {
+        let primary = self.primary;
+        let state = self.update(|state| {
+            let recovery = state.recovery.get_or_insert(Recovery {
+                primary,
+                stage: Stage::Preparing,
+                slots: Vec::new(),
+                failures: 0,
+            });
+            recovery.primary = primary;
+            change(recovery);
+        })?;
+        state.recovery.context("the state has no recovery in it")
+    }
+
+    /// How far the recovery under way has come.
+    pub fn stage(&self) -> Result<Stage> {
+        let recovery = self.load()?.recovery;
+        Ok(recovery.map_or(Stage::Preparing, |it| it.stage))
+    }
+
+    /// Lets a promotion have the instance, as long as it can be had: until the mark of a rewind.
+    pub fn yield_to_promotion(&self) -> Result<()> {
+        match self.lock.is_some() && self.state.promotion_is_wanted() {
+            true => Err(Break::PromotionWanted.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The directory beside the data directory for what a rewind overwrites.
+    pub fn kept(&self) -> PathBuf {
+        beside(self.data(), "rewind-kept")
+    }
+
+    pub fn control(&self) -> Result<ControlData> {
+        Ok(self
+            .instance
+            .control_data(Deadline::after(budget::ANSWER))?)
+    }
+
+    /// How this node came to its timeline.
+    pub fn own_history(&self, timeline: Timeline) -> Result<History> {
+        if timeline <= 1 {
+            return Ok(History::first(timeline));
+        }
+        let file = self
+            .data()
+            .join(self.names().wal_dir)
+            .join(failover_core::history::file_name(timeline));
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        History::parse(timeline, &text).with_context(|| file.display().to_string())
+    }
+
+    /// Says how far a long step is, now and then.
+    pub fn progress(&self, next: &mut Deadline, text: impl FnOnce() -> String) {
+        if next.passed() {
+            self.journal.stamped(text());
+            *next = Deadline::after(budget::PROGRESS);
+        }
+    }
+}
+
+/// `DIR.suffix`, beside `DIR`.
+pub fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+type List<'a> = Vec<Step<Work<'a>>>;
+
+fn step<'a>(
+    name: &'static str,
+    what: &'static str,
+    budget: fn(&Work<'a>) -> Duration,
+    run: fn(&mut Work<'a>, Deadline) -> Result<failover_core::procedure::Done>,
+) -> Step<Work<'a>> {
+    Step {
+        name,
+        what,
+        on_failure: OnFailure::Abort,
+        budget,
+        run,
+    }
+}
+
+fn may_fail<'a>(step: Step<Work<'a>>) -> Step<Work<'a>> {
+    Step {
+        on_failure: OnFailure::Warn,
+        ..step
+    }
+}
+
+fn ask_primary<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.ask-primary",
+        "see that the primary answers and is one, and that the pool still names it",
+        |_| budget::ANSWER + budget::POOL,
+        rejoin::ask_primary,
+    )
+}
+
+fn lock<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.lock",
+        "take the instance lock; see that the instance is still as it was",
+        |_| budget::ANSWER,
+        server::lock,
+    )
+}
+
+fn slot<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.slot",
+        "see that the primary keeps WAL for this node in its replication slot",
+        |_| budget::ANSWER,
+        rejoin::reserve_slot,
+    )
+}
+
+fn settings<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.settings",
+        "point the standby settings to the primary",
+        |_| budget::FILES,
+        files::settings,
+    )
+}
+
+fn start<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.start",
+        "start the database, and wait until it answers",
+        |_| budget::START,
+        server::start,
+    )
+}
+
+fn streaming<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.streaming",
+        "wait until the primary shows this node streaming, within DATA_SIZE_DIFF",
+        |_| budget::CATCH_UP,
+        rejoin::streaming,
+    )
+}
+
+fn sync<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.sync",
+        "make the primary synchronous, if SYNC_FLAG wants it and it is not",
+        |_| budget::SETTING,
+        rejoin::sync,
+    )
+}
+
+fn attach<'a>() -> Step<Work<'a>> {
+    step(
+        "recover.attach",
+        "attach this node to the pool, and wait until the pool shows it up",
+        |_| budget::ATTACH,
+        rejoin::attach,
+    )
+}
+
+fn recover<'a>() -> List<'a> {
+    vec![
+        ask_primary(),
+        step(
+            "recover.can",
+            "see that it can work: WAL back to the fork, hint bits logged or checksums, space",
+            |_| budget::ANSWER,
+            rewind::can,
+        ),
+        lock(),
+        step(
+            "recover.detach",
+            "detach this node from the pool, if it is up there",
+            |_| budget::ATTACH,
+            rejoin::detach,
+        ),
+        step(
+            "recover.stop",
+            "stop the database: fast, then immediate, then SIGKILL",
+            |_| budget::STOP,
+            server::stop,
+        ),
+        step(
+            "recover.clean",
+            "bring the database to a clean shutdown, by crash recovery if need be",
+            |_| budget::CRASH_RECOVERY,
+            server::clean,
+        ),
+        slot(),
+        step(
+            "recover.checkpoint",
+            "see that the primary's control file has its timeline, by a checkpoint if need be",
+            |_| budget::CHECKPOINT,
+            rewind::checkpoint,
+        ),
+        step(
+            "recover.keep",
+            "keep this node's configuration files and WAL aside",
+            |_| budget::KEEP,
+            rewind::keep,
+        ),
+        step(
+            "recover.mark",
+            "write the mark: half rewound, the database must not start",
+            |_| budget::FILES,
+            rewind::mark,
+        ),
+        step(
+            "recover.rewind",
+            "rewind the data directory to the primary's history",
+            |_| budget::REWIND,
+            rewind::rewind,
+        ),
+        step(
+            "recover.copy",
+            "copy the primary beside the data directory, and swap the two",
+            |_| budget::COPY,
+            copy::copy,
+        ),
+        step(
+            "recover.files",
+            "put this node's configuration files back",
+            |_| budget::FILES,
+            files::put_back,
+        ),
+        settings(),
+        step(
+            "recover.pid-file",
+            "remove a stale pid file",
+            |_| budget::FILES,
+            files::pid_file,
+        ),
+        step(
+            "recover.drop-slots",
+            "drop the physical replication slots, the logical ones stay",
+            |_| budget::FILES,
+            files::drop_slots,
+        ),
+        start(),
+        step(
+            "recover.make-slots",
+            "create those slots again",
+            |_| budget::SETTING,
+            files::make_slots,
+        ),
+        streaming(),
+        sync(),
+        attach(),
+        step(
+            "recover.done",
+            "forget what was kept",
+            |_| budget::FILES,
+            files::done,
+        ),
+    ]
+}
+
+/// The steps of `action`, in order. None for what changes nothing.
+pub fn steps<'a>(action: Action) -> List<'a> {
+    match action {
+        Action::Nothing | Action::Refuse | Action::NeedsPerson => Vec::new(),
+        Action::SelfFence => vec![
+            may_fail(step(
+                "self-fence.vip-off",
+                "take the database VIP off",
+                |_| budget::VIP,
+                primary::vip_off,
+            )),
+            step(
+                "self-fence.stop",
+                "stop the database",
+                |_| budget::SELF_FENCE,
+                server::self_fence,
+            ),
+        ],
+        Action::KeepPrimary => vec![
+            step(
+                "primary.vip",
+                "put the database VIP on, if it is not here and nobody else has it",
+                |_| budget::VIP,
+                primary::vip_on,
+            ),
+            step(
+                "primary.sync",
+                "what commits wait for: standbys that stream, or none",
+                |_| budget::SETTING,
+                primary::sync,
+            ),
+            step(
+                "primary.forget",
+                "forget a recovery that a promotion has overtaken",
+                |_| budget::FILES,
+                primary::forget,
+            ),
+        ],
+        Action::StopWrongPrimary { .. } => vec![
+            lock(),
+            step(
+                "wrong-primary.stop",
+                "stop the database",
+                |_| budget::STOP,
+                server::stop,
+            ),
+        ],
+        Action::Recover { .. } => recover(),
+        Action::Follow { .. } => vec![
+            ask_primary(),
+            lock(),
+            slot(),
+            settings(),
+            step(
+                "follow.reload",
+                "have the server follow the primary: reload, or restart where it needs that",
+                |_| budget::START,
+                server::follow,
+            ),
+            streaming(),
+            sync(),
+            attach(),
+        ],
+        Action::Start { .. } => vec![
+            lock(),
+            may_fail(settings()),
+            start(),
+            may_fail(step(
+                "start.streaming",
+                "give it a moment to stream",
+                |_| budget::FIRST_LOOK,
+                rejoin::first_look,
+            )),
+        ],
+        Action::Rejoin { .. } => vec![ask_primary(), sync(), attach()],
+        Action::Wait { .. } => vec![slot()],
+        Action::TakeOver { .. } => vec![
+            lock(),
+            step(
+                "take-over.start",
+                "start the database, if it does not run",
+                |_| budget::START,
+                server::start,
+            ),
+            step(
+                "primary.vip",
+                "put the database VIP on, if it is not here and nobody else has it",
+                |_| budget::VIP,
+                primary::vip_on,
+            ),
+            step(
+                "primary.sync",
+                "what commits wait for: standbys that stream, or none",
+                |_| budget::SETTING,
+                primary::sync,
+            ),
+            step(
+                "take-over.attach",
+                "attach this node to the pool, where one answers",
+                |_| budget::ATTACH,
+                primary::attach,
+            ),
+            step(
+                "primary.forget",
+                "forget why it was stopped",
+                |_| budget::FILES,
+                primary::forget,
+            ),
+        ],
+    }
+}
