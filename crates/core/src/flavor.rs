@@ -25,6 +25,8 @@ pub struct Flavor {
     pub standby_file: &'static str,
     /// The program that makes one server's data directory another's again.
     pub rewind: &'static str,
+    /// Its option for the data directory to change.
+    pub rewind_target: &'static str,
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
     /// The configuration file, in the data directory and in `KB_ETC_PATH`.
@@ -120,6 +122,7 @@ pub static KINGBASE: Flavor = Flavor {
     wal_dir: "sys_xlog",
     standby_file: "recovery.conf",
     rewind: "sys_rewind",
+    rewind_target: "--target-data",
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     slots_dir: "sys_replslot",
@@ -161,6 +164,7 @@ pub static POSTGRES: Flavor = Flavor {
     wal_dir: "pg_wal",
     standby_file: "standby.signal",
     rewind: "pg_rewind",
+    rewind_target: "--target-pgdata",
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     slots_dir: "pg_replslot",

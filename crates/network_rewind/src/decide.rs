@@ -332,8 +332,8 @@ fn consent(view: &View) -> Option<&'static str> {
     .find_map(|(given, words)| given.then_some(words))
 }
 
-const HOW_TO_GO_ON: &str = "to make it a standby, which discards what only it has: network_rewind \
-                            --force, or AUTO_PRIMARY_RECOVERY=1";
+const HOW_TO_GO_ON: &str = "network_rewind --force, or AUTO_PRIMARY_RECOVERY=1, makes it a standby \
+                            and discards what only it has";
 
 /// This node takes writes, and the pool names another.
 fn wrong_primary(view: &View, address: IpAddr) -> Decision {
@@ -513,7 +513,7 @@ fn down(view: &View, primary: IpAddr) -> Decision {
             None => act(
                 Action::NeedsPerson,
                 format!(
-                    "this node does not run, and was a primary; {primary} is the primary now. It \
+                    "this node does not run, and was a primary; {primary} is the primary now: it \
                      is left down; {HOW_TO_GO_ON}"
                 ),
             ),

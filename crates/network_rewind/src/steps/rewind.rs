@@ -52,6 +52,7 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     };
     let Some(why) = why_copy else {
         let text = match work.fork {
+            _ if stage == Stage::Rewinding => "the rewind is begun anew".to_owned(),
             Some((timeline, at)) => {
                 format!("this node's history and the primary's part at {at} on timeline {timeline}")
             }
@@ -333,6 +334,9 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     put_back(work)?;
     let (journal, names) = (work.journal, work.names());
     let before = work.control()?;
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let own = work.own_history(before.timeline)?;
+    let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
         "host={} port={} user={} dbname={}",
@@ -342,12 +346,13 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         value(&work.config().kb_dataname)
     );
     journal.line(format!(
-        "{}  --target-data={} --source-server=\"{source}\"",
+        "{}  {}={} --source-server=\"{source}\"",
         names.rewind,
+        names.rewind_target,
         work.data().display()
     ));
     let command = with_password(work, work.instance.command(names.rewind))
-        .arg(format!("--target-data={}", work.data().display()))
+        .arg(format!("{}={}", names.rewind_target, work.data().display()))
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .dying_with_us();
@@ -355,7 +360,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     match output {
         Ok(()) => {
             work.update_recovery(|it| it.stage = Stage::Following)?;
-            if let Some((timeline, at)) = work.fork {
+            if let Some((timeline, at)) = fork {
                 let end = before.checkpoint.max(before.min_recovery);
                 journal.stamped(format!(
                     "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \

@@ -14,7 +14,7 @@ use failover_core::state::LockError;
 use failover_core::status;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a server that starts is asked, and a child that works is looked at.
 const ASK_INTERVAL: Duration = Duration::from_millis(10);
@@ -236,7 +236,10 @@ fn said_since(log: &PathBuf, before: u64) -> String {
     let text = fs::read(log).unwrap_or_default();
     let from = usize::try_from(before).unwrap_or(usize::MAX);
     let fresh = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
-    fresh.lines().take(LINES).collect::<Vec<_>>().join("\n")
+    // Our own questions, which came too early.
+    let asked = |line: &&str| !line.contains("the database system is starting up");
+    let lines = fresh.lines().filter(asked).take(LINES);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn hint(work: &Work<'_>) -> String {
@@ -264,11 +267,16 @@ fn wait_until_it_answers(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     let mut why = String::new();
     // A server that was just asked for shows no process for a moment.
     let mut grace = Deadline::after(ONE_ANSWER);
+    // Each question is a line in the server's log, so one that replays for an hour is asked seldom.
+    let (begun, mut next_question) = (Instant::now(), Deadline::after(Duration::ZERO));
     let done = deadline.poll(ASK_INTERVAL, || {
-        match answers(work) {
-            Ok(Ok(())) => return Some(Ok(())),
-            Ok(Err(not_yet)) => why = not_yet,
-            Err(error) => return Some(Err(error)),
+        if next_question.passed() {
+            match answers(work) {
+                Ok(Ok(())) => return Some(Ok(())),
+                Ok(Err(not_yet)) => why = not_yet,
+                Err(error) => return Some(Err(error)),
+            }
+            next_question = Deadline::after((begun.elapsed() / 8).min(ONE_ANSWER));
         }
         work.progress(&mut next, || format!("the database starts: {why}"));
         match work.instance.processes() {
