@@ -35,6 +35,7 @@ mod network;
 mod pool;
 mod prober;
 mod process;
+mod recovery;
 mod sql;
 mod wait;
 
