@@ -69,9 +69,7 @@ impl Lab {
     /// # Errors
     /// The first thing that is not so.
     pub fn is_whole(&self, primary: u8) -> Result<()> {
-        let (primaries, holders) = (self.primaries()?, self.vip_holders()?);
-        ensure!(primaries == [primary], "primaries are {primaries:?}");
-        ensure!(holders == [primary], "the VIP is on {holders:?}");
+        // What is longest in coming goes first: it is asked every few milliseconds.
         for node in self.nodes().iter().filter(|it| it.number() != primary) {
             self.streams(node.number(), primary)?;
         }
@@ -81,6 +79,9 @@ impl Lab {
             )?;
             ensure!(seen != "0", "no standby of node{primary} is synchronous");
         }
+        let (primaries, holders) = (self.primaries()?, self.vip_holders()?);
+        ensure!(primaries == [primary], "primaries are {primaries:?}");
+        ensure!(holders == [primary], "the VIP is on {holders:?}");
         if self.options().pools > 0 {
             self.pool_shows_all_up(primary)?;
         }
