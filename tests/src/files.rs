@@ -201,7 +201,7 @@ fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
         // Those that are not built yet are left out; whoever needs one will miss it.
         if tool.exists() {
             for bin in [db, pool] {
-                copy(&tool, &bin.join(name), 0o755, UID)?;
+                install(&tool, &bin.join(name))?;
             }
         }
     }
@@ -365,8 +365,16 @@ fn own(path: &Path, mode: u32, owner: u32) -> Result<()> {
         .with_context(|| format!("owner and mode of {}", path.display()))
 }
 
-/// Puts a tool into place, also over one that runs.
+/// Puts a tool into place, also over one that runs. `vip_ctl` gets the rights that `make install`
+/// gives it: with them the database's user moves the VIP without a login as root.
 pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
     remove(to)?;
-    copy(from, to, 0o755, UID)
+    if !to.ends_with("vip_ctl") {
+        return copy(from, to, 0o755, UID);
+    }
+    copy(from, to, 0o750, 0)?;
+    chown(to, None, Some(UID)).with_context(|| format!("group of {}", to.display()))?;
+    // Last: a change of owner takes capabilities away.
+    let capabilities = "cap_net_admin,cap_net_raw+ep";
+    run("setcap", &[capabilities, &to.to_string_lossy()], LIMIT).map(drop)
 }

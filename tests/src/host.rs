@@ -77,7 +77,7 @@ impl Node {
                 .iter()
                 .map(|(name, path)| (disk.join(name), PathBuf::from(path)))
                 .collect(),
-            cron: self.shared.options.cron,
+            cron: self.shared.options.cron || self.shared.options.recovery,
         };
         self.shared.network.plug_in(&name, self.address())?;
         let file = self.state_file("hardware");
@@ -352,13 +352,26 @@ impl Node {
         self.run(&command, limit)
     }
 
-    /// Copies a tool anew into both bin directories: `from` is a file of the machine.
+    /// Copies a tool anew into both bin directories, with the rights that it has there: `from` is a
+    /// file of the machine.
     ///
     /// # Errors
     /// It cannot be copied.
     pub fn install(&self, from: &std::path::Path, name: &str) -> Result<()> {
         for bin in [DB_BIN, POOL_BIN] {
             files::install(from, &self.path(&format!("{bin}/{name}"))?)?;
+        }
+        Ok(())
+    }
+
+    /// `vip_ctl` as it is where nobody gave it file capabilities: it has its caller's rights.
+    ///
+    /// # Errors
+    /// The host is off, or it has none already.
+    pub fn take_rights_from_vip_ctl(&self) -> Result<()> {
+        for bin in [DB_BIN, POOL_BIN] {
+            let command = ["setcap", "-r", &format!("{bin}/vip_ctl")];
+            self.run(&command, BOOT)?.success()?;
         }
         Ok(())
     }

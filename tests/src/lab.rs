@@ -40,6 +40,8 @@ pub struct LabOptions {
     pub sync: bool,
     /// Run cron on every host (its table is empty: see `/etc/cron.d`).
     pub cron: bool,
+    /// Run cron, and in it `network_rewind` each minute, from the first start of a host on.
+    pub recovery: bool,
     /// Fill both users' `known_hosts`; else they start without one.
     pub known_hosts: bool,
     /// Directory that the tools are copied from. Those that it lacks are left out.
@@ -55,7 +57,7 @@ pub struct LabOptions {
 }
 
 impl Default for LabOptions {
-    /// Two hosts, synchronous, without pool and cron; this workspace's tools.
+    /// Two hosts, synchronous, without pool, cron and recovery; this workspace's tools.
     fn default() -> Self {
         Self {
             name: "lab".into(),
@@ -64,6 +66,7 @@ impl Default for LabOptions {
             leader: 102,
             sync: true,
             cron: false,
+            recovery: false,
             known_hosts: false,
             tools: built_tools(),
             config: Vec::new(),
@@ -278,6 +281,9 @@ impl Lab {
             database::prepare(node)?;
             if node.has_pool() {
                 pool::prepare(node)?;
+            }
+            if shared.options.recovery {
+                node.enable_recovery()?;
             }
             node.boot()
         })?;

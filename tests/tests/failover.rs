@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN, SQL_USER};
-use lab::{Client, Event, Lab, LabOptions, Node, Prober, wait_for};
+use lab::{Event, Lab, LabOptions, Node, Watch, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
@@ -142,7 +142,7 @@ fn standby_host_dies() -> Result<()> {
 
         let log = called_by_pool(primary)?;
         pool_shows(lab, [("up", "primary"), ("down", "standby")])?;
-        let gap = watch.finish(101)?;
+        let gap = watch.finish(101)?.longest_gap;
         assert!(gap > Duration::from_secs(1), "commits hung for {gap:?}");
         assert_logged(&log, "standby down, 192.168.1.102 is no primary");
         assert_eq!(primary.psql("show synchronous_standby_names")?, "");
@@ -322,47 +322,6 @@ fn with_pools(name: &str, leader: u8) -> LabOptions {
     }
 }
 
-/// Those who watch a failover: a client that writes all the time, and the prober.
-struct Watch<'a> {
-    lab: &'a Lab,
-    client: Client,
-    prober: Prober,
-}
-
-impl<'a> Watch<'a> {
-    fn start(lab: &'a Lab) -> Result<Self> {
-        let watch = Self {
-            lab,
-            client: lab.start_client()?,
-            prober: lab.start_prober(),
-        };
-        watch.client.wait_for_acks(20, SHORT)?;
-        Ok(watch)
-    }
-
-    /// Asks what is asked after every failover: the client's commits go on, on one primary that
-    /// has all of them and the VIP; never did two take writes, and no tool runs any more. Returns
-    /// the longest time that the client had no commit.
-    fn finish(self, primary: u8) -> Result<Duration> {
-        let lab = self.lab;
-        self.client.wait_for_acks(20, LONG)?;
-        let report = self.client.stop();
-        assert_eq!(lab.primaries()?, [primary]);
-        assert_eq!(lab.vip_holders()?, [primary]);
-        let present = lab.rows_present(lab.node(primary))?;
-        assert_eq!(report.lost(&present), Vec::<u64>::new());
-        assert_eq!(self.prober.two_writers(), None);
-        for node in lab.nodes() {
-            wait_for("the tool to be gone", SHORT, || {
-                let left = node.pids_of("failover_stream");
-                ensure!(left.is_empty(), "{left:?} on {}", node.name());
-                Ok(())
-            })?;
-        }
-        Ok(report.longest_gap)
-    }
-}
-
 /// Calls the tool as the pool would, node101 being down; returns its log.
 fn fail_over(coordinator: &Node) -> Result<String> {
     coordinator.failover(&PRIMARY_DOWN, SHORT)?.success()?;
@@ -387,14 +346,7 @@ fn is_whole(log: &str) -> bool {
 
 /// Waits until the pool shows this status and role of each node.
 fn pool_shows(lab: &Lab, wanted: [(&str, &str); 2]) -> Result<()> {
-    wait_for("the pool to show it", LONG, || {
-        let nodes = lab.pool_nodes()?;
-        let seen = nodes
-            .iter()
-            .map(|node| (node.status.as_str(), node.role.as_str()));
-        ensure!(seen.eq(wanted), "it shows {nodes:?}");
-        Ok(())
-    })
+    wait_for("the pool to show it", LONG, || lab.pool_shows(&wanted))
 }
 
 /// What became of a step.

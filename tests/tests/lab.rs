@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use lab::layout::{DATA, DB_BIN, LOG};
+use lab::layout::{DATA, DB_BIN, LOG, UID, USER};
 use lab::{Lab, LabOptions, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
@@ -199,6 +199,35 @@ fn power_cut_and_return() -> Result<()> {
     assert_eq!(two.run(&ssh, SHORT)?.success()?, "node101\n");
     one.start_database()?;
     assert!(!one.in_recovery()?);
+    Ok(())
+}
+
+#[test]
+fn cron_runs_the_recovery_also_after_a_power_cut() -> Result<()> {
+    let lab = Lab::start(LabOptions {
+        recovery: true,
+        ..options("self-recovery")
+    })?;
+    let one = lab.node(101);
+    lab.node(102).disable_recovery()?;
+    // In place of the tool: who ran it, and as what.
+    let tool = format!("#!/bin/sh\nid -un >>{LOG}/called\n");
+    for node in lab.nodes() {
+        node.write(&format!("{DB_BIN}/network_rewind"), &tool, 0o755, UID)?;
+    }
+    one.recover(&[], SHORT)?.success()?;
+    assert_eq!(one.log("called")?, format!("{USER}\n"));
+
+    one.power_off()?;
+    one.power_on()?;
+    // Cron looks at its table once a minute.
+    wait_for("cron to run it", Duration::from_secs(75), || {
+        let called = one.log("called")?;
+        ensure!(called.lines().count() > 1, "{called:?}");
+        Ok(())
+    })?;
+    assert_eq!(one.log("called")?, format!("{USER}\n{USER}\n"));
+    assert_eq!(lab.node(102).log("called")?, "");
     Ok(())
 }
 

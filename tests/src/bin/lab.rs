@@ -10,6 +10,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use lab::{Lab, LabOptions, Launch, Node, wait_for};
 
+/// More than any recovery of a lab's small database takes.
+const RECOVERY: Duration = Duration::from_secs(600);
+
 /// A cluster of hosts in namespaces of this machine, with real databases and a real pool.
 #[derive(Debug, Parser)]
 #[command(
@@ -97,6 +100,14 @@ enum Action {
         /// 101, 102, 103
         node: u8,
     },
+    /// Run network_rewind on a host, as the database's user
+    Recover {
+        /// 101, 102, 103
+        node: u8,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Write rows through the database VIP and tell how that went
     Client {
         /// For how many seconds
@@ -128,6 +139,9 @@ struct Up {
     /// Run cron on every host
     #[arg(long)]
     cron: bool,
+    /// Run cron, and in it network_rewind each minute
+    #[arg(long)]
+    recovery: bool,
     /// Directory with the tools; else the newer of cargo's release and debug
     #[arg(long)]
     tools: Option<PathBuf>,
@@ -175,6 +189,7 @@ fn main() -> Result<()> {
             host(&attach()?, node)?.thaw_database();
             Ok(())
         }
+        Action::Recover { node, args } => recover(host(&attach()?, node)?, &args),
         Action::Client { seconds } => client(&attach()?, Duration::from_secs(seconds)),
         Action::Boot { hardware } => lab::boot(&hardware),
         Action::Init { hardware } => lab::init(&hardware),
@@ -197,6 +212,7 @@ fn start(name: String, up: Up) -> Result<()> {
         pools: up.pools,
         sync: !up.asynchronous,
         cron: up.cron,
+        recovery: up.recovery,
         ..LabOptions::default()
     };
     if let Some(tools) = up.tools {
@@ -256,6 +272,15 @@ fn exec(node: &Node, command: &[String]) -> Result<()> {
         .args(command)
         .exec();
     Err(error).context("start nsenter")
+}
+
+/// Ends as the tool does.
+fn recover(node: &Node, args: &[String]) -> Result<()> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let run = node.recover(&args, RECOVERY)?;
+    print!("{}", run.stdout);
+    eprint!("{}", run.stderr);
+    std::process::exit(run.code.unwrap_or(1))
 }
 
 fn client(lab: &Lab, length: Duration) -> Result<()> {

@@ -9,7 +9,6 @@ use lab::{Node, wait_for};
 
 use crate::scene::{
     ARPING, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line, two_hosts,
-    wait_until_nothing_runs,
 };
 
 fn command() -> Vec<String> {
@@ -53,7 +52,7 @@ fn it_works_and_no_child_holds_a_socket_of_the_pool() -> Result<()> {
     let run = node.run_as_pool(&command, FAILOVER)?;
     assert_eq!(run.code, Some(0), "{run}\n{}", node.failover_log()?);
     assert_only_primary(&lab, 102)?;
-    wait_until_nothing_runs(&lab, ARPING)?;
+    lab.wait_until_nothing_runs(ARPING)?;
 
     let noted = node
         .run(&["bash", "-c", "tail -n +1 /tmp/fds.*"], SOON)?
@@ -95,12 +94,12 @@ fn it_stops_on_sigterm() -> Result<()> {
     assert_eq!(run.signal, Some(15), "{run}");
     assert!(run.wall < Duration::from_secs(3), "{run}");
     // It could not end its own probes, which have limits of their own.
-    wait_until_nothing_runs(&lab, Duration::from_secs(3))?;
+    lab.wait_until_nothing_runs(Duration::from_secs(3))?;
 
     old.run(&["pkill", "-CONT", "sshd"], SOON)?.success()?;
     node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     assert_only_primary(&lab, 102)?;
-    wait_until_nothing_runs(&lab, ARPING)
+    lab.wait_until_nothing_runs(ARPING)
 }
 
 /// Is `socket:[INODE]` one that the process listens on?

@@ -7,7 +7,7 @@ use lab::{Lab, Node, ToolRun};
 
 use crate::scene::{
     ARPING, Case, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, log_line,
-    three_hosts, two_hosts, wait_until_nothing_runs,
+    three_hosts, two_hosts,
 };
 
 #[test]
@@ -48,7 +48,7 @@ fn a_frozen_candidate_does_not_hang_it() -> Result<()> {
         new.thaw_database();
         assert!(new.in_recovery()?);
         assert_eq!(prober.two_writers(), None);
-        wait_until_nothing_runs(&lab, ARPING)?;
+        lab.wait_until_nothing_runs(ARPING)?;
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ fn little_memory_and_nothing_left_running() -> Result<()> {
             "{scene}: {} KB",
             run.max_rss_kb
         );
-        wait_until_nothing_runs(&lab, ARPING).case(&scene)?;
+        lab.wait_until_nothing_runs(ARPING).case(&scene)?;
     }
     Ok(())
 }

@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 pub use lab::layout::PRIMARY_DOWN;
 use lab::layout::{PCP_PASSWORD, SQL_PASSWORD};
-use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
+use lab::{Lab, LabOptions, Node, ToolRun};
 
 /// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
 pub const FAILOVER: Duration = Duration::from_secs(15);
@@ -107,39 +107,6 @@ pub fn assert_no_secret(lab: &Lab, run: &ToolRun) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Waits until nothing of a run is left on any host.
-pub fn wait_until_nothing_runs(lab: &Lab, limit: Duration) -> Result<()> {
-    for node in lab.nodes().iter().filter(|node| node.is_up()) {
-        wait_for("the last process of a run", limit, || {
-            let left = left_running(node)?;
-            ensure!(left.is_empty(), "{}: {left:?}", node.name());
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-/// Processes of the project, and of what it starts, that run on a host.
-fn left_running(node: &Node) -> Result<Vec<String>> {
-    // The kernel cuts names to 15 bytes.
-    let ours = [
-        "failover_stream",
-        "vip_ctl",
-        "arping",
-        "ping",
-        "ip",
-        "pg_ctl",
-        "pg_controldata",
-    ];
-    let list = node.run(&["ps", "-e", "-o", "comm=,args="], SOON)?;
-    let list = list.success()?;
-    let is_ours = |line: &&str| {
-        let name = line.split_whitespace().next();
-        name.is_some_and(|name| ours.contains(&name))
-    };
-    Ok(list.lines().filter(is_ours).map(str::to_owned).collect())
 }
 
 /// For tables of cases: an error says which one it was.
