@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the configuration files lie in what is kept.
 const KEPT_FILES: &str = "files";
+/// Where the logical slots lie in what is kept.
+const KEPT_SLOTS: &str = "slots";
 /// A node's own files in the data directory, by the ends of their names: settings, certificates.
 const OWN: [&str; 7] = ["conf", "done", "crt", "key", "pem", "crl", "srl"];
 /// A directory of settings that many put there.
@@ -216,35 +218,81 @@ pub fn pid_file(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did(format!("{} removed", file.display())))
 }
 
-/// Physical slots keep WAL that nobody asks a standby for, and those of the primary came with the
-/// rewind. Their names are in the state first, so that they are made again whatever happens.
+/// Keeps the slots' names, and the logical ones whole: newer servers' rewind removes them all, older
+/// ones' brings the primary's.
+pub fn keep_slots(work: &Work<'_>) -> Result<()> {
+    let dir = work.data().join(work.names().slots_dir);
+    let kept = work.kept().join(KEPT_SLOTS);
+    make_dir(&kept, work.instance.user())?;
+    let slots = slots(&dir)?;
+    for slot in slots.iter().filter(|slot| !slot.physical) {
+        copy_dir(work, &dir.join(&slot.name), &kept.join(&slot.name))?;
+    }
+    remember_slots(work, &slots)
+}
+
+fn copy_dir(work: &Work<'_>, from: &Path, to: &Path) -> Result<()> {
+    make_dir(to, work.instance.user())?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        copy_synced(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    durable::sync_dir(to).with_context(|| to.display().to_string())
+}
+
+/// The physical ones are to be made again, whatever happens.
+fn remember_slots(work: &Work<'_>, slots: &[Slot]) -> Result<()> {
+    let physical = slots.iter().filter(|slot| slot.physical);
+    let names: Vec<String> = physical.map(|slot| slot.name.clone()).collect();
+    work.update_recovery(|it| {
+        it.slots.extend(names);
+        it.slots.sort();
+        it.slots.dedup();
+    })?;
+    Ok(())
+}
+
+/// Physical slots keep WAL that nobody asks a standby for, and those of the primary may have come
+/// with the rewind. Their names are in the state first. The logical ones stay this node's.
 pub fn drop_slots(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     if !work.instance.processes()?.is_empty() {
         return Ok(Done::AlreadySo("the database runs".to_owned()));
     }
     work.journal.line("del the replication_slots if exis");
     let dir = work.data().join(work.names().slots_dir);
-    let physical = physical_slots(&dir)?;
-    if physical.is_empty() {
-        return Ok(Done::AlreadySo("there are none".to_owned()));
+    let there = slots(&dir)?;
+    remember_slots(work, &there)?;
+    // A primary's logical slot that came with a rewind or a copy is none of this node's.
+    let kept = work.kept().join(KEPT_SLOTS);
+    for slot in there.iter().filter(|it| it.physical || kept.exists()) {
+        remove_dir(&dir.join(&slot.name))?;
     }
-    work.update_recovery(|it| {
-        it.slots.extend(physical.iter().cloned());
-        it.slots.sort();
-        it.slots.dedup();
-    })?;
-    for name in &physical {
-        remove_dir(&dir.join(name))?;
-        work.journal.line(format!("drop the slot [{name}]."));
+    for slot in slots(&kept)? {
+        copy_dir(work, &kept.join(&slot.name), &dir.join(&slot.name))?;
     }
     durable::sync_dir(&dir).with_context(|| dir.display().to_string())?;
-    Ok(Done::Did(physical.join(", ")))
+    let dropped = work.load()?.recovery.map_or(Vec::new(), |it| it.slots);
+    for name in &dropped {
+        work.journal.line(format!("drop the slot [{name}]."));
+    }
+    Ok(match dropped.is_empty() {
+        true => Done::AlreadySo("there are none".to_owned()),
+        false => Done::Did(dropped.join(", ")),
+    })
 }
 
-/// Names of the physical slots in `dir`, sorted. Which ones are, their state files tell: after
-/// magic, checksum, version and length (4 bytes each) and the name (64) comes the database's id,
-/// which is 0 for a physical slot (`ReplicationSlotOnDisk` in the server's slot.c).
-fn physical_slots(dir: &Path) -> Result<Vec<String>> {
+/// A replication slot on the disk.
+#[derive(Debug, PartialEq, Eq)]
+struct Slot {
+    name: String,
+    physical: bool,
+}
+
+/// The slots in `dir`, sorted. Of which kind they are, their state files tell: after magic, checksum,
+/// version and length (4 bytes each) and the name (64) comes the database's id, which is 0 for a
+/// physical slot (`ReplicationSlotOnDisk` in the server's slot.c). One that cannot be read is left to
+/// the server.
+fn slots(dir: &Path) -> Result<Vec<Slot>> {
     const MAGIC: u32 = 0x0105_1CA1;
     const DATABASE: usize = 16 + 64;
     let entries = match fs::read_dir(dir) {
@@ -260,13 +308,16 @@ fn physical_slots(dir: &Path) -> Result<Vec<String>> {
             let bytes = state.get(at..at + 4)?;
             Some(u32::from_ne_bytes(bytes.try_into().ok()?))
         };
-        // One that cannot be read is left to the server.
-        let is_physical = word(0) == Some(MAGIC) && word(DATABASE) == Some(0);
-        if let (true, Ok(name)) = (is_physical, entry.file_name().into_string()) {
-            found.push(name);
+        if let (Some(MAGIC), Some(database), Ok(name)) =
+            (word(0), word(DATABASE), entry.file_name().into_string())
+        {
+            found.push(Slot {
+                name,
+                physical: database == 0,
+            });
         }
     }
-    found.sort();
+    found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
 
@@ -321,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_physical_slots_are_found() {
+    fn slots_are_found_by_their_state() {
         let dir = std::env::temp_dir().join(format!("slots-{}", std::process::id()));
         let slot = |name: &str, database: u32, magic: u32| {
             let mut state = vec![0u8; 200];
@@ -331,15 +382,18 @@ mod tests {
             fs::write(dir.join(name).join("state"), state).unwrap();
         };
         slot("slot_node102", 0, 0x0105_1CA1);
-        slot("slot_node101", 0, 0x0105_1CA1);
         slot("logical", 16384, 0x0105_1CA1);
         slot("strange", 0, 7);
         fs::create_dir_all(dir.join("empty")).unwrap();
+        let found = |name: &str, physical| Slot {
+            name: name.to_owned(),
+            physical,
+        };
         assert_eq!(
-            physical_slots(&dir).unwrap(),
-            ["slot_node101", "slot_node102"]
+            slots(&dir).unwrap(),
+            [found("logical", false), found("slot_node102", true)]
         );
         fs::remove_dir_all(&dir).unwrap();
-        assert!(physical_slots(&dir).unwrap().is_empty());
+        assert!(slots(&dir).unwrap().is_empty());
     }
 }

@@ -218,6 +218,7 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     files::remove_dir(&kept)?;
     files::make_dir(&kept, work.instance.user())?;
     let saved = files::keep(work)?;
+    files::keep_slots(work)?;
     let mut copied = 0;
     if !work.copies {
         copied = keep_wal(work)?;
