@@ -143,11 +143,13 @@ impl Target {
         }
     }
 
-    /// The line of the log for a statement, as the scripts' SQL client was called; `gap` is the
-    /// blank before `dbname`, of which the scripts had one or two.
-    pub fn log_line(&self, client: &str, gap: &str, statement: &str) -> String {
+    /// The line of the log for a statement, as the scripts' SQL client was called; `gaps` are the
+    /// blanks before `dbname` and before `-c`, of which the scripts had one to three.
+    pub fn log_line(&self, client: &str, gaps: [&str; 2], statement: &str) -> String {
+        let [before_database, before_command] = gaps;
         format!(
-            "{client} \"port={} user={}{gap}dbname={} connect_timeout=10\"  -c \"{statement}\"",
+            "{client} \"port={} user={}{before_database}dbname={} connect_timeout=10\"\
+             {before_command}-c \"{statement}\"",
             self.port, self.user, self.database
         )
     }

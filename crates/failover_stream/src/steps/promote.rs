@@ -149,7 +149,7 @@ impl<'a> Promote<'a> {
     fn select_33333(&mut self, gap: &str, deadline: Deadline) -> Result<()> {
         let target: Target = self.here.host.sql_target();
         self.journal
-            .line(target.log_line(self.names().sql_client, gap, "select 33333;"));
+            .line(target.log_line(self.names().sql_client, [gap, "  "], "select 33333;"));
         self.session()?.value("select 33333", deadline)?;
         Ok(())
     }

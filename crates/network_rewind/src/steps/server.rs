@@ -194,7 +194,7 @@ pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     journal.line(
         work.here
             .sql_target()
-            .log_line(names.sql_client, " ", "select 33333;"),
+            .log_line(names.sql_client, [" ", "   "], "select 33333;"),
     );
     let session = Session::open(&work.here.sql_target(), Deadline::after(budget::ANSWER))?;
     session.value("select 33333", Deadline::after(budget::ANSWER))?;
