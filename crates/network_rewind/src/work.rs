@@ -302,13 +302,41 @@ fn attach<'a>() -> Step<Work<'a>> {
     )
 }
 
+/// Before the VIP: commits that hang are an outage, whoever has the address.
+fn primary_sync<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.sync",
+        "what commits wait for: standbys that stream, or none",
+        |_| budget::SETTING,
+        primary::sync,
+    )
+}
+
+fn primary_vip<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.vip",
+        "put the database VIP on, if it is not here and nobody else has it",
+        |_| budget::VIP,
+        primary::vip_on,
+    )
+}
+
+fn forget<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.forget",
+        "forget a recovery that a promotion has overtaken, and why it was stopped once",
+        |_| budget::FILES,
+        primary::forget,
+    )
+}
+
 fn recover<'a>() -> List<'a> {
     vec![
         ask_primary(),
         step(
             "recover.can",
             "see that it can work: WAL back to the fork, hint bits logged or checksums, space",
-            |_| budget::ANSWER,
+            |_| budget::CAN,
             rewind::can,
         ),
         lock(),
@@ -417,26 +445,7 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 server::self_fence,
             ),
         ],
-        Action::KeepPrimary => vec![
-            step(
-                "primary.vip",
-                "put the database VIP on, if it is not here and nobody else has it",
-                |_| budget::VIP,
-                primary::vip_on,
-            ),
-            step(
-                "primary.sync",
-                "what commits wait for: standbys that stream, or none",
-                |_| budget::SETTING,
-                primary::sync,
-            ),
-            step(
-                "primary.forget",
-                "forget a recovery that a promotion has overtaken",
-                |_| budget::FILES,
-                primary::forget,
-            ),
-        ],
+        Action::KeepPrimary => vec![primary_sync(), forget(), primary_vip()],
         Action::StopWrongPrimary { .. } => vec![
             lock(),
             step(
@@ -483,30 +492,15 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 |_| budget::START,
                 server::start,
             ),
-            step(
-                "primary.vip",
-                "put the database VIP on, if it is not here and nobody else has it",
-                |_| budget::VIP,
-                primary::vip_on,
-            ),
-            step(
-                "primary.sync",
-                "what commits wait for: standbys that stream, or none",
-                |_| budget::SETTING,
-                primary::sync,
-            ),
+            primary_sync(),
+            primary_vip(),
             step(
                 "take-over.attach",
                 "attach this node to the pool, where one answers",
                 |_| budget::ATTACH,
                 primary::attach,
             ),
-            step(
-                "primary.forget",
-                "forget why it was stopped",
-                |_| budget::FILES,
-                primary::forget,
-            ),
+            forget(),
         ],
     }
 }

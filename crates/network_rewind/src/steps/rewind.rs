@@ -18,6 +18,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Failed rewinds after which the primary is copied, where that is allowed.
 const ATTEMPTS: u32 = 2;
@@ -401,13 +402,18 @@ pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
     command.env(work.names().password_variable, password)
 }
 
-/// Runs a program with what it says in the log as it comes, without its own name before it.
+/// Runs a program with what it says in the log as it comes, without its own name before it. It says
+/// how far it is each second; the log gets that now and then.
 pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadline) -> Result<()> {
     let prefix = format!("{name}: ");
+    let mut next = Deadline::after(Duration::ZERO);
     let output = process::run_lines(command, deadline, |_, line| {
         let line = line.trim();
         let line = line.strip_prefix(&prefix).unwrap_or(line);
-        if !line.is_empty() {
+        let is_progress = line.contains(" kB (") && !line.contains("(100%)");
+        if is_progress {
+            work.progress(&mut next, || line.to_owned());
+        } else if !line.is_empty() {
             work.journal.line(line);
         }
         ControlFlow::Continue(())
