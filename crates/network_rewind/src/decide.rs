@@ -3,7 +3,7 @@
 //! First match. Where a row needs something that was not looked at yet, the answer is to look, and
 //! to ask again: so a quiet minute asks no other host over ssh.
 
-use crate::view::{PoolSays, Primary, Seen, View};
+use crate::view::{PoolSays, Primary, Seen, View, missing_wal};
 use failover_core::config::GatewayLostAction;
 use failover_core::history::Standing;
 use failover_core::state::Stage;
@@ -454,6 +454,22 @@ fn standby(view: &View) -> Decision {
         .as_ref()
         .map(|it| it.standing(timeline, position))
     {
+        Some(Standing::Part) if missing_wal(&view.me, &primary.wal).is_some() => {
+            let text = format!(
+                "this standby does not stream from {address}, which no longer has the WAL that it \
+                 needs; {at}"
+            );
+            match view.policy.may_copy {
+                true => act(Action::Recover { primary: address }, text),
+                false => act(
+                    Action::NeedsPerson,
+                    format!(
+                        "{text}: copy the primary ({}), or set REWIND_FALLBACK=basebackup",
+                        view.policy.copy_command
+                    ),
+                ),
+            }
+        }
         Some(Standing::Part) => act(
             Action::Wait { primary: address },
             format!(
