@@ -222,6 +222,12 @@ fn unfinished(view: &View) -> Option<Decision> {
         Stage::Following => false,
     };
     match right_primary(view) {
+        // It runs and follows somebody else: no case for going on.
+        Ok((primary, _))
+            if !half && server(&view.me) == Server::Standby && !follows(view, primary) =>
+        {
+            None
+        }
         Ok((primary, _)) => Some(act(
             Action::Recover { primary },
             match half {
@@ -438,14 +444,11 @@ fn standby(view: &View) -> Decision {
             ),
         };
     }
-    match &view.follows {
-        Some(host) if !is_host(view, host, address) => {
-            return act(
-                Action::Follow { primary: address },
-                format!("this standby follows {host}, and the primary is {address}"),
-            );
-        }
-        _ => {}
+    if let Some(host) = view.follows.as_ref().filter(|_| !follows(view, address)) {
+        return act(
+            Action::Follow { primary: address },
+            format!("this standby follows {host}, and the primary is {address}"),
+        );
     }
     let (timeline, position) = (view.me.timeline, view.me.position());
     let at = format!("it is at {position} on timeline {timeline}");
@@ -495,14 +498,12 @@ fn standby(view: &View) -> Decision {
     }
 }
 
-/// Whether `host`, as the settings have it, is `address`.
-fn is_host(view: &View, host: &str, address: IpAddr) -> bool {
-    host.parse() == Ok(address)
-        || view
-            .policy
-            .names
-            .iter()
-            .any(|(it, name)| *it == address && name == host)
+/// Whether the standby settings name `address`, or the name of its node.
+fn follows(view: &View, address: IpAddr) -> bool {
+    let mut names = view.policy.names.iter();
+    view.follows.as_ref().is_some_and(|host| {
+        host.parse() == Ok(address) || names.any(|(it, name)| *it == address && name == host)
+    })
 }
 
 /// Whether the primary is asynchronous and should not be, a standby having caught up.

@@ -19,7 +19,10 @@ use failover_core::procedure::{OnFailure, Step};
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
 use failover_core::status::Status;
+use nix::unistd::{AccessFlags, access};
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,9 +167,27 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The directory beside the data directory for what a rewind overwrites.
+    /// A recovery before this one came as far as starting the server, which is not stopped again.
+    pub fn is_started(&self) -> Result<bool> {
+        let running = self.me.running && self.me.in_recovery != Some(false);
+        Ok(running && self.stage()? == Stage::Following)
+    }
+
+    /// The directory for what a rewind overwrites: beside the data directory, where WAL can be kept by
+    /// a link; where that is a mount point, or its parent not ours, in `STATE_DIR`.
     pub fn kept(&self) -> PathBuf {
-        beside(self.data(), "rewind-kept")
+        let beside = beside(self.data(), "rewind-kept");
+        let apart = self.state.path().join("rewind-kept");
+        if beside.exists() || apart.exists() {
+            return if beside.exists() { beside } else { apart };
+        }
+        let parent = self.data().parent().unwrap_or(Path::new("/"));
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+        let one_disk = device(self.data()).is_none_or(|own| device(parent) == Some(own));
+        match one_disk && access(parent, AccessFlags::W_OK).is_ok() {
+            true => beside,
+            false => apart,
+        }
     }
 
     pub fn control(&self) -> Result<ControlData> {

@@ -7,7 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
-use failover_core::lsn::{Lsn, segment_name, segment_number};
+use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd};
 use failover_core::state::Stage;
@@ -138,17 +138,36 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
             )));
         }
     }
-    let needed = ROOM + bytes_to_copy(work, control.segment_size, control.checkpoint)?;
-    let free = free_space(work.data())?;
-    if free < needed {
-        bail!(Break::NeedsPerson(format!(
-            "a rewind needs {} MB on the disk of {}, and {} MB are free: make room",
-            needed >> 20,
-            work.data().display(),
-            free >> 20
-        )));
-    }
+    enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// Room for what is kept, where it is kept, and for the server to work.
+fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
+    let kept = work.kept();
+    let keeps_in = kept.parent().unwrap_or(Path::new("/"));
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
+    let one_disk = device(keeps_in)? == device(work.data())?;
+    let wal = wal_to_keep(work, segment_size)?;
+    // On another disk nothing can be linked.
+    let copies = wal.iter().filter(|(_, copy)| *copy || !one_disk).count();
+    let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
+    let needs: &[(&Path, u64)] = match one_disk {
+        true => &[(work.data(), copies + ROOM)],
+        false => &[(work.data(), ROOM), (keeps_in, copies)],
+    };
+    for (path, needed) in needs {
+        let free = free_space(path)?;
+        if free < *needed {
+            bail!(Break::NeedsPerson(format!(
+                "a rewind needs {} MB on the disk of {}, and {} MB are free: make room",
+                needed >> 20,
+                path.display(),
+                free >> 20
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Bytes free for the database's user on the disk of `path`.
@@ -242,12 +261,6 @@ fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>
         }
     }
     Ok(found)
-}
-
-fn bytes_to_copy(work: &Work<'_>, segment_size: u64, _: Lsn) -> Result<u64> {
-    let copies = wal_to_keep(work, segment_size)?;
-    let copies = copies.iter().filter(|(_, copy)| *copy).count();
-    Ok(u64::try_from(copies).unwrap_or(0) * segment_size)
 }
 
 /// Bytes that were copied.

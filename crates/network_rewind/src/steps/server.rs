@@ -58,6 +58,9 @@ pub fn lock(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// Stops the server, and whatever of a run that was killed still writes into its directory.
 pub fn stop(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
+    if work.is_started()? {
+        return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
+    }
     work.journal
         .line("if recover node up, let it down , for rewind");
     let killed = work.instance.kill_strays(deadline)?;
