@@ -658,3 +658,6 @@ fn anything_else(view: &View) -> Decision {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ impl<'a> StandbyFiles<'a> {
                 (file, text)
             }
         };
-        let changed = read(&file)?.as_deref() != Some(text.as_str());
+        let changed = read(&file)?.unwrap_or_default() != text;
         if changed {
             self.write(&file, &text)?;
         }
@@ -211,3 +211,6 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;
