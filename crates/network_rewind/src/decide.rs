@@ -143,7 +143,8 @@ pub fn decide(view: &View) -> Decision {
     if let Some(decision) = unfinished(view) {
         return decision;
     }
-    if !view.has_data {
+    // What runs has data, wherever it may be.
+    if !view.has_data && server(&view.me) == Server::Down {
         return no_data(view);
     }
     match (&view.pool.says, server(&view.me)) {
@@ -328,11 +329,14 @@ fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
 /// Who gives consent to make a standby of what was a primary; the words for the log.
 fn consent(view: &View) -> Option<&'static str> {
     let policy = &view.policy;
+    // That of a run before this one was for a node that was down: not for one that somebody has
+    // started since, and that takes writes.
+    let begun = view.left.is_some() && server(&view.me) == Server::Down;
     [
         (policy.auto_recovery, "AUTO_PRIMARY_RECOVERY allows it"),
         (policy.force, "--force"),
         (view.follows.is_some(), "its standby settings are there"),
-        (view.left.is_some(), "a run before this one had consent"),
+        (begun, "a run before this one had consent"),
     ]
     .into_iter()
     .find_map(|(given, words)| given.then_some(words))
@@ -457,7 +461,10 @@ fn standby(view: &View) -> Decision {
         .as_ref()
         .map(|it| it.standing(timeline, position))
     {
-        Some(Standing::Part) if missing_wal(&view.me, &primary.wal).is_some() => {
+        // Only once it has asked for WAL: until then it replays its own, which no primary keeps.
+        Some(Standing::Part)
+            if view.me.received.is_some() && missing_wal(&view.me, &primary.wal).is_some() =>
+        {
             let text = format!(
                 "this standby does not stream from {address}, which no longer has the WAL that it \
                  needs; {at}"
@@ -577,6 +584,24 @@ fn no_primary(view: &View, server: Server) -> Decision {
             format!("{why}, and {address} is a primary: nothing is changed"),
         );
     }
+    let silent = |it: &Status| it.running && it.in_recovery.is_none();
+    if let Some((address, _)) = answers.iter().find(|(_, it)| silent(it)) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and the database on {address} runs and cannot be asked, it may be a \
+                 primary: nothing is changed"
+            ),
+        );
+    }
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_work) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
+            ),
+        );
+    }
     let me = &view.me;
     if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline > me.timeline) {
         return act(
@@ -592,14 +617,46 @@ fn no_primary(view: &View, server: Server) -> Decision {
             Action::TakeOver { start: false },
             format!("{why}; this node is a primary, and no other host has one"),
         ),
-        Server::Down if view.self_fenced => act(
+        _ => start_alone(view, &answers, &why),
+    }
+}
+
+/// No other host is a primary: may this one be started?
+fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
+    if view.me.was_primary() != Some(true) {
+        return act(
+            Action::Refuse,
+            format!("{why}; this node does not run, and was no primary: nothing is started"),
+        );
+    }
+    if view.follows.is_some() {
+        return act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; this node was a primary, and would start as a standby, for its standby \
+                 settings are there: take them away if it is to be the primary"
+            ),
+        );
+    }
+    // A disk that is not mounted yet may hold a newer primary.
+    if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline == 0) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} cannot tell its timeline ({}): nothing is started",
+                it.trouble.as_deref().unwrap_or("no reason is known")
+            ),
+        );
+    }
+    match view.self_fenced {
+        true => act(
             Action::TakeOver { start: true },
             format!(
                 "{why}; this host stopped its primary when it was cut off, the network is back, \
                  and no other host has one"
             ),
         ),
-        _ => last_primary(view, &answers, &why),
+        false => last_primary(view, answers, why),
     }
 }
 
@@ -609,12 +666,6 @@ fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisi
         return act(
             Action::Refuse,
             format!("{why}; a database runs on {address}: nothing is started here"),
-        );
-    }
-    if view.me.was_primary() != Some(true) {
-        return act(
-            Action::Refuse,
-            format!("{why}; all databases are down, and this one was no primary"),
         );
     }
     // One on an older timeline was replaced by this one; nobody can tell about one on the same.

@@ -260,10 +260,11 @@ pub fn timeline(
 }
 
 /// Whether there is something in the data directory. A file of the disk check, or what a new file
-/// system has, is nothing.
+/// system has, is nothing; one that cannot be looked into is not empty.
 fn has_data(instance: &Instance) -> bool {
-    let Ok(entries) = std::fs::read_dir(instance.data()) else {
-        return false;
+    let entries = match std::fs::read_dir(instance.data()) {
+        Ok(entries) => entries,
+        Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
     };
     entries.flatten().any(|entry| {
         let name = entry.file_name();

@@ -414,6 +414,14 @@ fn without_data_the_primary_is_copied_or_a_person_asked() {
             v.primary = None;
         } => Decision::Look(Look::Primary(PRIMARY));
         "it is silent": |v| { v.policy.may_copy = true; v.primary = silent() } => refuses();
+        "what runs has data": |v| {
+            v.policy.may_copy = true;
+            v.me = standby().me;
+        } => rejoins(true);
+        "a primary that runs is not stopped for a copy": |v| {
+            v.policy.may_copy = true;
+            v.me = wrong_primary().me;
+        } => Decision::Look(Look::PrimaryHost(PRIMARY));
         "this one is the pool's primary": |v| {
             v.policy.may_copy = true;
             v.pool.says = PoolSays::Me;
@@ -451,6 +459,7 @@ fn a_wrong_primary_is_stopped_only_with_proof() {
         "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => stops(true);
         "--force": |v| v.policy.force = true => stops(true);
         "standby settings": |v| v.follows = Some(String::new()) => stops(true);
+        "consent for when it was down": |v| v.left = left(Stage::Preparing) => stops(false);
         "the primary was not asked yet":
             |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
         "nor its host": |v| v.primary_host = None => Decision::Look(Look::PrimaryHost(PRIMARY));
@@ -590,6 +599,11 @@ fn a_standby_that_does_not_stream() {
             |v| the_primary(v).wal = vec!["000000060000000000000006".to_owned()] => waits();
         "it has not":
             |v| the_primary(v).wal = vec!["000000060000000000000007".to_owned()] => person();
+        "it has not, and this one still replays its own": |v| {
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+            v.me.received = None;
+            v.policy.may_copy = true;
+        } => waits();
         "it has not, and may be copied": |v| {
             the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
             v.policy.may_copy = true;
@@ -627,6 +641,10 @@ fn a_primary_without_a_pool_goes_on_where_no_other_is_one() {
         "another is primary":
             |v| *other(v) = status(Server::Primary, "in production", 5) => refuses();
         "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another cannot be asked":
+            |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
+        "another is being promoted": |v| other(v).in_work = true => refuses();
+        "another has no data": |v| *other(v) = Status::default() => takes_over(false);
         "a standby": |v| v.me = standby().me => refuses();
         "a stranger is the pool's primary":
             |v| v.pool.says = PoolSays::Stranger(STRANGER.to_string()) => refuses();
@@ -652,6 +670,12 @@ fn what_stopped_itself_starts_again() {
         "another is primary":
             |v| *other(v) = status(Server::Primary, "in production", 6) => refuses();
         "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another cannot be asked":
+            |v| *other(v) = status(Server::Silent, "in production", 6) => refuses();
+        "another is being promoted": |v| other(v).in_work = true => refuses();
+        "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
+        "a standby since": |v| v.me.control_state = stopped_standby().me.control_state => refuses();
+        "it would start as a standby": |v| v.follows = Some(String::new()) => person();
         "the pool has another": |v| v.pool = old_primary().pool => person();
     }
 }
@@ -673,6 +697,8 @@ fn of_all_that_are_down_the_last_primary_starts() {
             |v| *other(v) = status(Server::Standby, "in archive recovery", 6) => refuses();
         "one runs and cannot be asked":
             |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
+        "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
+        "it would start as a standby": |v| v.follows = Some(String::new()) => person();
         "one does not answer":
             |v| v.others.as_mut().unwrap()[0].1 = Err("timeout".to_owned()) => refuses();
         "this one was a standby":
@@ -860,10 +886,12 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
                 let consent =
                     view.policy.force || view.policy.auto_recovery || view.follows.is_some();
                 let here = here == Server::Primary && primary == PRIMARY;
-                here && answers && proof && (consent || !recover || view.left.is_some())
+                here && answers && proof && (consent || !recover)
             }
             // What may stop a standby has a primary that answers.
-            Action::Recover { primary } => primary == PRIMARY && answers,
+            Action::Recover { primary } => {
+                primary == PRIMARY && answers && (half || here != Server::Primary)
+            }
             Action::Follow { primary } => {
                 primary == PRIMARY && answers && here == Server::Standby && !half
             }
@@ -875,11 +903,16 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
                 let others = view.others.as_deref().unwrap_or_default();
                 let none_other = others.iter().all(|(_, answer)| {
                     answer.as_ref().is_ok_and(|it| {
-                        it.in_recovery != Some(false) && it.timeline <= view.me.timeline
+                        matches!(server(it), Server::Standby | Server::Down)
+                            && !it.in_work
+                            && it.timeline <= view.me.timeline
+                            && (!start || it.timeline > 0)
                     })
                 });
                 let expected = if start { Server::Down } else { Server::Primary };
-                let allowed = !start || view.self_fenced || view.policy.max_available;
+                let wanted = view.self_fenced || view.policy.max_available;
+                let safe = was_primary == Some(true) && view.follows.is_none();
+                let allowed = !start || wanted && safe;
                 let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
                 others.len() == 2 && none_other && here == expected && allowed && no_pool && !half
             }
