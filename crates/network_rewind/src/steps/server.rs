@@ -214,6 +214,7 @@ fn start_log(work: &Work<'_>) -> PathBuf {
 
 /// Starts the server and waits until it answers, with the lines of the server's own program.
 pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    see_that_it_follows(work)?;
     let log = start_log(work);
     let before = fs::metadata(&log).map_or(0, |meta| meta.len());
     work.instance
@@ -230,6 +231,20 @@ pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     result?;
     work.journal.line(" done");
     work.journal.line("server started");
+    Ok(())
+}
+
+/// Without its settings a standby would come up as one more primary, on the timeline that it shares
+/// with the first.
+fn see_that_it_follows(work: &Work<'_>) -> Result<()> {
+    let mark = work.standby_files(work.data()).mark();
+    if work.primary != work.me() && !mark.exists() {
+        bail!(
+            "{} is missing, without which the database would start as a second primary: it stays \
+             down",
+            mark.display()
+        );
+    }
     Ok(())
 }
 
