@@ -175,7 +175,7 @@ pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
         ),
         Err(_) => (0o600, Some((owner.uid, owner.gid))),
     };
-    durable::write(&real, after.as_bytes(), mode, owner)
+    durable::write(&real, &settings::bytes(&after), mode, owner)
         .with_context(|| format!("failed to write {}", real.display()))?;
     Ok(true)
 }
