@@ -122,11 +122,27 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
-/// Puts them into `dir`; how many had been changed.
+/// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
+/// or a copy, and that this node does not have, go: its server would read those of `conf.d`. A node
+/// that had nothing keeps the primary's.
 pub fn put_kept_into(work: &Work<'_>, dir: &Path) -> Result<usize> {
     let from = work.kept().join(KEPT_FILES);
     let mut changed = 0;
-    for name in own_files(&from)? {
+    let own = own_files(&from)?;
+    if own
+        .iter()
+        .any(|name| name == Path::new(work.names().conf_file))
+    {
+        for name in own_files(dir)? {
+            // Those of a directory that is to be a link again go with it.
+            let parent = name.parent().unwrap_or(Path::new(""));
+            if !own.contains(&name) && !own.iter().any(|it| it == parent) {
+                durable::remove(&dir.join(&name))?;
+                changed += 1;
+            }
+        }
+    }
+    for name in own {
         let (source, target) = (from.join(&name), dir.join(&name));
         if let Ok(link) = fs::read_link(&source) {
             if fs::read_link(&target).ok().as_ref() != Some(&link) {
