@@ -16,6 +16,45 @@ struct Assignment {
     value: Range<usize>,
 }
 
+/// A byte that is no UTF-8 is this character plus its value in a [`text`]: private ones, the last
+/// that there are.
+const FOREIGN: u32 = 0x10_FF00;
+
+/// The text of a file in whatever encoding its comments are: bytes that are no UTF-8 are kept as
+/// characters that mean nothing, of which [`bytes`] makes the same bytes again.
+pub fn text(bytes: &[u8]) -> String {
+    let foreign = |byte: &u8| char::from_u32(FOREIGN + u32::from(*byte));
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if u32::from(c) < FOREIGN {
+                text.push(c);
+            } else {
+                text.extend(
+                    c.encode_utf8(&mut [0; 4])
+                        .as_bytes()
+                        .iter()
+                        .filter_map(foreign),
+                );
+            }
+        }
+        text.extend(chunk.invalid().iter().filter_map(foreign));
+    }
+    text
+}
+
+/// The file of a [`text`].
+pub fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match u32::from(c).checked_sub(FOREIGN).map(u8::try_from) {
+            Some(Ok(byte)) => bytes.push(byte),
+            _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
 /// What the server reads for `name`: the last assignment counts.
 pub fn value(text: &str, name: &str) -> Option<String> {
     let last = assignments(text, name).last()?;
@@ -188,6 +227,23 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_another_encoding_stays_as_it_is() {
+        let gbk = b"# \xb1\xb8\xbf\xe2\nport = 1 # \xff\n";
+        let last = "\u{10ffff}\u{10ff00}\u{10feff}".as_bytes();
+        for file in [
+            &b"port = 1\n"[..],
+            "# \u{fffd} \u{5907}\n".as_bytes(),
+            gbk,
+            last,
+            b"\xe5\x90",
+        ] {
+            assert_eq!(bytes(&text(file)), file);
+        }
+        let changed = set(&text(gbk), "port", "2");
+        assert_eq!(bytes(&changed), b"# \xb1\xb8\xbf\xe2\nport = '2' # \xff\n");
+    }
 
     #[test]
     fn values_are_read_as_the_server_reads_them() {

@@ -195,7 +195,7 @@ impl<'a> StandbyFiles<'a> {
         let mode = fs::metadata(file).map_or(0o600, |meta| meta.mode() & 0o777);
         durable::write(
             file,
-            text.as_bytes(),
+            &settings::bytes(text),
             mode,
             Some((self.owner.uid, self.owner.gid)),
         )
@@ -203,10 +203,10 @@ impl<'a> StandbyFiles<'a> {
     }
 }
 
-/// The text of a file, if it is there.
+/// The text of a file of settings, if it is there; see [`settings::text`].
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(settings::text(&bytes))),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
     }

@@ -49,7 +49,8 @@ pub fn remove_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// The node's own files in `dir`, as names relative to it.
+/// The node's own files in `dir`, as names relative to it. A directory of settings that is a link to
+/// elsewhere counts as one.
 fn own_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let is_own = |name: &OsStr| {
         let end = Path::new(name).extension().and_then(OsStr::to_str);
@@ -57,6 +58,10 @@ fn own_files(dir: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for sub in ["", CONF_DIR] {
+        if !sub.is_empty() && is_link(&dir.join(sub)) {
+            found.push(PathBuf::from(sub));
+            continue;
+        }
         let entries = match fs::read_dir(dir.join(sub)) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -72,12 +77,37 @@ fn own_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink())
+}
+
+/// A rewind refuses a file that is a link on one side only. So until [`put_back`] makes them links
+/// again, copies take the place of those that lead elsewhere.
+pub fn unlink_own(work: &Work<'_>) -> Result<()> {
+    let owner = work.instance.user();
+    for name in own_files(work.data())? {
+        let path = work.data().join(&name);
+        if !is_link(&path) {
+            continue;
+        }
+        let done = match fs::read(&path) {
+            Ok(bytes) => durable::write(&path, &bytes, 0o600, Some((owner.uid, owner.gid))),
+            // A directory, or nothing.
+            Err(_) => durable::remove(&path),
+        };
+        done.with_context(|| format!("failed to put a copy in the place of {}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Copies this node's own files to what is kept; how many.
 pub fn keep(work: &Work<'_>) -> Result<usize> {
     let to = work.kept().join(KEPT_FILES);
     let owner = work.instance.user();
     make_dir(&to, owner)?;
-    make_dir(&to.join(CONF_DIR), owner)?;
+    if !is_link(&work.data().join(CONF_DIR)) {
+        make_dir(&to.join(CONF_DIR), owner)?;
+    }
     if !work.data().exists() {
         return Ok(0);
     }
@@ -92,23 +122,41 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
-/// Puts them into `dir`; how many had been changed.
+/// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
+/// or a copy, and that this node does not have, go: its server would read those of `conf.d`. A node
+/// that had nothing keeps the primary's.
 pub fn put_kept_into(work: &Work<'_>, dir: &Path) -> Result<usize> {
     let from = work.kept().join(KEPT_FILES);
     let mut changed = 0;
-    for name in own_files(&from)? {
+    let own = own_files(&from)?;
+    if own
+        .iter()
+        .any(|name| name == Path::new(work.names().conf_file))
+    {
+        for name in own_files(dir)? {
+            // Those of a directory that is to be a link again go with it.
+            let parent = name.parent().unwrap_or(Path::new(""));
+            if !own.contains(&name) && !own.iter().any(|it| it == parent) {
+                durable::remove(&dir.join(&name))?;
+                changed += 1;
+            }
+        }
+    }
+    for name in own {
         let (source, target) = (from.join(&name), dir.join(&name));
         if let Ok(link) = fs::read_link(&source) {
             if fs::read_link(&target).ok().as_ref() != Some(&link) {
-                durable::remove(&target)?;
+                match target.is_dir() && !is_link(&target) {
+                    true => remove_dir(&target)?,
+                    false => durable::remove(&target)?,
+                }
                 symlink(link, &target).with_context(|| target.display().to_string())?;
                 changed += 1;
             }
             continue;
         }
         let bytes = fs::read(&source).with_context(|| source.display().to_string())?;
-        let is_link = fs::symlink_metadata(&target).is_ok_and(|it| it.is_symlink());
-        if is_link || fs::read(&target).ok().as_ref() != Some(&bytes) {
+        if is_link(&target) || fs::read(&target).ok().as_ref() != Some(&bytes) {
             let meta = fs::metadata(&source)?;
             if let Some(parent) = target.parent().filter(|parent| !parent.exists()) {
                 make_dir(parent, work.instance.user())?;
@@ -143,7 +191,7 @@ pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
         ),
         Err(_) => (0o600, Some((owner.uid, owner.gid))),
     };
-    durable::write(&real, after.as_bytes(), mode, owner)
+    durable::write(&real, &settings::bytes(&after), mode, owner)
         .with_context(|| format!("failed to write {}", real.display()))?;
     Ok(true)
 }

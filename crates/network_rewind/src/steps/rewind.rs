@@ -330,6 +330,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
     put_back(work)?;
+    files::unlink_own(work)?;
     let (journal, names) = (work.journal, work.names());
     let before = work.control()?;
     let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
