@@ -95,6 +95,12 @@ pub fn what_to_do(work: &Work<'_>) -> String {
 /// Why a rewind is sure to fail; an error where that is not known.
 fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Option<String>> {
     let names = work.names();
+    if stage == Stage::Rewinding {
+        // It was looked at when the rewind was begun. Now only half of what is there is its own, and
+        // the control file may be torn until it is put back.
+        let gone = || "what a second rewind needs is gone".to_owned();
+        return Ok((!work.kept().join(KEPT_CONTROL).exists()).then(gone));
+    }
     if !work.data().join(names.control_file).exists() {
         return Ok(Some("there is nothing to rewind".to_owned()));
     }
@@ -103,10 +109,6 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
         bail!("the timeline history of {} could not be read", work.primary);
     };
     work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
-    if stage == Stage::Rewinding {
-        // It was looked at when the rewind was begun; now only half of this is its own.
-        return Ok(None);
-    }
     if !control.can_be_rewound {
         return Ok(Some(
             "it has neither wal_log_hints nor data checksums".to_owned(),
