@@ -3,7 +3,7 @@
 //! First match. Where a row needs something that was not looked at yet, the answer is to look, and
 //! to ask again: so a quiet minute asks no other host over ssh.
 
-use crate::view::{PoolSays, Primary, Seen, View, missing_wal};
+use crate::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
 use failover_core::config::GatewayLostAction;
 use failover_core::history::Standing;
 use failover_core::state::Stage;
@@ -217,6 +217,8 @@ fn unfinished(view: &View) -> Option<Decision> {
     let left = view.left.as_ref()?;
     let half = match left.stage {
         Stage::Preparing => return None,
+        // Not what was being rewound: somebody has put a copy of the primary in its place.
+        Stage::Rewinding if is_copy(view) => return None,
         Stage::Rewinding | Stage::Copying => true,
         // Promoted since: there is nothing left to finish.
         Stage::Following if server(&view.me) == Server::Primary => return None,
@@ -525,8 +527,29 @@ fn sync_is_due(view: &View, primary: &Primary) -> bool {
             .any(|it| it.streams() && caught_up(it.behind) && named(&it.name))
 }
 
+/// The data directory is a copy of another server, never started.
+fn is_copy(view: &View) -> bool {
+    view.copy.is_some() && server(&view.me) == Server::Down
+}
+
 /// This node does not run, and the pool names another.
 fn down(view: &View, primary: IpAddr) -> Decision {
+    // Its control file is that of the server that was copied, most often a running primary's. Crash
+    // recovery would fork it on the timeline of that one, where no rewind can see it.
+    if is_copy(view) {
+        return match (view.copy, view.me.was_primary()) {
+            (Some(BaseBackup::Made), Some(_)) => act(
+                Action::Start { primary },
+                "the data directory is a base backup that was never started: it is started as a \
+                 standby",
+            ),
+            _ => act(
+                Action::Refuse,
+                "the data directory is a base backup that is being made, or is not whole: nothing \
+                 is changed",
+            ),
+        };
+    }
     match view.me.was_primary() {
         None => anything_else(view),
         Some(false) => act(
@@ -623,7 +646,7 @@ fn no_primary(view: &View, server: Server) -> Decision {
 
 /// No other host is a primary: may this one be started?
 fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
-    if view.me.was_primary() != Some(true) {
+    if view.me.was_primary() != Some(true) || is_copy(view) {
         return act(
             Action::Refuse,
             format!("{why}; this node does not run, and was no primary: nothing is started"),

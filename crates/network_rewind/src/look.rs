@@ -3,7 +3,7 @@
 use crate::budget;
 use crate::decide::Look;
 use crate::standby::StandbyFiles;
-use crate::view::{Policy, PoolSays, PoolView, Primary, Seen, View};
+use crate::view::{BaseBackup, Policy, PoolSays, PoolView, Primary, Seen, View};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
@@ -62,6 +62,7 @@ impl<'a> Eyes<'a> {
             network,
             seen: None,
             has_data: has_data(self.instance),
+            copy: base_backup(self.instance),
             me: self.me(),
             follows: files.follows(),
             pool: self.pool_view(pool),
@@ -271,4 +272,19 @@ fn has_data(instance: &Instance) -> bool {
         let name = name.to_string_lossy();
         name != "lost+found" && !name.starts_with("rw_status_file_")
     })
+}
+
+/// Whether the data directory is a base backup. Its label lies there until the server is started; that
+/// of a rewind, and that of a backup which somebody makes by hand of a primary, name another method.
+pub fn base_backup(instance: &Instance) -> Option<BaseBackup> {
+    let label = std::fs::read(instance.data().join("backup_label")).ok()?;
+    let label = String::from_utf8_lossy(&label);
+    let streamed = |line: &str| line.trim_end() == "BACKUP METHOD: streamed";
+    label
+        .lines()
+        .any(streamed)
+        .then(|| match instance.strays() {
+            Ok(at_work) if at_work.is_empty() => BaseBackup::Made,
+            _ => BaseBackup::UnderWay,
+        })
 }

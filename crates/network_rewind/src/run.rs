@@ -536,6 +536,12 @@ impl<'a> Run<'a> {
                 work.update_recovery(|_| ())?;
             }
         }
+        let marked = |it: &Recovery| it.stage == Stage::Rewinding;
+        if matches!(verdict.action, Action::Start { .. }) && view.left.as_ref().is_some_and(marked)
+        {
+            // A copy has taken the place of what was half rewound.
+            self.site.state.update(|state| state.recovery = None)?;
+        }
         let frame = Frame {
             journal: self.journal,
             host: &self.me,

@@ -46,6 +46,7 @@ fn standby() -> View {
         network: true,
         seen: None,
         has_data: true,
+        copy: None,
         me: status(Server::Standby, "in archive recovery", 6),
         follows: Some(PRIMARY.to_string()),
         pool: PoolView {
@@ -629,6 +630,35 @@ fn a_standby_that_is_down_is_just_started() {
 }
 
 #[test]
+fn a_base_backup_is_just_started() {
+    // The control file is the copied primary's.
+    let base = || View {
+        copy: Some(BaseBackup::Made),
+        ..old_primary()
+    };
+    table! { base,
+        "without consent: it has nothing of its own": |_| () => starts();
+        "with consent, all the same": |v| v.policy.force = true => starts();
+        "of a standby": |v| v.me.control_state = standby().me.control_state => starts();
+        "in the place of what was being rewound": |v| v.left = left(Stage::Rewinding) => starts();
+        "our own, in the middle of the swap": |v| v.left = left(Stage::Copying) => recovers();
+        "our own, swapped": |v| v.left = left(Stage::Following) => recovers();
+        "being made": |v| v.copy = Some(BaseBackup::UnderWay) => refuses();
+        "being made in the place of what was being rewound": |v| {
+            v.copy = Some(BaseBackup::UnderWay);
+            v.left = left(Stage::Rewinding);
+        } => refuses();
+        "not whole, its control file comes last": |v| v.me.control_state = None => refuses();
+        "a primary that runs has a label of its own": |v| v.me = wrong_primary().me =>
+            Decision::Look(Look::PrimaryHost(PRIMARY));
+        "the pool has this one": |v| v.pool.says = PoolSays::Me => refuses();
+    }
+    table! { all_down,
+        "a copy of the last primary is not it": |v| v.copy = Some(BaseBackup::Made) => refuses();
+    }
+}
+
+#[test]
 fn a_primary_without_a_pool_goes_on_where_no_other_is_one() {
     table! { no_pool,
         "two standbys": |_| () => takes_over(false);
@@ -809,6 +839,12 @@ impl Choices {
             left(Stage::Copying),
             left(Stage::Following),
         ]);
+        view.copy = self.of([
+            None,
+            None,
+            Some(BaseBackup::Made),
+            Some(BaseBackup::UnderWay),
+        ]);
         view.me = self.status();
         view.follows = self.of([None, Some(PRIMARY.to_string()), Some(THIRD.to_string())]);
         view.pool.says = self.of([
@@ -861,10 +897,10 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         let action = choices.decide(&mut view);
         *seen.entry(std::mem::discriminant(&action)).or_insert(0) += 1;
         let here = server(&view.me);
-        let half = view
-            .left
-            .as_ref()
-            .is_some_and(|it| matches!(it.stage, Stage::Rewinding | Stage::Copying));
+        let half = view.left.as_ref().is_some_and(|it| match it.stage {
+            Stage::Rewinding => !is_copy(&view),
+            stage => stage == Stage::Copying,
+        });
         let answers = matches!(&view.primary, Some(Ok(it)) if !it.in_recovery)
             && view.pool.says == PoolSays::Other(PRIMARY);
         let was_primary = view.me.was_primary();
@@ -898,7 +934,10 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
             Action::Rejoin { .. } | Action::Wait { .. } => {
                 answers && here == Server::Standby && !half
             }
-            Action::Start { .. } => here == Server::Down && was_primary == Some(false) && !half,
+            Action::Start { .. } => {
+                let copy = view.copy == Some(BaseBackup::Made) && was_primary.is_some();
+                here == Server::Down && !half && (was_primary == Some(false) || copy)
+            }
             Action::TakeOver { start } => {
                 let others = view.others.as_deref().unwrap_or_default();
                 let none_other = others.iter().all(|(_, answer)| {
@@ -911,7 +950,7 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
                 });
                 let expected = if start { Server::Down } else { Server::Primary };
                 let wanted = view.self_fenced || view.policy.max_available;
-                let safe = was_primary == Some(true) && view.follows.is_none();
+                let safe = was_primary == Some(true) && view.follows.is_none() && !is_copy(&view);
                 let allowed = !start || wanted && safe;
                 let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
                 others.len() == 2 && none_other && here == expected && allowed && no_pool && !half

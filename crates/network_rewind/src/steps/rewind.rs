@@ -46,7 +46,9 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("the copy is made".to_owned()));
     }
     let failures = recovery.map_or(0, |it| it.failures);
-    let why_copy = match obstacle(work, stage, deadline)? {
+    let obstacle = obstacle(work, stage, deadline)?;
+    let may_be_tried = obstacle.is_none();
+    let why_copy = match obstacle {
         Some(why) => Some(why),
         None if failures >= ATTEMPTS => Some(format!("{failures} rewinds have failed")),
         None => None,
@@ -63,7 +65,7 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Did(text));
     };
     if !crate::view::may_copy(work.config()) {
-        if failures >= ATTEMPTS && stage == Stage::Rewinding {
+        if may_be_tried && stage == Stage::Rewinding {
             // Once more each time: what was in its way may be gone.
             work.journal.stamped(format!(
                 "{why}: it is tried once more. If it fails again, {}",

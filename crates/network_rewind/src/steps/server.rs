@@ -123,6 +123,11 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if before.is_clean() {
         return Ok(Done::AlreadySo(format!("\"{}\"", before.state)));
     }
+    if crate::look::base_backup(work.instance).is_some() {
+        bail!(Break::Changed(
+            "the data directory has become a base backup".to_owned()
+        ));
+    }
     if failover_core::instance::is_primary_state(&before.state) {
         work.journal.stamped(format!(
             "the database was not shut down (\"{}\"): crash recovery first",
