@@ -494,6 +494,12 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         ],
         Action::Start { .. } => vec![
             lock(),
+            step(
+                "start.files",
+                "put this node's configuration files back, if a recovery has not come to it",
+                |_| budget::FILES,
+                files::put_back_if_rewound,
+            ),
             may_fail(settings()),
             start(),
             may_fail(step(
