@@ -131,10 +131,15 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
     let name = work.config().node_name.clone();
     let mut next_look = Deadline::after(LOOK_INTERVAL);
     let mut next_line = Deadline::after(budget::PROGRESS);
+    let mut silence = first;
     let mut streams = false;
     let mut seen = String::new();
     let found = deadline.poll(ASK_INTERVAL, || {
-        match work.ask_primary(Deadline::after(budget::ANSWER)) {
+        let answer = work.ask_primary(Deadline::after(budget::ANSWER));
+        if answer.is_ok() {
+            silence = Deadline::after(budget::STREAMING);
+        }
+        match answer {
             Ok(primary) if primary.in_recovery => {
                 return Some(Err(Break::Changed("the primary is none".to_owned()).into()));
             }
@@ -156,6 +161,8 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
                 }
                 None => seen = "the primary has no WAL sender for it".to_owned(),
             },
+            // One that is dead is not waited for: the next run sees who is primary then.
+            Err(error) if silence.passed() => return Some(Err(error.into())),
             Err(error) => seen = error.to_string(),
         }
         work.progress(&mut next_line, || format!("waiting for the stream: {seen}"));
@@ -178,6 +185,9 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
 /// It runs, and what it has is still a part of the primary's history.
 fn still_follows(work: &mut Work<'_>) -> Result<()> {
     let me = status::look(work.here, work.instance, Deadline::after(budget::ANSWER));
+    if me.in_recovery == Some(false) {
+        bail!(Break::Changed("this node was promoted".to_owned()));
+    }
     if !me.running {
         bail!("the database has ended: see the server's log");
     }
