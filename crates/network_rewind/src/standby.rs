@@ -81,7 +81,7 @@ impl<'a> StandbyFiles<'a> {
         };
         let after = conninfo::with_host(&before, &primary.to_string())
             .with_context(|| format!("failed to change the host of {CONNINFO}"))?;
-        let slot = format!("slot_{}", self.config.node_name);
+        let slot = self.slot();
         let (file, text) = match self.names.standby_settings {
             StandbySettings::OwnFile => {
                 let etc = self.config.kb_etc_path.join(TEMPLATE);
@@ -127,6 +127,26 @@ impl<'a> StandbyFiles<'a> {
             true => Pointed::Changed,
             false => Pointed::AlreadySo,
         })
+    }
+
+    /// In a copy of another node for one that has nothing of its own: settings that are this node's take
+    /// the place of those that the other had as a standby, with its name and its slot.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn make_own(&self, primary: IpAddr) -> Result<()> {
+        let StandbySettings::Configuration { last, .. } = self.names.standby_settings else {
+            // A primary has none.
+            return Ok(());
+        };
+        let file = self.dir.join(last);
+        let own = self.template().unwrap_or_else(|| self.made_up(primary));
+        let text = settings::set(&read(&file)?.unwrap_or_default(), CONNINFO, &own);
+        self.write(&file, &settings::set(&text, SLOT, &self.slot()))
+    }
+
+    fn slot(&self) -> String {
+        format!("slot_{}", self.config.node_name)
     }
 
     /// Puts the mark aside, so that a single-user server recovers as the primary that it was.

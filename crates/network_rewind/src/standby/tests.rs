@@ -235,6 +235,26 @@ fn postgres_has_a_mark_and_its_settings_among_the_others() {
 }
 
 #[test]
+fn a_copy_gets_settings_of_its_own() {
+    let theirs = "primary_conninfo = 'host=192.168.1.101 application_name=node102'\n\
+                  primary_slot_name = 'slot_node102'\n";
+    for place in ["data/postgresql.conf", "data/postgresql.auto.conf"] {
+        let site = Site::new(&POSTGRES, "copy");
+        site.write(place, theirs);
+        site.files().make_own(PRIMARY).unwrap();
+        assert_eq!(site.point(), Pointed::Changed);
+        let auto = site.read("data/postgresql.auto.conf").unwrap();
+        let conninfo = settings::value(&auto, CONNINFO).unwrap();
+        let name = conninfo::get(&conninfo, "application_name").unwrap();
+        assert_eq!(name.as_deref(), Some("node101"));
+        assert_eq!(
+            settings::value(&auto, SLOT).as_deref(),
+            Some("slot_node101")
+        );
+    }
+}
+
+#[test]
 fn settings_in_one_place_only_are_not_doubled() {
     let site = Site::new(&POSTGRES, "right");
     let conf = "primary_conninfo = 'host=192.168.1.102'\nprimary_slot_name = 'mine'\n";

@@ -29,6 +29,12 @@ fn new_dir(work: &Work<'_>) -> PathBuf {
     beside(work.data(), "new")
 }
 
+/// A new name each time.
+fn old_dir(work: &Work<'_>) -> PathBuf {
+    let stamp = clock::stamp().replace([' ', ':', '-'], "");
+    beside(work.data(), &format!("old-{stamp}"))
+}
+
 fn is_whole(dir: &Path) -> bool {
     dir.join(WHOLE).exists()
 }
@@ -83,20 +89,28 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<()> {
 
 /// Copies the primary, and swaps the copy in.
 pub fn copy(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (data, new) = (work.data(), new_dir(work));
     if !work.copies || work.stage()? == Stage::Following {
+        // Of a run that was killed between the two at the end.
+        durable::remove(&data.join(WHOLE))?;
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
-    let (data, new) = (work.data(), new_dir(work));
     let begun = work.stage()? == Stage::Copying;
     if !(begun && (is_whole(data) || is_whole(&new))) {
         make_copy(work, &new, deadline)?;
         // From here on one of the two directories is to be the new one, and none must start.
         work.update_recovery(|it| it.stage = Stage::Copying)?;
     }
-    let old = if is_whole(data) {
-        None
-    } else {
-        swap(work, &new)?
+    let old = match (is_whole(data), new.exists()) {
+        (true, false) => None,
+        // Exchanged, and killed before the old one got its name: the next copy would remove it.
+        (true, true) => {
+            let old = old_dir(work);
+            fs::rename(&new, &old)
+                .with_context(|| format!("failed to rename {}", new.display()))?;
+            Some(old)
+        }
+        (false, _) => swap(work, &new)?,
     };
     work.update_recovery(|it| it.stage = Stage::Following)?;
     durable::remove(&data.join(WHOLE))?;
@@ -112,6 +126,8 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     let names = work.names();
     work.journal.stamped(format!("{}...", names.basebackup));
     files::remove_dir(new)?;
+    // What tells a copy from the old directory must not be in the old one by accident.
+    durable::remove(&work.data().join(WHOLE))?;
     let source = conninfo::build(&[
         ("host", &work.primary.to_string()),
         ("port", &work.config().kb_port.to_string()),
@@ -133,7 +149,11 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     work.journal.line(command.to_string());
     run_into_log(work, &command, names.basebackup, deadline)
         .with_context(|| format!("the copy of {} failed", work.primary))?;
+    durable::remove(&new.join(WHOLE))?;
     files::put_kept_into(work, new)?;
+    if files::nothing_is_kept(work)? {
+        work.standby_files(new).make_own(work.primary)?;
+    }
     files::configure(work, new)?;
     // Before it is in place: whoever starts it must not get a second primary.
     work.standby_files(new).point_to(work.primary)?;
@@ -146,8 +166,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
 fn swap(work: &Work<'_>, new: &Path) -> Result<Option<PathBuf>> {
     let data = work.data();
     let failed = || format!("failed to swap {} and {}", new.display(), data.display());
-    let stamp = clock::stamp().replace([' ', ':', '-'], "");
-    let old = beside(data, &format!("old-{stamp}"));
+    let old = old_dir(work);
     // One that is empty is none.
     let _ = fs::remove_dir(data);
     let had_one = data.exists();

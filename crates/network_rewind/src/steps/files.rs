@@ -122,6 +122,11 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
+/// This node had no files of its own.
+pub fn nothing_is_kept(work: &Work<'_>) -> Result<bool> {
+    Ok(own_files(&work.kept().join(KEPT_FILES))?.is_empty())
+}
+
 /// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
 /// or a copy, and that this node does not have, go: its server would read those of `conf.d`. A node
 /// that had nothing keeps the primary's.
