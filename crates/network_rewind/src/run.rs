@@ -261,7 +261,7 @@ impl<'a> Run<'a> {
             if self.cli.dry_run {
                 return Ok(self.plan(&view, &verdict));
             }
-            self.drop_vip(&view);
+            self.drop_vip(&view, &eyes);
             self.carry_out(&view, &verdict, state)?;
             self.forget_consent(&view, verdict.action)?;
             match verdict.action {
@@ -449,7 +449,7 @@ impl<'a> Run<'a> {
     }
 
     /// A node that is no primary must not have the database VIP.
-    fn drop_vip(&self, view: &View) {
+    fn drop_vip(&self, view: &View, eyes: &Eyes<'_>) {
         let Some(vip) = self
             .site
             .here
@@ -463,6 +463,12 @@ impl<'a> Run<'a> {
             return;
         }
         if must_drop_vip(&view.me) {
+            // A promotion has it on before the database is out of recovery.
+            let lock = self.site.state.lock_for_recovery();
+            if matches!(lock, Ok(None)) || !must_drop_vip(&eyes.me()) {
+                let text = "a promotion of this node is at work: the database VIP stays";
+                return self.journal.stamped(text);
+            }
             self.journal
                 .stamped(format!("now will del vip [{}]", vip.cidr));
             self.vip_off();

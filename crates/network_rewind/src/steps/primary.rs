@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::procedure::Done;
-use failover_core::replication::{Standby, standbys};
+use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
 use failover_core::synchronous::{self, streaming_standby, to_async, to_sync};
 use failover_core::vip::{self, Did};
@@ -33,8 +33,14 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             "this is the primary, and {mac} answers for the database VIP {vip}: take it off there"
         )));
     }
+    see_that_it_is_primary(work)?;
     journal.stamped(format!("add VIP on {}", work.me()));
     let did = here.vip_on(vip, deadline)?;
+    // A failover that has begun meanwhile took it off before it stops the database.
+    if let Err(error) = see_that_it_is_primary(work) {
+        here.vip_off(vip, Deadline::after(budget::VIP))?;
+        return Err(error.context(format!("{vip} is taken off again")));
+    }
     journal.line(format!(
         "ADD VIP NOW AT {} ON {}",
         failover_core::clock::stamp(),
@@ -52,6 +58,15 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         Did::Added => Done::Did(format!("{vip} on {}", vip.dev)),
         _ => Done::AlreadySo(format!("{vip} was here")),
     })
+}
+
+fn see_that_it_is_primary(work: &Work<'_>) -> Result<()> {
+    let limit = Deadline::after(budget::ANSWER);
+    let session = Session::open(&work.here.sql_target(), limit)?;
+    match is_in_recovery(&session, work.names(), limit)? {
+        true => bail!(Break::Changed("this node is in recovery".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Takes the database VIP off.
