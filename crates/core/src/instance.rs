@@ -43,6 +43,7 @@ pub struct Instance {
     user: SystemUser,
     address: std::net::IpAddr,
     port: u16,
+    database: String,
 }
 
 /// Why this host's instance cannot be worked on at all.
@@ -211,6 +212,7 @@ impl Instance {
             user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
+            database: config.kb_dataname.clone(),
         })
     }
 
@@ -401,7 +403,8 @@ impl Instance {
         self.command(self.flavor.server)
             .args(["--single", "-D"])
             .arg(&self.data)
-            .arg("template1")
+            // One that is sure to be there under this very name.
+            .arg(&self.database)
             .dying_with_us()
     }
 
