@@ -5,7 +5,8 @@
 
 use crate::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
 use failover_core::config::GatewayLostAction;
-use failover_core::history::Standing;
+use failover_core::history::{History, Standing};
+use failover_core::lsn::{Lsn, Timeline};
 use failover_core::state::Stage;
 use failover_core::status::Status;
 use std::net::IpAddr;
@@ -461,7 +462,7 @@ fn standby(view: &View) -> Decision {
     match primary
         .history
         .as_ref()
-        .map(|it| it.standing(timeline, position))
+        .map(|theirs| standing(view.history.as_ref(), theirs, timeline, position))
     {
         // Only once it has asked for WAL: until then it replays its own, which no primary keeps.
         Some(Standing::Part)
@@ -504,6 +505,18 @@ fn standby(view: &View) -> Decision {
             Action::Refuse,
             format!("the history of {address} could not be read; {at}"),
         ),
+    }
+}
+
+/// How this node stands to the primary's history. Two nodes that were both promoted have different
+/// timelines of one number: its own history tells.
+fn standing(own: Option<&History>, theirs: &History, at: Timeline, position: Lsn) -> Standing {
+    match (theirs.standing(at, position), own) {
+        (Standing::Part, Some(own)) => match own.fork_with(theirs) {
+            Some((timeline, at)) if position > at => Standing::Left { timeline, at },
+            _ => Standing::Part,
+        },
+        (standing, _) => standing,
     }
 }
 

@@ -54,6 +54,7 @@ impl<'a> Eyes<'a> {
             data,
             self.instance.user(),
         );
+        let me = self.me();
         View {
             policy,
             paused: state.paused.clone(),
@@ -63,7 +64,8 @@ impl<'a> Eyes<'a> {
             seen: None,
             has_data: has_data(self.instance),
             copy: base_backup(self.instance),
-            me: self.me(),
+            history: own_history(self.instance, me.timeline),
+            me,
             follows: files.follows(),
             pool: self.pool_view(pool),
             primary: None,
@@ -245,6 +247,13 @@ fn history(
         deadline,
     )?;
     Ok(text.and_then(|text| History::parse(timeline, &text).ok()))
+}
+
+/// How this host's instance came to its timeline.
+fn own_history(instance: &Instance, timeline: Timeline) -> Option<History> {
+    let dir = instance.data().join(instance.flavor.wal_dir);
+    let text = std::fs::read_to_string(dir.join(file_name(timeline))).ok()?;
+    History::parse(timeline, &text).ok()
 }
 
 /// The timeline that a primary writes: the first eight digits of its segment's name.

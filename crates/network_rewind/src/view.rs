@@ -30,6 +30,8 @@ pub struct View {
     pub copy: Option<BaseBackup>,
     /// This host's instance.
     pub me: Status,
+    /// How it came to its timeline, where that can be read.
+    pub history: Option<History>,
     /// What its standby settings name as the host to follow, where it has such settings.
     pub follows: Option<String>,
     /// What the pool says.

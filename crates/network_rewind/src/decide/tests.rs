@@ -3,8 +3,6 @@
 
 use super::*;
 use crate::view::{Policy, PoolView};
-use failover_core::history::History;
-use failover_core::lsn::Lsn;
 use failover_core::replication::Standby;
 use failover_core::state::{Pause, Recovery};
 
@@ -48,6 +46,7 @@ fn standby() -> View {
         has_data: true,
         copy: None,
         me: status(Server::Standby, "in archive recovery", 6),
+        history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
         follows: Some(PRIMARY.to_string()),
         pool: PoolView {
             says: PoolSays::Other(PRIMARY),
@@ -55,7 +54,7 @@ fn standby() -> View {
         },
         primary: Some(Ok(Primary {
             in_recovery: false,
-            history: History::parse(6, "5\t0/6000000\n").ok(),
+            history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
             standbys: vec![sender("node101", "streaming", "sync")],
             wal: Vec::new(),
         })),
@@ -219,6 +218,7 @@ fn silent<T>() -> Option<Result<T, String>> {
 fn broken_off(view: &mut View) {
     the_primary(view).standbys.clear();
     view.me.timeline = 5;
+    view.history = History::parse(5, "4\t0/5000000\n").ok();
 }
 
 // The table.
@@ -595,6 +595,15 @@ fn a_standby_that_does_not_stream() {
             v.me.replayed = Some(Lsn(FORK + 1));
             v.primary = silent();
         } => refuses();
+        "on another timeline of the same number": |v| {
+            v.me.timeline = 6;
+            v.history = History::parse(6, "4\t0/5000000\n5\t0/5500000\n").ok();
+        } => recovers();
+        "the same, but not beyond where they part": |v| {
+            v.me.timeline = 6;
+            v.history = History::parse(6, "4\t0/5000000\n5\t0/7000000\n").ok();
+        } => waits();
+        "its own history cannot be read": |v| v.history = None => waits();
         "the history cannot be read": |v| the_primary(v).history = None => refuses();
         "the primary has the WAL":
             |v| the_primary(v).wal = vec!["000000060000000000000006".to_owned()] => waits();
