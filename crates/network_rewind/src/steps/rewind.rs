@@ -7,6 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
+use failover_core::history::History;
 use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd};
@@ -119,6 +120,9 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     work.checkpoint = Some(control.checkpoint);
     let own = work.own_history(control.timeline)?;
     work.fork = own.fork_with(&history);
+    if let Some(why) = same_number(&own, &history) {
+        return Ok(Some(why));
+    }
     if work.fork.is_none()
         && let Some(oldest) = crate::view::missing_wal(&work.me, &work.primary_wal)
     {
@@ -144,6 +148,17 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     }
     enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// Two nodes that were promoted from one timeline have different ones of the same number. A rewind
+/// compares the numbers only, does nothing, and says that all is well.
+fn same_number(own: &History, theirs: &History) -> Option<String> {
+    let (timeline, same) = (own.timeline(), own.timeline() == theirs.timeline());
+    let (_, at) = own.fork_with(theirs).filter(|_| same)?;
+    Some(format!(
+        "both were promoted, each to a timeline {timeline} of its own, and part at {at}, which a \
+         rewind does not see"
+    ))
 }
 
 /// Room for what is kept, where it is kept, and for the server to work.
@@ -187,6 +202,17 @@ pub fn checkpoint(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     if work.copies || work.stage()? == Stage::Following {
         return Ok(Done::Skipped("there is no rewind".to_owned()));
+    }
+    if let Some(theirs) = work.seen.as_ref().and_then(|it| it.history.as_ref())
+        && is_before_rewind(work)?
+        // The crash recovery may have brought it to a timeline that its control file did not have.
+        && let Some(why) = same_number(&work.own_history(work.control()?.timeline)?, theirs)
+    {
+        let text = format!("this node cannot be rewound: {why}");
+        if crate::view::may_copy(work.config()) {
+            bail!("{text}; the next run copies the primary");
+        }
+        bail!(Break::NeedsPerson(format!("{text}; {}", what_to_do(work))));
     }
     let names = work.names();
     let known = format!("SELECT timeline_id FROM {}()", names.control_checkpoint);
@@ -360,12 +386,21 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .dying_with_us();
-    let output = run_into_log(work, &command, names.rewind, deadline);
+    let end = before.checkpoint.max(before.min_recovery);
+    let output = run_into_log(work, &command, names.rewind, deadline).and_then(|()| {
+        // It writes the control file at its end.
+        match fork {
+            Some((_, at)) if end > at && work.control()? == before => bail!(
+                "{} did nothing, and this node has WAL up to {end}, beyond the fork at {at}",
+                names.rewind
+            ),
+            _ => Ok(()),
+        }
+    });
     match output {
         Ok(()) => {
             work.update_recovery(|it| it.stage = Stage::Following)?;
             if let Some((timeline, at)) = fork {
-                let end = before.checkpoint.max(before.min_recovery);
                 journal.stamped(format!(
                     "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \
                      this node's own WAL are discarded",
@@ -464,5 +499,25 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_timelines_of_one_number_are_told_apart() {
+        let history = |timeline, text| History::parse(timeline, text).unwrap();
+        let theirs = history(6, "5\t0/6000000\n");
+        for (own, same) in [
+            (history(6, "5\t0/5000000\n"), true),
+            (history(6, "5\t0/7000000\n"), true),
+            (history(6, "5\t0/6000000\n"), false),
+            (History::first(5), false),
+            (history(7, "5\t0/5000000\n"), false),
+        ] {
+            assert_eq!(same_number(&own, &theirs).is_some(), same, "{own:?}");
+        }
     }
 }
