@@ -419,10 +419,14 @@ impl Instance {
                 .and_then(|exe| exe.file_name().map(OsStr::to_owned));
             let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
             let data = self.data.as_os_str().as_bytes();
+            let option = [self.flavor.rewind_target.as_bytes(), b"=", data].concat();
+            let copy = [data, b".new"].concat();
             writers
                 .iter()
                 .any(|it| name.as_deref() == Some(OsStr::new(it)))
-                && arguments.windows(data.len()).any(|part| part == data)
+                && arguments
+                    .split(|byte| *byte == 0)
+                    .any(|it| it == data || it == option || it == copy)
         };
         Ok(all_processes()?.into_iter().filter(ours).collect())
     }

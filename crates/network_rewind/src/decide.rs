@@ -417,7 +417,9 @@ fn standby(view: &View) -> Decision {
         }
     };
     let mine = primary.standby(view.policy.me, view.policy.my_name());
-    if let Some(standby) = mine.filter(|standby| standby.streams()) {
+    // Somebody else on this host may receive WAL, too: an archiver.
+    let receives = view.me.receiver_silent_ms.is_some();
+    if let Some(standby) = mine.filter(|standby| standby.streams() && receives) {
         let due = sync_is_due(view, primary);
         let attach = view.pool.me_up == Some(false);
         let limit = view.policy.lag_limit;

@@ -135,7 +135,7 @@ impl<'a> Eyes<'a> {
     }
 
     /// What the hosts' own copies of the tools say, side by side.
-    fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
+    pub fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
         let deadline = Deadline::after(budget::OTHER_HOST);
         let (told, answers) = channel();
         for (at, address) in hosts.iter().copied().enumerate() {

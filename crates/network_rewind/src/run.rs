@@ -98,7 +98,7 @@ impl Site {
     fn load(cli: &Cli) -> Result<Self> {
         let here = ThisHost::load(cli.config.as_deref())?;
         let user = &here.config.kb_execute_sys_user;
-        if !here.us.is_root() && here.us.name != *user {
+        if here.us.name != *user {
             return Err(usage(format!(
                 "run it as {user} (KB_EXECUTE_SYS_USER) or root, not as {}",
                 here.us.name
@@ -163,7 +163,11 @@ fn another_run(cli: &Cli, site: &Site) -> Exit {
             journal.flush();
         }
     }
-    Exit::Done
+    match cli.force {
+        // A person's order is not taken by the run that is under way.
+        true => Exit::Failed,
+        false => Exit::Done,
+    }
 }
 
 /// A process of this program, other than ours, that waits for a disk.
@@ -535,7 +539,12 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut work = self.work(view, verdict.action);
-        if let Action::Recover { primary } = verdict.action {
+        if let Action::Recover { primary }
+        | Action::StopWrongPrimary {
+            primary,
+            recover: true,
+        } = verdict.action
+        {
             let begun = state.recovery.is_some_and(|it| it.primary == primary);
             if !begun {
                 // The consent that it was begun with outlives this run.
@@ -582,7 +591,7 @@ fn let_go(work: &mut Work<'_>) {
         .standby_files(data)
         .put_back()
         .map_err(anyhow::Error::from)
-        .and_then(|()| server::launch(work, Deadline::after(budget::STREAMING)));
+        .and_then(|()| server::run_again(work, Deadline::after(budget::STREAMING)));
     if let Err(error) = started {
         work.journal.stamped(format!("warning: {error:#}"));
     }

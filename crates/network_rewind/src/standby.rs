@@ -90,8 +90,11 @@ impl<'a> StandbyFiles<'a> {
                     None => read(&etc)?.unwrap_or_default(),
                 };
                 let mut text = settings::set(&text, CONNINFO, &after);
+                // Off, the server would end its recovery and be one more primary.
+                if settings::value(&text, "standby_mode").is_none_or(|mode| mode != "on") {
+                    text = settings::set(&text, "standby_mode", "on");
+                }
                 for (name, value) in [
-                    ("standby_mode", "on"),
                     ("recovery_target_timeline", "latest"),
                     (SLOT, slot.as_str()),
                 ] {

@@ -175,6 +175,7 @@ fn status(server: Server, control_state: &str, timeline: u32) -> Status {
         control: Some(Lsn(FORK)),
         received: Some(Lsn(FORK)),
         segment_size: Some(16 << 20),
+        receiver_silent_ms: (server == Server::Standby).then_some(100),
         ..Status::default()
     }
 }
@@ -533,6 +534,8 @@ fn a_standby_that_streams() {
         "all is well": |_| () => nothing();
         "the primary was not asked yet":
             |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
+        "an archiver on this host streams, and not the standby":
+            |v| v.me.receiver_silent_ms = None => waits();
         "asynchronous, and that is wanted": |v| {
             the_primary(v).standbys[0].sync_state = "async".to_owned();
             v.policy.sync = false;

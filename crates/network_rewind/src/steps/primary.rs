@@ -1,6 +1,7 @@
 //! What the primary of this host needs each minute: its VIP, and standbys that its commits wait for.
 
 use crate::budget;
+use crate::look::Eyes;
 use crate::steps::{files, rejoin};
 use crate::work::{Break, Work};
 use anyhow::{Result, bail};
@@ -11,6 +12,7 @@ use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
 use failover_core::synchronous::{self, streaming_standby, to_async, to_sync};
 use failover_core::vip::{self, Did};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
@@ -67,6 +69,30 @@ fn see_that_it_is_primary(work: &Work<'_>) -> Result<()> {
         true => bail!(Break::Changed("this node is in recovery".to_owned())),
         false => Ok(()),
     }
+}
+
+/// Between the look and the start another host may have begun to promote its standby. Two that do both
+/// at once see each other's lock.
+pub fn see_no_other(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    let eyes = Eyes {
+        here: work.here,
+        instance: work.instance,
+        run: work.journal.run(),
+    };
+    let others: Vec<IpAddr> = work.config().other_hosts().collect();
+    for (address, answer) in eyes.ask_hosts(&others) {
+        let status = match answer {
+            Ok(status) => status,
+            Err(why) => bail!(Break::Changed(format!("{address} does not answer ({why})"))),
+        };
+        let silent = status.running && status.in_recovery.is_none();
+        if status.in_recovery == Some(false) || status.in_work || silent {
+            bail!(Break::Changed(format!(
+                "{address} is a primary, or becomes one"
+            )));
+        }
+    }
+    Ok(Done::Did("none".to_owned()))
 }
 
 /// Takes the database VIP off.

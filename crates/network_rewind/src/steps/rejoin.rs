@@ -132,7 +132,8 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
     let mut next_look = Deadline::after(LOOK_INTERVAL);
     let mut next_line = Deadline::after(budget::PROGRESS);
     let mut silence = first;
-    let mut streams = false;
+    // Renewed by every step forward: a sender that starts over and over makes none.
+    let (mut first, mut nearest) = (first, u64::MAX);
     let mut seen = String::new();
     let found = deadline.poll(ASK_INTERVAL, || {
         let answer = work.ask_primary(Deadline::after(budget::ANSWER));
@@ -145,7 +146,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
             }
             Ok(primary) => match primary.standby(me, &name) {
                 Some(standby) if standby.streams() => {
-                    streams = true;
+                    first = Deadline::after(budget::STREAMING);
                     match standby.behind {
                         Some(behind) if behind <= limit => return Some(Ok(behind)),
                         Some(behind) => seen = format!("it is {} MB behind", behind >> 20),
@@ -153,7 +154,10 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
                     }
                 }
                 Some(standby) => {
-                    streams = true;
+                    if let Some(behind) = standby.behind.filter(|behind| *behind < nearest) {
+                        nearest = behind;
+                        first = Deadline::after(budget::STREAMING);
+                    }
                     seen = match standby.behind {
                         Some(behind) => format!("{}, {} MB behind", standby.state, behind >> 20),
                         None => standby.state.clone(),
@@ -172,7 +176,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
             }
             next_look = Deadline::after(LOOK_INTERVAL);
         }
-        (!streams && first.passed()).then(|| {
+        first.passed().then(|| {
             Err(anyhow::anyhow!(
                 "this node does not stream from {}: {seen}; see the server's log",
                 work.primary

@@ -244,6 +244,14 @@ pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
+/// The standby that was stopped, or is being started for its clean shutdown, runs and answers.
+pub fn run_again(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    match work.instance.processes()?.is_empty() {
+        true => launch(work, deadline),
+        false => wait_until_it_answers(work, deadline),
+    }
+}
+
 /// Without its settings a standby would come up as one more primary, on the timeline that it shares
 /// with the first.
 fn see_that_it_follows(work: &Work<'_>) -> Result<()> {
