@@ -577,6 +577,20 @@ fn no_primary(view: &View, server: Server) -> Decision {
             format!("{why}, and {address} is a primary: nothing is changed"),
         );
     }
+    // A host that answers, and yet does not tell: its server hangs or starts, or, where this one is
+    // to be started, nobody can read which history it has.
+    let untold = |(_, it): &&(IpAddr, &Status)| {
+        it.in_recovery.is_none() && (it.running || lone_start && it.timeline == 0)
+    };
+    if let Some((address, it)) = answers.iter().find(untold) {
+        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and the database on {address} may be a primary ({trouble}): nothing is changed"
+            ),
+        );
+    }
     let me = &view.me;
     if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline > me.timeline) {
         return act(
