@@ -247,13 +247,25 @@ impl Instance {
             (Err(e), _) | (_, Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
                 match owner {
-                    Ok(owner) if owner == self.user.uid.as_raw() => Err(e),
+                    // The system also hides what sshd is that serves a login of the same user: its
+                    // name tells that it is no server.
+                    Ok(owner) if owner == self.user.uid.as_raw() && self.has_its_name(pid) => {
+                        Err(e)
+                    }
                     _ => Ok(false),
                 }
             }
             // It ended, or is a zombie.
             _ => Ok(false),
         }
+    }
+
+    /// Whether a process has the name of the server's program, of which the kernel keeps 15 bytes. One
+    /// whose name cannot be read may have it.
+    fn has_its_name(&self, pid: i32) -> bool {
+        let server = &self.flavor.server[..self.flavor.server.len().min(15)];
+        fs::read_to_string(format!("/proc/{pid}/comm"))
+            .map_or(true, |name| name.trim_end() == server)
     }
 
     /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for

@@ -622,13 +622,15 @@ fn no_primary(view: &View, server: Server) -> Decision {
             format!("{why}, and {address} is a primary: nothing is changed"),
         );
     }
+    // It answers, and yet does not tell: its server hangs or starts.
     let silent = |it: &Status| it.running && it.in_recovery.is_none();
-    if let Some((address, _)) = answers.iter().find(|(_, it)| silent(it)) {
+    if let Some((address, it)) = answers.iter().find(|(_, it)| silent(it)) {
+        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
         return act(
             Action::Refuse,
             format!(
-                "{why}, and the database on {address} runs and cannot be asked, it may be a \
-                 primary: nothing is changed"
+                "{why}, and the database on {address} may be a primary ({trouble}): nothing is \
+                 changed"
             ),
         );
     }
