@@ -4,7 +4,6 @@ CLUSTER ?= /home/kingbase/cluster/R3HA
 DB_USER ?= kingbase
 DESTDIR ?=
 CARGO   ?= cargo
-TOOLS    = failover_stream network_rewind vip_ctl attach_node rw_check
 
 # What building and the lab need, by Debian package.
 DEPS = gcc libc6-dev make pkg-config libssl-dev \
@@ -37,24 +36,11 @@ lint: deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-install: ## put the tools into $(CLUSTER)/db/bin and kingbasecluster/bin (after `make build`)
-	@for dir in db/bin kingbasecluster/bin; do \
-	    install -d "$(DESTDIR)$(CLUSTER)/$$dir" && \
-	    for tool in $(TOOLS); do \
-	        install -m 0755 target/release/$$tool "$(DESTDIR)$(CLUSTER)/$$dir/$$tool" || exit 1; \
-	    done; \
-	done
-	@# vip_ctl carries rights: root's, and for the database's group only.
-	@for dir in db/bin kingbasecluster/bin; do \
-	    tool="$(DESTDIR)$(CLUSTER)/$$dir/vip_ctl"; \
-	    chown root:$(DB_USER) "$$tool" && chmod 0750 "$$tool" && \
-	    setcap cap_net_admin,cap_net_raw+ep "$$tool" || exit 1; \
-	done
+install: ## put the tools into $(CLUSTER), what stood there is kept as *.orig (after `make build`)
+	@etc/install.sh install "$(DESTDIR)$(CLUSTER)" $(DB_USER) target/release
 
-uninstall: ## remove them again
-	@for dir in db/bin kingbasecluster/bin; do \
-	    for tool in $(TOOLS); do rm -f "$(DESTDIR)$(CLUSTER)/$$dir/$$tool"; done; \
-	done
+uninstall: ## put back what stood there
+	@etc/install.sh uninstall "$(DESTDIR)$(CLUSTER)" $(DB_USER) target/release
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -26,6 +26,28 @@ impl Lsn {
     }
 }
 
+/// The name of the WAL file of segment `number`, of `size` bytes each.
+pub fn segment_name(timeline: Timeline, number: u64, size: u64) -> String {
+    let per_id = (1u64 << 32) / size;
+    format!(
+        "{timeline:08X}{:08X}{:08X}",
+        number / per_id,
+        number % per_id
+    )
+}
+
+/// Which segment the WAL file `name` has, of `size` bytes each, if it is one.
+pub fn segment_number(name: &str, size: u64) -> Option<u64> {
+    let digits = name
+        .get(..24)
+        .filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    if name.len() > 24 && name.get(24..) != Some(".partial") {
+        return None;
+    }
+    let half = |from: usize| u64::from_str_radix(digits.get(from..from + 8)?, 16).ok();
+    Some(half(8)? * ((1u64 << 32) / size) + half(16)?)
+}
+
 impl FromStr for Lsn {
     type Err = BadLsn;
 
@@ -85,5 +107,24 @@ mod tests {
         ] {
             assert!(text.parse::<Lsn>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn segments_have_names() {
+        const SIZE: u64 = 16 << 20;
+        for (name, number) in [
+            ("000000010000000000000066", Some(0x66)),
+            ("0000000F0000000100000000", Some(0x100)),
+            ("000000010000000000000066.partial", Some(0x66)),
+            ("000000010000000000000066.00000028.backup", None),
+            ("00000002.history", None),
+            ("archive_status", None),
+            ("", None),
+        ] {
+            assert_eq!(segment_number(name, SIZE), number, "{name}");
+        }
+        assert_eq!(segment_name(15, 0x166, SIZE), "0000000F0000000100000066");
+        assert_eq!(segment_name(1, 3, 1 << 30), "000000010000000000000003");
+        assert_eq!(segment_number("000000010000000100000002", 1 << 30), Some(6));
     }
 }

@@ -33,6 +33,8 @@ pub struct Status {
     pub control: Option<Lsn>,
     /// `Database cluster state` of the control file; that of a primary whether it runs or not.
     pub control_state: Option<String>,
+    /// Bytes of a WAL segment file, by the control file.
+    pub segment_size: Option<u64>,
     /// Milliseconds since its WAL receiver got a message; `None` if none runs.
     pub receiver_silent_ms: Option<u64>,
     /// A recovery works on it: it may be stopped for the moment, and lets go for a promotion.
@@ -85,6 +87,7 @@ pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status 
             status.timeline = control.timeline.max(control.min_recovery_timeline);
             status.control = Some(control.checkpoint.max(control.min_recovery));
             status.control_state = Some(control.state);
+            status.segment_size = Some(control.segment_size);
         }
         Err(error) => status.trouble = Some(error.to_string()),
     }

@@ -23,6 +23,8 @@ pub const STOP: Duration = seconds(60);
 pub const SELF_FENCE: Duration = seconds(10);
 /// Crash recovery of an old primary, or of a standby that has to be shut down cleanly.
 pub const CRASH_RECOVERY: Duration = seconds(3600);
+/// Whether a recovery can work: the primary adds up the size of its databases for it.
+pub const CAN: Duration = seconds(60);
 /// A checkpoint of the primary, so that its control file has its timeline.
 pub const CHECKPOINT: Duration = seconds(600);
 /// This node's own WAL and configuration files to copy aside.

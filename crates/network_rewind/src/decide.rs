@@ -3,7 +3,7 @@
 //! First match. Where a row needs something that was not looked at yet, the answer is to look, and
 //! to ask again: so a quiet minute asks no other host over ssh.
 
-use crate::view::{PoolSays, Primary, Seen, View};
+use crate::view::{PoolSays, Primary, Seen, View, missing_wal};
 use failover_core::config::GatewayLostAction;
 use failover_core::history::Standing;
 use failover_core::state::Stage;
@@ -222,6 +222,12 @@ fn unfinished(view: &View) -> Option<Decision> {
         Stage::Following => false,
     };
     match right_primary(view) {
+        // It runs and follows somebody else: no case for going on.
+        Ok((primary, _))
+            if !half && server(&view.me) == Server::Standby && !follows(view, primary) =>
+        {
+            None
+        }
         Ok((primary, _)) => Some(act(
             Action::Recover { primary },
             match half {
@@ -438,14 +444,11 @@ fn standby(view: &View) -> Decision {
             ),
         };
     }
-    match &view.follows {
-        Some(host) if !is_host(view, host, address) => {
-            return act(
-                Action::Follow { primary: address },
-                format!("this standby follows {host}, and the primary is {address}"),
-            );
-        }
-        _ => {}
+    if let Some(host) = view.follows.as_ref().filter(|_| !follows(view, address)) {
+        return act(
+            Action::Follow { primary: address },
+            format!("this standby follows {host}, and the primary is {address}"),
+        );
     }
     let (timeline, position) = (view.me.timeline, view.me.position());
     let at = format!("it is at {position} on timeline {timeline}");
@@ -454,6 +457,22 @@ fn standby(view: &View) -> Decision {
         .as_ref()
         .map(|it| it.standing(timeline, position))
     {
+        Some(Standing::Part) if missing_wal(&view.me, &primary.wal).is_some() => {
+            let text = format!(
+                "this standby does not stream from {address}, which no longer has the WAL that it \
+                 needs; {at}"
+            );
+            match view.policy.may_copy {
+                true => act(Action::Recover { primary: address }, text),
+                false => act(
+                    Action::NeedsPerson,
+                    format!(
+                        "{text}: copy the primary ({}), or set REWIND_FALLBACK=basebackup",
+                        view.policy.copy_command
+                    ),
+                ),
+            }
+        }
         Some(Standing::Part) => act(
             Action::Wait { primary: address },
             format!(
@@ -479,14 +498,12 @@ fn standby(view: &View) -> Decision {
     }
 }
 
-/// Whether `host`, as the settings have it, is `address`.
-fn is_host(view: &View, host: &str, address: IpAddr) -> bool {
-    host.parse() == Ok(address)
-        || view
-            .policy
-            .names
-            .iter()
-            .any(|(it, name)| *it == address && name == host)
+/// Whether the standby settings name `address`, or the name of its node.
+fn follows(view: &View, address: IpAddr) -> bool {
+    let mut names = view.policy.names.iter();
+    view.follows.as_ref().is_some_and(|host| {
+        host.parse() == Ok(address) || names.any(|(it, name)| *it == address && name == host)
+    })
 }
 
 /// Whether the primary is asynchronous and should not be, a standby having caught up.

@@ -14,7 +14,7 @@ use failover_core::life::{Finding, Target as Probed, signs_of_life};
 use failover_core::lsn::Timeline;
 use failover_core::peer;
 use failover_core::pool::{PoolError, PoolNodes};
-use failover_core::replication::{is_in_recovery, standbys};
+use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
 use failover_core::state::State;
 use failover_core::status::{self, Status};
@@ -107,9 +107,17 @@ impl<'a> Eyes<'a> {
         match look {
             Look::Primary(address) => {
                 let deadline = Deadline::after(budget::ANSWER);
-                let primary = Session::open(&Target::new(self.config(), address), deadline)
-                    .and_then(|session| primary(&session, self.instance.flavor, deadline));
-                view.primary = Some(primary.map_err(|error| error.to_string()));
+                let names = self.instance.flavor;
+                let ask = || -> Result<Primary, SqlError> {
+                    let session = Session::open(&Target::new(self.config(), address), deadline)?;
+                    let mut seen = primary(&session, names, deadline)?;
+                    let mine = seen.standby(view.policy.me, view.policy.my_name());
+                    if !seen.in_recovery && !mine.is_some_and(Standby::streams) {
+                        seen.wal = wal_files(&session, names, deadline)?;
+                    }
+                    Ok(seen)
+                };
+                view.primary = Some(ask().map_err(|error| error.to_string()));
             }
             Look::PrimaryHost(address) => {
                 let mut answers = self.ask_hosts(&[address]);
@@ -196,13 +204,26 @@ pub fn primary(session: &Session, names: &Flavor, deadline: Deadline) -> Result<
             in_recovery: true,
             history: None,
             standbys: Vec::new(),
+            wal: Vec::new(),
         });
     }
     Ok(Primary {
         in_recovery: false,
         history: history(session, names, deadline)?,
         standbys: standbys(session, names, deadline)?,
+        wal: Vec::new(),
     })
+}
+
+/// The names of a primary's WAL files.
+pub fn wal_files(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Vec<String>, SqlError> {
+    let listing = format!("SELECT {}({})", names.list_dir, quote(names.wal_dir));
+    let rows = session.query(&listing, deadline)?;
+    Ok(rows.into_iter().flatten().flatten().collect())
 }
 
 /// How a primary came to its timeline. `None`: what it said makes no sense.

@@ -21,7 +21,7 @@ use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::{Pool, PoolError, PoolNodes};
 use failover_core::procedure::{self, Frame};
-use failover_core::state::{Pause, RunLock, Stage, State, StateDir};
+use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::terminal::{complain, say};
 use failover_core::workers;
 use std::fs;
@@ -263,6 +263,7 @@ impl<'a> Run<'a> {
             }
             self.drop_vip(&view);
             self.carry_out(&view, &verdict, state)?;
+            self.forget_consent(&view, verdict.action)?;
             match verdict.action {
                 Action::Start { .. } | Action::StopWrongPrimary { .. } => {
                     before = Some(verdict.action);
@@ -471,6 +472,21 @@ impl<'a> Run<'a> {
             self.journal
                 .line(format!("but no {cidr} on my DEV, nothing to do with del"));
         }
+    }
+
+    /// A recovery that was begun, and turned out not to be needed, leaves no consent behind: not for
+    /// an operator's promotion next year.
+    fn forget_consent(&self, view: &View, action: Action) -> Result<()> {
+        let streams = view.me.in_recovery == Some(true)
+            && matches!(
+                action,
+                Action::Nothing | Action::Follow { .. } | Action::Rejoin { .. }
+            );
+        let begun = |it: &Recovery| it.stage == Stage::Preparing;
+        if streams && view.paused.is_none() && view.left.as_ref().is_some_and(begun) {
+            self.site.state.update(|state| state.recovery = None)?;
+        }
+        Ok(())
     }
 
     /// What `--dry-run` shows.

@@ -3,6 +3,7 @@
 
 use failover_core::config::{Config, GatewayLostAction, RewindFallback};
 use failover_core::history::History;
+use failover_core::lsn::{Lsn, segment_number};
 use failover_core::replication::Standby;
 use failover_core::state::{Pause, Recovery};
 use failover_core::status::Status;
@@ -151,6 +152,19 @@ pub struct Primary {
     pub history: Option<History>,
     /// Its standbys.
     pub standbys: Vec<Standby>,
+    /// The names of its WAL files; empty where they do not matter.
+    pub wal: Vec<String>,
+}
+
+/// The oldest position of which a primary with these WAL files has any, if `me` needs older WAL to
+/// follow it.
+pub fn missing_wal(me: &Status, wal: &[String]) -> Option<Lsn> {
+    let size = me.segment_size?;
+    let oldest = wal
+        .iter()
+        .filter_map(|name| segment_number(name, size))
+        .min()?;
+    (me.position().0 / size < oldest).then_some(Lsn(oldest * size))
 }
 
 impl Primary {

@@ -19,7 +19,10 @@ use failover_core::procedure::{OnFailure, Step};
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
 use failover_core::status::Status;
+use nix::unistd::{AccessFlags, access};
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,9 +167,27 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The directory beside the data directory for what a rewind overwrites.
+    /// A recovery before this one came as far as starting the server, which is not stopped again.
+    pub fn is_started(&self) -> Result<bool> {
+        let running = self.me.running && self.me.in_recovery != Some(false);
+        Ok(running && self.stage()? == Stage::Following)
+    }
+
+    /// The directory for what a rewind overwrites: beside the data directory, where WAL can be kept by
+    /// a link; where that is a mount point, or its parent not ours, in `STATE_DIR`.
     pub fn kept(&self) -> PathBuf {
-        beside(self.data(), "rewind-kept")
+        let beside = beside(self.data(), "rewind-kept");
+        let apart = self.state.path().join("rewind-kept");
+        if beside.exists() || apart.exists() {
+            return if beside.exists() { beside } else { apart };
+        }
+        let parent = self.data().parent().unwrap_or(Path::new("/"));
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+        let one_disk = device(self.data()).is_none_or(|own| device(parent) == Some(own));
+        match one_disk && access(parent, AccessFlags::W_OK).is_ok() {
+            true => beside,
+            false => apart,
+        }
     }
 
     pub fn control(&self) -> Result<ControlData> {
@@ -302,13 +323,41 @@ fn attach<'a>() -> Step<Work<'a>> {
     )
 }
 
+/// Before the VIP: commits that hang are an outage, whoever has the address.
+fn primary_sync<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.sync",
+        "what commits wait for: standbys that stream, or none",
+        |_| budget::SETTING,
+        primary::sync,
+    )
+}
+
+fn primary_vip<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.vip",
+        "put the database VIP on, if it is not here and nobody else has it",
+        |_| budget::VIP,
+        primary::vip_on,
+    )
+}
+
+fn forget<'a>() -> Step<Work<'a>> {
+    step(
+        "primary.forget",
+        "forget a recovery that a promotion has overtaken, and why it was stopped once",
+        |_| budget::FILES,
+        primary::forget,
+    )
+}
+
 fn recover<'a>() -> List<'a> {
     vec![
         ask_primary(),
         step(
             "recover.can",
             "see that it can work: WAL back to the fork, hint bits logged or checksums, space",
-            |_| budget::ANSWER,
+            |_| budget::CAN,
             rewind::can,
         ),
         lock(),
@@ -417,26 +466,7 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 server::self_fence,
             ),
         ],
-        Action::KeepPrimary => vec![
-            step(
-                "primary.vip",
-                "put the database VIP on, if it is not here and nobody else has it",
-                |_| budget::VIP,
-                primary::vip_on,
-            ),
-            step(
-                "primary.sync",
-                "what commits wait for: standbys that stream, or none",
-                |_| budget::SETTING,
-                primary::sync,
-            ),
-            step(
-                "primary.forget",
-                "forget a recovery that a promotion has overtaken",
-                |_| budget::FILES,
-                primary::forget,
-            ),
-        ],
+        Action::KeepPrimary => vec![primary_sync(), forget(), primary_vip()],
         Action::StopWrongPrimary { .. } => vec![
             lock(),
             step(
@@ -483,30 +513,15 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 |_| budget::START,
                 server::start,
             ),
-            step(
-                "primary.vip",
-                "put the database VIP on, if it is not here and nobody else has it",
-                |_| budget::VIP,
-                primary::vip_on,
-            ),
-            step(
-                "primary.sync",
-                "what commits wait for: standbys that stream, or none",
-                |_| budget::SETTING,
-                primary::sync,
-            ),
+            primary_sync(),
+            primary_vip(),
             step(
                 "take-over.attach",
                 "attach this node to the pool, where one answers",
                 |_| budget::ATTACH,
                 primary::attach,
             ),
-            step(
-                "primary.forget",
-                "forget why it was stopped",
-                |_| budget::FILES,
-                primary::forget,
-            ),
+            forget(),
         ],
     }
 }

@@ -89,6 +89,9 @@ pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// No clients here while the node is made anew.
 pub fn detach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
+    if work.is_started()? {
+        return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
+    }
     let nodes = work.nodes.as_ref().context("the pool was not asked")?;
     let Some(node) = nodes.by_address(work.me(), work.config()) else {
         bail!("the pool has no node with KB_LOCALHOST_IP {}", work.me());

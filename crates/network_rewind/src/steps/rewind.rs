@@ -1,15 +1,15 @@
 //! The rewind: whether it can work, what is kept for the case that it breaks off, and itself.
 
 use crate::budget;
+use crate::look::wal_files;
 use crate::steps::files;
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
-use failover_core::lsn::{Lsn, Timeline};
+use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd};
-use failover_core::sql::quote;
 use failover_core::state::Stage;
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
@@ -18,6 +18,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Failed rewinds after which the primary is copied, where that is allowed.
 const ATTEMPTS: u32 = 2;
@@ -101,9 +102,7 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     let Some(history) = work.seen.as_ref().and_then(|it| it.history.clone()) else {
         bail!("the timeline history of {} could not be read", work.primary);
     };
-    let listing = format!("SELECT {}({})", names.list_dir, quote(names.wal_dir));
-    let rows = work.session(deadline)?.query(&listing, deadline)?;
-    work.primary_wal = rows.into_iter().flatten().flatten().collect();
+    work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
     if stage == Stage::Rewinding {
         // It was looked at when the rewind was begun; now only half of this is its own.
         return Ok(None);
@@ -116,6 +115,13 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     work.checkpoint = Some(control.checkpoint);
     let own = work.own_history(control.timeline)?;
     work.fork = own.fork_with(&history);
+    if work.fork.is_none()
+        && let Some(oldest) = crate::view::missing_wal(&work.me, &work.primary_wal)
+    {
+        return Ok(Some(format!(
+            "the primary has no WAL before {oldest} any more"
+        )));
+    }
     if let Some((timeline, at)) = work.fork {
         let number = at.0.saturating_sub(1) / control.segment_size;
         let segment = segment_name(timeline, number, control.segment_size);
@@ -132,45 +138,42 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
             )));
         }
     }
-    let needed = ROOM + bytes_to_copy(work, control.segment_size, control.checkpoint)?;
-    let free = free_space(work.data())?;
-    if free < needed {
-        bail!(Break::NeedsPerson(format!(
-            "a rewind needs {} MB on the disk of {}, and {} MB are free: make room",
-            needed >> 20,
-            work.data().display(),
-            free >> 20
-        )));
-    }
+    enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// Room for what is kept, where it is kept, and for the server to work.
+fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
+    let kept = work.kept();
+    let keeps_in = kept.parent().unwrap_or(Path::new("/"));
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
+    let one_disk = device(keeps_in)? == device(work.data())?;
+    let wal = wal_to_keep(work, segment_size)?;
+    // On another disk nothing can be linked.
+    let copies = wal.iter().filter(|(_, copy)| *copy || !one_disk).count();
+    let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
+    let needs: &[(&Path, u64)] = match one_disk {
+        true => &[(work.data(), copies + ROOM)],
+        false => &[(work.data(), ROOM), (keeps_in, copies)],
+    };
+    for (path, needed) in needs {
+        let free = free_space(path)?;
+        if free < *needed {
+            bail!(Break::NeedsPerson(format!(
+                "a rewind needs {} MB on the disk of {}, and {} MB are free: make room",
+                needed >> 20,
+                path.display(),
+                free >> 20
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Bytes free for the database's user on the disk of `path`.
 pub fn free_space(path: &Path) -> Result<u64> {
     let disk = statvfs(path).with_context(|| format!("failed to look at {}", path.display()))?;
     Ok(disk.blocks_available() * disk.fragment_size())
-}
-
-/// The name of a WAL segment file.
-fn segment_name(timeline: Timeline, number: u64, size: u64) -> String {
-    let per_id = (1u64 << 32) / size;
-    format!(
-        "{timeline:08X}{:08X}{:08X}",
-        number / per_id,
-        number % per_id
-    )
-}
-
-/// Which segment a WAL file has, if it is one.
-fn segment_number(name: &str, size: u64) -> Option<u64> {
-    let digits = name
-        .get(..24)
-        .filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    if name.len() > 24 && name.get(24..) != Some(".partial") {
-        return None;
-    }
-    let half = |from: usize| u64::from_str_radix(digits.get(from..from + 8)?, 16).ok();
-    Some(half(8)? * ((1u64 << 32) / size) + half(16)?)
 }
 
 /// The primary's control file has its timeline, by a checkpoint if need be: without it a rewind
@@ -258,12 +261,6 @@ fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>
         }
     }
     Ok(found)
-}
-
-fn bytes_to_copy(work: &Work<'_>, segment_size: u64, _: Lsn) -> Result<u64> {
-    let copies = wal_to_keep(work, segment_size)?;
-    let copies = copies.iter().filter(|(_, copy)| *copy).count();
-    Ok(u64::try_from(copies).unwrap_or(0) * segment_size)
 }
 
 /// Bytes that were copied.
@@ -402,13 +399,18 @@ pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
     command.env(work.names().password_variable, password)
 }
 
-/// Runs a program with what it says in the log as it comes, without its own name before it.
+/// Runs a program with what it says in the log as it comes, without its own name before it. It says
+/// how far it is each second; the log gets that now and then.
 pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadline) -> Result<()> {
     let prefix = format!("{name}: ");
+    let mut next = Deadline::after(Duration::ZERO);
     let output = process::run_lines(command, deadline, |_, line| {
         let line = line.trim();
         let line = line.strip_prefix(&prefix).unwrap_or(line);
-        if !line.is_empty() {
+        let is_progress = line.contains(" kB (") && !line.contains("(100%)");
+        if is_progress {
+            work.progress(&mut next, || line.to_owned());
+        } else if !line.is_empty() {
             work.journal.line(line);
         }
         ControlFlow::Continue(())
@@ -457,29 +459,5 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_have_names() {
-        const SIZE: u64 = 16 << 20;
-        for (name, number) in [
-            ("000000010000000000000066", Some(0x66)),
-            ("0000000F0000000100000000", Some(0x100)),
-            ("000000010000000000000066.partial", Some(0x66)),
-            ("000000010000000000000066.00000028.backup", None),
-            ("00000002.history", None),
-            ("archive_status", None),
-            ("", None),
-        ] {
-            assert_eq!(segment_number(name, SIZE), number, "{name}");
-        }
-        assert_eq!(segment_name(15, 0x166, SIZE), "0000000F0000000100000066");
-        assert_eq!(segment_name(1, 3, 1 << 30), "000000010000000000000003");
-        assert_eq!(segment_number("000000010000000100000002", 1 << 30), Some(6));
     }
 }

@@ -58,6 +58,9 @@ pub fn lock(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// Stops the server, and whatever of a run that was killed still writes into its directory.
 pub fn stop(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
+    if work.is_started()? {
+        return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
+    }
     work.journal
         .line("if recover node up, let it down , for rewind");
     let killed = work.instance.kill_strays(deadline)?;
@@ -237,7 +240,12 @@ fn said_since(log: &PathBuf, before: u64) -> String {
     let from = usize::try_from(before).unwrap_or(usize::MAX);
     let fresh = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
     // Our own questions, which came too early.
-    let asked = |line: &&str| !line.contains("the database system is starting up");
+    const TOO_EARLY: [&str; 3] = [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is not yet accepting connections",
+        "DETAIL:  Consistent recovery state has not been yet reached.",
+    ];
+    let asked = |line: &&str| !TOO_EARLY.iter().any(|early| line.contains(early));
     let lines = fresh.lines().filter(asked).take(LINES);
     lines.collect::<Vec<_>>().join("\n")
 }
