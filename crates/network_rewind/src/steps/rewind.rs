@@ -24,6 +24,10 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 2;
 /// What a server needs at least to work: some WAL and some temporary files.
 const ROOM: u64 = 128 << 20;
+/// A host that loses its power says nothing: without these options a program that reads from it waits
+/// for the kernel's two hours, and no other run may begin meanwhile.
+pub const SOURCE_THAT_GOES_AWAY: &str =
+    "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3";
 /// Where the WAL lies in what is kept.
 const KEPT_WAL: &str = "wal";
 /// And the control file.
@@ -338,7 +342,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
-        "host={} port={} user={} dbname={}",
+        "host={} port={} user={} dbname={} {SOURCE_THAT_GOES_AWAY}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),
