@@ -2,9 +2,7 @@
 //! when it is whole. The old directory is kept.
 
 use crate::steps::files;
-use crate::steps::rewind::{
-    SOURCE_THAT_GOES_AWAY, free_space, run_into_log, what_to_do, with_password,
-};
+use crate::steps::rewind::{free_space, run_into_log, what_to_do, with_password};
 use crate::work::{Break, Work, beside};
 use anyhow::{Context, Result, bail};
 use failover_core::clock;
@@ -119,7 +117,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
         ("port", &work.config().kb_port.to_string()),
         ("user", &work.config().kb_user),
     ]);
-    let source = format!("{source} {SOURCE_THAT_GOES_AWAY}");
+    let source = format!("{source} {}", names.source_options);
     let command = with_password(work, work.instance.command(names.basebackup))
         .arg("-D")
         .arg(new)

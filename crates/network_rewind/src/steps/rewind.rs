@@ -24,10 +24,6 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 2;
 /// What a server needs at least to work: some WAL and some temporary files.
 const ROOM: u64 = 128 << 20;
-/// A host that loses its power says nothing: without these options a program that reads from it waits
-/// for the kernel's two hours, and no other run may begin meanwhile.
-pub const SOURCE_THAT_GOES_AWAY: &str =
-    "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3";
 /// Where the WAL lies in what is kept.
 const KEPT_WAL: &str = "wal";
 /// And the control file.
@@ -342,11 +338,12 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
-        "host={} port={} user={} dbname={} {SOURCE_THAT_GOES_AWAY}",
+        "host={} port={} user={} dbname={} {}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),
-        value(&work.config().kb_dataname)
+        value(&work.config().kb_dataname),
+        names.source_options
     );
     journal.line(format!(
         "{}  {}={} --source-server=\"{source}\"",
