@@ -7,7 +7,7 @@ use lab::{Lab, Node, wait_for};
 use crate::drill::{
     assert_says, assert_stays_down, at_once, killed_with_rows_of_its_own, recovers,
 };
-use crate::scene::{RECOVERY, SHORT, recover};
+use crate::scene::{FAILOVER, RECOVERY, SHORT, recover};
 
 /// What a promotion says to a node that is half rewound.
 fn assert_is_no_candidate(node: &Node) -> Result<()> {
@@ -41,6 +41,8 @@ fn a_source_that_goes_away() -> Result<()> {
     Lab::with(at_once("brk-source"), |lab| {
         let (old, new) = (lab.node(101), lab.node(102));
         killed_with_rows_of_its_own(lab, 101)?;
+        // What cron does there each minute.
+        recover(new)?;
         new.psql(
             "create table big as select n, repeat(md5(n::text), 30) as t \
              from generate_series(1, 150000) n",
@@ -66,7 +68,11 @@ fn a_source_that_goes_away() -> Result<()> {
             &["a rewind of this node is unfinished", "stays down"],
         )?;
 
-        // The primary is back, but now the program fails at once.
+        // The primary is back, with a pool that has every node down, but now the program fails at once.
+        wait_for("the pool to give up", FAILOVER, || {
+            ensure!(lab.pool_nodes().is_err(), "it answers");
+            Ok(())
+        })?;
         new.start_database()?;
         recover(new)?;
         replace_program(
@@ -101,6 +107,8 @@ fn a_source_that_is_cut_off() -> Result<()> {
             ensure!(big.exists(), "not there");
             Ok(())
         })?;
+        // Two pools that do not see each other would both lead: another drill.
+        old.kill_pool()?;
         old.block_to(new)?;
         let run = running.wait()?;
         assert_says(&run, 66, &["the rewind failed", "the next run tries again"]);
