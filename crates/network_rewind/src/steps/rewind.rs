@@ -148,9 +148,10 @@ fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
     let keeps_in = kept.parent().unwrap_or(Path::new("/"));
     let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
     let one_disk = device(keeps_in)? == device(work.data())?;
+    let links = one_disk && !work.data_is_mounted();
     let wal = wal_to_keep(work, segment_size)?;
-    // On another disk nothing can be linked.
-    let copies = wal.iter().filter(|(_, copy)| *copy || !one_disk).count();
+    // On another disk, or across mounts, nothing can be linked.
+    let copies = wal.iter().filter(|(_, copy)| *copy || !links).count();
     let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
     let needs: &[(&Path, u64)] = match one_disk {
         true => &[(work.data(), copies + ROOM)],
