@@ -28,6 +28,11 @@ fn new_dir(work: &Work<'_>) -> PathBuf {
     beside(work.data(), "new")
 }
 
+fn old_dir(work: &Work<'_>) -> PathBuf {
+    let stamp = clock::stamp().replace([' ', ':', '-'], "");
+    beside(work.data(), &format!("old-{stamp}"))
+}
+
 fn is_whole(dir: &Path) -> bool {
     dir.join(WHOLE).exists()
 }
@@ -82,20 +87,29 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<()> {
 
 /// Copies the primary, and swaps the copy in.
 pub fn copy(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let (data, new) = (work.data(), new_dir(work));
+    let begun = work.stage()? == Stage::Copying;
+    if !begun && is_whole(data) {
+        // Of a copy that is in place, by a run that was killed: a later one must not take it for its own.
+        durable::remove(&data.join(WHOLE))?;
+    }
     if !work.copies || work.stage()? == Stage::Following {
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
-    let (data, new) = (work.data(), new_dir(work));
-    let begun = work.stage()? == Stage::Copying;
     if !(begun && (is_whole(data) || is_whole(&new))) {
         make_copy(work, &new, deadline)?;
         // From here on one of the two directories is to be the new one, and none must start.
         work.update_recovery(|it| it.stage = Stage::Copying)?;
     }
-    let old = if is_whole(data) {
-        None
-    } else {
-        swap(work, &new)?
+    let old = match is_whole(data) {
+        // Killed in the middle of the swap: the old one still has the new one's name.
+        true if new.exists() => {
+            let old = old_dir(work);
+            fs::rename(&new, &old).with_context(|| new.display().to_string())?;
+            Some(old)
+        }
+        true => None,
+        false => swap(work, &new)?,
     };
     work.update_recovery(|it| it.stage = Stage::Following)?;
     durable::remove(&data.join(WHOLE))?;
@@ -146,8 +160,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
 fn swap(work: &Work<'_>, new: &Path) -> Result<Option<PathBuf>> {
     let data = work.data();
     let failed = || format!("failed to swap {} and {}", new.display(), data.display());
-    let stamp = clock::stamp().replace([' ', ':', '-'], "");
-    let old = beside(data, &format!("old-{stamp}"));
+    let old = old_dir(work);
     // One that is empty is none.
     let _ = fs::remove_dir(data);
     let had_one = data.exists();
