@@ -37,6 +37,11 @@ pub struct Flavor {
     pub control_file: &'static str,
     /// Where a standby has its settings.
     pub standby_settings: StandbySettings,
+    /// Options of a connection over which much is read: a host that loses its power says nothing, and
+    /// without these a program waits for hours, and no other run may begin meanwhile. The fork's
+    /// library, of 9.6, knows nothing for what was sent and not acknowledged: there it takes the
+    /// kernel's quarter of an hour.
+    pub source_options: &'static str,
     /// The environment variable for a password of the server's own programs.
     pub password_variable: &'static str,
     /// View of the standbys that stream from this server.
@@ -128,6 +133,7 @@ pub static KINGBASE: Flavor = Flavor {
     slots_dir: "sys_replslot",
     control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
+    source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
     password_variable: "PGPASSWORD",
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
@@ -173,6 +179,8 @@ pub static POSTGRES: Flavor = Flavor {
         last: "postgresql.auto.conf",
         reloads_from: 130_000,
     },
+    source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
+                     tcp_user_timeout=20000",
     password_variable: "PGPASSWORD",
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",

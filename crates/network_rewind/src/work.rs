@@ -182,12 +182,19 @@ impl<'a> Work<'a> {
             return if beside.exists() { beside } else { apart };
         }
         let parent = self.data().parent().unwrap_or(Path::new("/"));
-        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
-        let one_disk = device(self.data()).is_none_or(|own| device(parent) == Some(own));
-        match one_disk && access(parent, AccessFlags::W_OK).is_ok() {
+        match !self.data_is_mounted() && access(parent, AccessFlags::W_OK).is_ok() {
             true => beside,
             false => apart,
         }
+    }
+
+    /// Whether the data directory is a mount point. One that is mounted from the very disk of its
+    /// parent has the same device, and can be neither renamed nor linked into all the same.
+    pub fn data_is_mounted(&self) -> bool {
+        let data = self.data();
+        let parent = data.parent().unwrap_or(Path::new("/"));
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+        device(data).is_some_and(|own| device(parent) != Some(own)) || is_listed_as_mounted(data)
     }
 
     pub fn control(&self) -> Result<ControlData> {
@@ -217,6 +224,18 @@ impl<'a> Work<'a> {
             *next = Deadline::after(budget::PROGRESS);
         }
     }
+}
+
+fn is_listed_as_mounted(dir: &Path) -> bool {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return false;
+    };
+    // The kernel writes these characters of a path in octal.
+    let path = dir.to_string_lossy();
+    let path = path.replace('\\', "\\134").replace(' ', "\\040");
+    let path = path.replace('\t', "\\011").replace('\n', "\\012");
+    let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    points.any(|point| point == path)
 }
 
 /// `DIR.suffix`, beside `DIR`.

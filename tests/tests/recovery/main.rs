@@ -1,8 +1,12 @@
 //! `network_rewind`: what became of a host comes back by itself. On the real thing; needs root.
 
+mod broken;
 mod circle;
 mod contract;
 mod diverged;
+mod drill;
+mod killed;
+mod own_files;
 mod scene;
 mod three_hosts;
 mod times;

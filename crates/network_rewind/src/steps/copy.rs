@@ -15,7 +15,6 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// In a copy that is whole: tells the new directory from the old one, whenever we died.
@@ -48,15 +47,15 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<()> {
             "the primary cannot be copied: {why}"
         )))
     };
-    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
-    match (device(data), device(parent)) {
-        (Ok(own), Ok(above)) if own != above => no(format!(
+    if let Err(error) = fs::metadata(parent) {
+        no(format!("{}: {error}", parent.display()))?;
+    }
+    if work.data_is_mounted() {
+        no(format!(
             "{} is a mount point, and cannot be swapped; {}",
             data.display(),
             what_to_do(work)
-        ))?,
-        (_, Err(error)) => no(format!("{}: {error}", parent.display()))?,
-        _ => {}
+        ))?;
     }
     let names = work.names();
     let (size, spaces) = {
@@ -133,6 +132,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
         ("port", &work.config().kb_port.to_string()),
         ("user", &work.config().kb_user),
     ]);
+    let source = format!("{source} {}", names.source_options);
     let command = with_password(work, work.instance.command(names.basebackup))
         .arg("-D")
         .arg(new)

@@ -421,7 +421,16 @@ pub fn make_slots(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 
 /// The recovery is over: nothing of it is needed any more.
 pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
-    remove_dir(&work.kept())?;
+    // At once: killed in the middle, a run must not leave half of it for the next one to put back.
+    let kept = work.kept();
+    let gone = kept.with_file_name("rewind-gone");
+    remove_dir(&gone)?;
+    match fs::rename(&kept, &gone) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("failed to rename {}", kept.display()))?;
+        }
+        _ => remove_dir(&gone)?,
+    }
     work.update(|state| {
         state.recovery = None;
         state.self_fenced = None;

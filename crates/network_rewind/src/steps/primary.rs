@@ -7,6 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
+use failover_core::pool::{self, Change, PoolError, PoolNode};
 use failover_core::procedure::Done;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
@@ -180,10 +181,33 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("forgotten".to_owned()))
 }
 
-/// Tells the pool, where one answers.
+/// Tells the pool, where one answers. One that has every node down takes no session any more, but it
+/// takes orders; then this node's id is the one that it had when the pool last showed it.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    match work.pool.nodes(deadline.at_most(budget::POOL)) {
-        Ok(_) => rejoin::attach(work, deadline),
+    let error = match work.pool.nodes(deadline.at_most(budget::POOL)) {
+        Ok(_) => return rejoin::attach(work, deadline),
+        Err(error) => error,
+    };
+    let Some(id) = last_known_id(work) else {
+        return Ok(Done::Skipped(format!("no pool answers: {error}")));
+    };
+    let journal = work.journal;
+    journal.stamped("attach pool...");
+    match work.pool.change(Change::Attach, id, journal, deadline) {
+        Ok(after) => {
+            journal.line(after.table.to_string());
+            journal.stamped("attach end..");
+            work.nodes = Some(after);
+            Ok(Done::Did(format!("node {id} attached")))
+        }
+        Err(error @ PoolError::NotDone { .. }) => Err(error.into()),
         Err(error) => Ok(Done::Skipped(format!("no pool answers: {error}"))),
     }
+}
+
+fn last_known_id(work: &Work<'_>) -> Option<u32> {
+    let file = work.config().kb_cluster_status.as_ref()?;
+    let nodes = pool::last_status(file, u64::MAX).ok()?;
+    let mine = |node: &&PoolNode| node.address(work.config()) == Some(work.me());
+    nodes.iter().find(mine).map(|node| node.id)
 }

@@ -167,8 +167,9 @@ fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
     let keeps_in = kept.parent().unwrap_or(Path::new("/"));
     let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
     let one_disk = device(keeps_in)? == device(work.data())?;
-    // On another disk, which the WAL often has for itself, nothing can be linked.
-    let linked = device(keeps_in)? == device(&work.data().join(work.names().wal_dir))?;
+    // On another disk, which the WAL often has for itself, or across mounts nothing can be linked.
+    let wal_dir = work.data().join(work.names().wal_dir);
+    let linked = device(keeps_in)? == device(&wal_dir)? && !work.data_is_mounted();
     let wal = wal_to_keep(work, segment_size)?;
     let copies = wal.iter().filter(|(_, copy)| *copy || !linked).count();
     let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
@@ -369,11 +370,12 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
-        "host={} port={} user={} dbname={}",
+        "host={} port={} user={} dbname={} {}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),
-        value(&work.config().kb_dataname)
+        value(&work.config().kb_dataname),
+        names.source_options
     );
     journal.line(format!(
         "{}  {}={} --source-server=\"{source}\"",

@@ -1,0 +1,118 @@
+//! A rewind that fails: the database stays down, and says so, until a recovery goes through.
+
+use anyhow::{Result, ensure};
+use lab::layout::{DATA, DB_BIN, USER};
+use lab::{Lab, Node, wait_for};
+
+use crate::drill::{
+    assert_says, assert_stays_down, at_once, killed_with_rows_of_its_own, recovers,
+};
+use crate::scene::{FAILOVER, RECOVERY, SHORT, recover};
+
+/// What a promotion says to a node that is half rewound.
+fn assert_is_no_candidate(node: &Node) -> Result<()> {
+    let run = node.failover(&["--step", "promote", "--deadline", "3000"], SHORT)?;
+    let said = format!("{run}");
+    assert!(run.code != Some(0), "{run}");
+    assert!(said.contains("rewind"), "{run}");
+    assert!(node.pids_of_database().is_empty(), "{run}");
+    Ok(())
+}
+
+/// Puts a script in the place of a program of the database; the real one is `$REAL`.
+pub fn replace_program(node: &Node, name: &str, script: &str) -> Result<()> {
+    let path = format!("{DB_BIN}/{name}");
+    node.run(&["rm", "-f", &path], SHORT)?.success()?;
+    let text = format!("#!/bin/sh\nREAL=/usr/lib/postgresql/15/bin/{name}\n{script}\n");
+    node.write(&path, &text, 0o755, lab::layout::UID)
+}
+
+/// Undoes [`replace_program`].
+pub fn restore_program(node: &Node, name: &str) -> Result<()> {
+    let real = format!("/usr/lib/postgresql/15/bin/{name}");
+    let path = format!("{DB_BIN}/{name}");
+    node.run(&["ln", "-sf", &real, &path], SHORT)?
+        .success()
+        .map(drop)
+}
+
+#[test]
+fn a_source_that_goes_away() -> Result<()> {
+    Lab::with(at_once("brk-source"), |lab| {
+        let (old, new) = (lab.node(101), lab.node(102));
+        killed_with_rows_of_its_own(lab, 101)?;
+        // What cron does there each minute.
+        recover(new)?;
+        new.psql(
+            "create table big as select n, repeat(md5(n::text), 30) as t \
+             from generate_series(1, 150000) n",
+        )?;
+        let big = new.psql("select pg_relation_filepath('big')")?;
+
+        // In the middle, when a part of it is there already.
+        let tool = format!("{DB_BIN}/network_rewind");
+        let running = old.spawn(USER, &[&tool], RECOVERY)?;
+        let big = old.path(&format!("{DATA}/{big}"))?;
+        wait_for("a part of it", RECOVERY, || {
+            ensure!(big.exists(), "not there");
+            Ok(())
+        })?;
+        new.kill_database()?;
+        let run = running.wait()?;
+        assert_says(&run, 66, &["the rewind failed", "the next run tries again"]);
+        assert!(old.pids_of_database().is_empty(), "{run}");
+        assert_is_no_candidate(old)?;
+        assert_stays_down(
+            old,
+            66,
+            &["a rewind of this node is unfinished", "stays down"],
+        )?;
+
+        // The primary is back, with a pool that has every node down, but now the program fails at once.
+        wait_for("the pool to give up", FAILOVER, || {
+            ensure!(lab.pool_nodes().is_err(), "it answers");
+            Ok(())
+        })?;
+        new.start_database()?;
+        recover(new)?;
+        replace_program(
+            old,
+            "pg_rewind",
+            "echo 'pg_rewind: error: no luck' >&2; exit 1",
+        )?;
+        let what_to_do = ["no luck", "REWIND_FALLBACK=basebackup"];
+        for _ in 0..2 {
+            assert_stays_down(old, 66, &what_to_do)?;
+            assert_is_no_candidate(old)?;
+        }
+        restore_program(old, "pg_rewind")?;
+        recovers(lab, old, 102)
+    })
+}
+
+#[test]
+fn a_source_that_is_cut_off() -> Result<()> {
+    Lab::with(at_once("brk-cut"), |lab| {
+        let (old, new) = (lab.node(101), lab.node(102));
+        killed_with_rows_of_its_own(lab, 101)?;
+        new.psql(
+            "create table big as select n, repeat(md5(n::text), 30) as t \
+             from generate_series(1, 150000) n",
+        )?;
+        let big = new.psql("select pg_relation_filepath('big')")?;
+        let tool = format!("{DB_BIN}/network_rewind");
+        let running = old.spawn(USER, &[&tool], RECOVERY)?;
+        let big = old.path(&format!("{DATA}/{big}"))?;
+        wait_for("a part of it", RECOVERY, || {
+            ensure!(big.exists(), "not there");
+            Ok(())
+        })?;
+        // Two pools that do not see each other would both lead: another drill.
+        old.kill_pool()?;
+        old.block_to(new)?;
+        let run = running.wait()?;
+        assert_says(&run, 66, &["the rewind failed", "the next run tries again"]);
+        old.unblock(new)?;
+        recovers(lab, old, 102)
+    })
+}

@@ -1,0 +1,262 @@
+//! What drills of a recovery that breaks off have in common: how a node comes to need one, how a
+//! run that fails looks, and what all of them have to end with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, R3HA, SQL_USER, USER};
+use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
+
+use crate::scene::{RECOVERY, SHORT, failed_over, two_hosts, wait_until_whole};
+
+/// Two hosts whose pools fail over at the first sign of a database that is gone.
+pub fn at_once(name: &str) -> LabOptions {
+    let pgpool = [
+        ("health_check_max_retries", "0"),
+        ("health_check_timeout", "10"),
+        ("connect_timeout", "10000"),
+    ];
+    LabOptions {
+        pgpool: pgpool.map(|(key, value)| (key.into(), value.into())).into(),
+        ..two_hosts(name)
+    }
+}
+
+/// The primary's database is killed with rows that no other has, and the pool fails over. Returns
+/// the number of the new primary's host, which has gone on meanwhile.
+pub fn killed_with_rows_of_its_own(lab: &Lab, old: u8) -> Result<u8> {
+    let mut others = lab.nodes().iter().filter(|it| it.number() != old);
+    let standby = others.next().context("two hosts")?;
+    let old = lab.node(old);
+    let receiver = |signal: &str| -> Result<()> {
+        let kill = ["pkill", signal, "-f", "walreceiver"];
+        standby.run(&kill, SHORT)?.success().map(drop)
+    };
+    receiver("-STOP")?;
+    old.psql(
+        "set synchronous_commit = local; create table if not exists own (n int, t text); \
+         update own set t = 'old'; insert into own select n, 'old' from generate_series(1, 2000) n",
+    )?;
+    old.kill_database()?;
+    // What has arrived and was not read yet must not be read.
+    receiver("-TERM")?;
+    receiver("-CONT")?;
+    let new = failed_over(lab, old.number())?;
+    lab.node(new).psql(
+        "create table if not exists own (n int, t text); update own set t = 'new'; \
+         insert into own select n, 'new' from generate_series(1, 1000) n",
+    )?;
+    Ok(new)
+}
+
+/// It ended with this code, and said why in one line.
+#[track_caller]
+pub fn assert_says(run: &ToolRun, code: i32, words: &[&str]) {
+    assert_eq!(run.code, Some(code), "{run}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run}");
+    assert!(!run.stderr.contains("panicked"), "{run}");
+    for word in words {
+        assert!(run.stderr.contains(word), "no {word:?} in {run}");
+    }
+}
+
+/// One run of the tool that cannot recover the node: it says so, also in the log, and the database
+/// stays down.
+#[track_caller]
+pub fn assert_stays_down(node: &Node, code: i32, words: &[&str]) -> Result<ToolRun> {
+    let before = node.recovery_log()?.len();
+    let run = node.recover(&[], RECOVERY)?;
+    assert_says(&run, code, words);
+    let log = node.recovery_log()?.split_off(before);
+    for word in words {
+        assert!(log.contains(word), "no {word:?} in {log}");
+    }
+    assert!(node.pids_of_database().is_empty(), "it runs: {log}");
+    Ok(run)
+}
+
+/// A run that recovers the node, and what it has to end with, see [`same_end`].
+pub fn recovers(lab: &Lab, node: &Node, primary: u8) -> Result<()> {
+    let run = node.recover(&[], RECOVERY)?;
+    ensure!(run.code == Some(0), "{run}\n{}", node.recovery_log()?);
+    same_end(lab, primary)
+}
+
+/// Streaming, synchronous, both up, all rows the same on both, and nothing left of the run.
+pub fn same_end(lab: &Lab, primary: u8) -> Result<()> {
+    wait_until_whole(lab, primary, SHORT)?;
+    let wanted = contents(lab.node(primary))?;
+    for node in lab.nodes() {
+        wait_for("the same rows", SHORT, || {
+            let seen = contents(node)?;
+            ensure!(seen == wanted, "{} has {seen}, not {wanted}", node.name());
+            Ok(())
+        })?;
+        let state = node.log("network_rewind.json")?;
+        ensure!(
+            state.is_empty() || state.contains("\"recovery\":null"),
+            "a recovery is left: {state}"
+        );
+        let left = leftovers(node)?;
+        ensure!(left.is_empty(), "left on {}: {left}", node.name());
+    }
+    lab.wait_until_nothing_is_left(SHORT)
+}
+
+/// Number of rows and a sum over their contents, of every table.
+fn contents(node: &Node) -> Result<String> {
+    node.psql(
+        "select string_agg(relname || ' ' || (xpath('//s/text()', query_to_xml(format( \
+             'select count(*) || '' '' || coalesce(sum(hashtext(t::text)::bigint), 0) as s from %I t', \
+             relname), false, true, '')))[1]::text, ', ' order by relname) \
+         from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
+    )
+}
+
+/// What only a recovery that is under way may have.
+fn leftovers(node: &Node) -> Result<String> {
+    let names = [
+        "data.rewind-*",
+        "data.new",
+        "*.aside",
+        "failover-tools.*",
+        "promotion.wanted",
+    ];
+    let mut find = vec!["find", R3HA, "-name", "backup_label"];
+    for name in names {
+        find.extend(["-o", "-name", name]);
+    }
+    // A file of the database may go while it looks.
+    Ok(node.run(&find, SHORT)?.stdout)
+}
+
+/// The directories with old data that a copy has left beside the data directory.
+pub fn old_data(node: &Node) -> Result<Vec<String>> {
+    let list = node.run(&["sh", "-c", &format!("ls -d {DATA}.old-*")], SHORT)?;
+    Ok(list.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Are the pages and indexes of a node good, as `pg_amcheck` sees it?
+pub fn check_pages(lab: &Lab, primary: u8) -> Result<()> {
+    lab.node(primary)
+        .psql("create extension if not exists amcheck")?;
+    same_end(lab, primary)?;
+    for node in lab.nodes() {
+        let program = format!("{DB_BIN}/pg_amcheck");
+        let port = DATABASE_PORT.to_string();
+        let login = ["-h", "127.0.0.1", "-p", &port, "-U", SQL_USER, "-w"];
+        let check = [&[program.as_str()], &login[..], &["-d", DATABASE]].concat();
+        node.run_as(USER, &check, RECOVERY)?.success()?;
+    }
+    Ok(())
+}
+
+/// Waits for a moment.
+pub fn wait_until(begun: Instant, moment: Duration) -> Result<()> {
+    wait_for("a moment", RECOVERY, || {
+        ensure!(begun.elapsed() >= moment, "it is too early");
+        Ok(())
+    })
+}
+
+/// Moments as fractions of a time, the same ones in each run of the test: Knuth's generator.
+pub fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
+    let mut seed = 20_220_830_u64;
+    (0..count).map(move |_| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
+        time * per_mille / 1000
+    })
+}
+
+/// How long a step of the host's last run has taken.
+pub fn time_of(node: &Node, step: &str) -> Result<Duration> {
+    let events = node.events()?;
+    let event = events.iter().rfind(|event| event.step == step);
+    let event = event.with_context(|| format!("no step {step}"))?;
+    Ok(Duration::from_millis(event.milliseconds))
+}
+
+/// A file of the node: what is in it, or where it leads, with mode and owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub what: Result<Vec<u8>, PathBuf>,
+    pub mode: u32,
+    pub owner: (u32, u32),
+}
+
+/// The files of a node's data directory that are its own, and not the database's.
+pub fn own_files(node: &Node) -> Result<BTreeMap<String, Kept>> {
+    let data = node.path(DATA)?;
+    let mut found = BTreeMap::new();
+    for sub in ["", "conf.d"] {
+        let dir = data.join(sub);
+        for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            let end = path.extension().and_then(|end| end.to_str());
+            if end.is_some_and(|end| ["conf", "crt", "key"].contains(&end)) {
+                let name = path.strip_prefix(&data)?.display().to_string();
+                found.insert(name, kept(&path)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// They are the same, byte for byte.
+#[track_caller]
+pub fn assert_same_files(seen: &BTreeMap<String, Kept>, wanted: &BTreeMap<String, Kept>) {
+    let names = |files: &BTreeMap<String, Kept>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(seen), names(wanted));
+    let text = |file: &Kept| match &file.what {
+        Ok(bytes) => bytes.escape_ascii().to_string().replace("\\n", "\n"),
+        Err(link) => format!("-> {}", link.display()),
+    };
+    for (name, seen) in seen {
+        let wanted = &wanted[name];
+        let parts = (text(seen), text(wanted));
+        let mut lines = parts.0.lines().zip(parts.1.lines());
+        let differ = lines.find(|(seen, wanted)| seen != wanted);
+        assert!(
+            seen == wanted,
+            "{name}: {differ:?}, {:o} {:?}",
+            seen.mode,
+            seen.owner
+        );
+    }
+}
+
+fn kept(path: &Path) -> Result<Kept> {
+    let meta = fs::symlink_metadata(path)?;
+    if let Ok(link) = fs::read_link(path) {
+        // Whom a link itself belongs to means nothing.
+        return Ok(Kept {
+            what: Err(link),
+            mode: 0,
+            owner: (0, 0),
+        });
+    }
+    Ok(Kept {
+        what: Ok(fs::read(path)?),
+        mode: meta.permissions().mode(),
+        owner: (meta.uid(), meta.gid()),
+    })
+}
+
+/// No secret, encoded or quoted, in what the tools have logged on a host.
+#[track_caller]
+pub fn assert_no_secret(node: &Node, secrets: &[String]) -> Result<()> {
+    for log in ["recovery.log", "events.jsonl", "failover.log"] {
+        let text = node.log(log)?;
+        for secret in secrets {
+            assert!(!text.contains(secret), "{secret} in {LOG}/{log}: {text}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Killed at any point, and started again by cron: the same end.
+
+use std::mem::swap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DB_BIN, USER};
+use lab::{Lab, Node, wait_for};
+
+use crate::drill::{
+    assert_same_files, at_once, check_pages, killed_with_rows_of_its_own, moments, own_files,
+    recovers, time_of, wait_until,
+};
+use crate::own_files::{following, furnish};
+use crate::scene::{RECOVERY, SHORT};
+
+/// The steps of a recovery as the tool itself lists them.
+fn steps(node: &Node) -> Result<Vec<String>> {
+    let plan = node
+        .recover(&["--dry-run", "--force"], RECOVERY)?
+        .success()?;
+    let steps = plan
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1));
+    let steps: Vec<String> = steps
+        .filter(|step| step.starts_with("recover."))
+        .map(str::to_owned)
+        .collect();
+    ensure!(steps.len() > 15, "not a plan: {plan}");
+    Ok(steps)
+}
+
+#[test]
+fn after_each_step() -> Result<()> {
+    Lab::with(at_once("brk-steps"), |lab| {
+        let (mut old, mut new) = (101, 102);
+        for node in lab.nodes() {
+            furnish(node, false)?;
+        }
+        killed_with_rows_of_its_own(lab, old)?;
+        let steps = steps(lab.node(old))?;
+        recovers(lab, lab.node(old), new)?;
+        for step in &steps {
+            swap(&mut old, &mut new);
+            let turn = || -> Result<()> {
+                killed_with_rows_of_its_own(lab, old)?;
+                let node = lab.node(old);
+                let files = following(own_files(node)?, new);
+                let died = node.recover(&["--die-after", step], RECOVERY)?;
+                ensure!(died.signal == Some(9), "{died}");
+                ensure!(lab.primaries()? == [new], "{:?}", lab.primaries());
+                recovers(lab, node, new)?;
+                assert_same_files(&own_files(node)?, &files);
+                Ok(())
+            };
+            turn().with_context(|| format!("died after {step}"))?;
+        }
+        check_pages(lab, new)
+    })
+}
+
+/// Starts a recovery, and kills it so long after `program` has begun. Where that was too late:
+/// how the run ended.
+fn killed_inside(node: &Node, program: &str, moment: Duration) -> Result<()> {
+    let tool = format!("{DB_BIN}/network_rewind");
+    let running = node.spawn(USER, &[&tool], RECOVERY)?;
+    wait_for(program, SHORT, || {
+        ensure!(!node.pids_of(program).is_empty(), "it does not run");
+        Ok(())
+    })?;
+    wait_until(Instant::now(), moment)?;
+    // It may be over already.
+    let _ = running.signal(libc::SIGKILL);
+    let run = running.wait()?;
+    ensure!(
+        run.signal == Some(libc::SIGKILL) || run.code == Some(0),
+        "{run}"
+    );
+    Ok(())
+}
+
+#[test]
+fn inside_the_rewind() -> Result<()> {
+    Lab::with(at_once("brk-rewinding"), |lab| {
+        let (mut old, mut new) = (101, 102);
+        let fork = |old: u8, round: usize| -> Result<()> {
+            let new = killed_with_rows_of_its_own(lab, old)?;
+            // Something to copy.
+            lab.node(new).psql(&format!(
+                "create table big{round} as select n, repeat(md5(n::text), 30) as t \
+                 from generate_series(1, 40000) n"
+            ))?;
+            Ok(())
+        };
+        fork(old, 0)?;
+        recovers(lab, lab.node(old), new)?;
+        let time = time_of(lab.node(old), "recover.rewind")?;
+        for (round, moment) in (1..).zip(moments(10, time)) {
+            swap(&mut old, &mut new);
+            let turn = || -> Result<()> {
+                fork(old, round)?;
+                killed_inside(lab.node(old), "pg_rewind", moment)?;
+                recovers(lab, lab.node(old), new)
+            };
+            turn().with_context(|| format!("killed after {moment:?} of {time:?}"))?;
+        }
+        check_pages(lab, new)
+    })
+}
