@@ -2,7 +2,7 @@
 
 use crate::standby::{Pointed, read};
 use crate::steps::rewind::copy_synced;
-use crate::work::Work;
+use crate::work::{Work, beside};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
@@ -409,7 +409,7 @@ pub fn make_slots(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     // At once: killed in the middle, a run must not leave half of it for the next one to put back.
     let kept = work.kept();
-    let gone = kept.with_file_name("rewind-gone");
+    let gone = beside(&kept, "gone");
     remove_dir(&gone)?;
     match fs::rename(&kept, &gone) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
