@@ -129,6 +129,27 @@ impl<'a> StandbyFiles<'a> {
         })
     }
 
+    /// Takes out the settings that came with a copy of another node: with its slot this one would not
+    /// stream, and with its name nobody would know it.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn forget_others(&self) -> Result<()> {
+        let files = match self.names.standby_settings {
+            StandbySettings::OwnFile => vec![self.names.standby_file],
+            StandbySettings::Configuration { last, .. } => vec![last, self.names.conf_file],
+        };
+        for file in files.iter().map(|name| self.dir.join(name)) {
+            let Some(before) = read(&file)? else { continue };
+            let after = settings::comment_out(&before, CONNINFO);
+            let after = settings::comment_out(&after, SLOT);
+            if after != before {
+                self.write(&file, &after)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the mark aside, so that a single-user server recovers as the primary that it was.
     pub fn put_aside(&self) -> io::Result<()> {
         self.rename(&self.mark(), &self.aside())

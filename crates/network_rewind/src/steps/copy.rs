@@ -148,6 +148,13 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     run_into_log(work, &command, names.basebackup, deadline)
         .with_context(|| format!("the copy of {} failed", work.primary))?;
     files::put_kept_into(work, new)?;
+    if !files::has_own(work) {
+        work.journal.stamped(format!(
+            "this node had no configuration of its own, and has that of {} now: look through it",
+            work.primary
+        ));
+        work.standby_files(new).forget_others()?;
+    }
     files::configure(work, new)?;
     // Before it is in place: whoever starts it must not get a second primary.
     work.standby_files(new).point_to(work.primary)?;

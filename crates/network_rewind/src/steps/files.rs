@@ -122,6 +122,12 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
+/// Whether this node has a configuration of its own.
+pub fn has_own(work: &Work<'_>) -> bool {
+    let conf = work.kept().join(KEPT_FILES).join(work.names().conf_file);
+    fs::symlink_metadata(conf).is_ok()
+}
+
 /// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
 /// or a copy, and that this node does not have, go: its server would read those of `conf.d`. A node
 /// that had nothing keeps the primary's.
