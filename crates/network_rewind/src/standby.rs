@@ -132,20 +132,25 @@ impl<'a> StandbyFiles<'a> {
         })
     }
 
-    /// In a copy of another node for one that has nothing of its own: settings that are this node's take
-    /// the place of those that the other had as a standby, with its name and its slot.
+    /// Takes out the settings that came with a copy of another node: with its slot this one would not
+    /// stream, and with its name nobody would know it.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn make_own(&self, primary: IpAddr) -> Result<()> {
-        let StandbySettings::Configuration { last, .. } = self.names.standby_settings else {
-            // A primary has none.
-            return Ok(());
+    pub fn forget_others(&self) -> Result<()> {
+        let files = match self.names.standby_settings {
+            StandbySettings::OwnFile => vec![self.names.standby_file],
+            StandbySettings::Configuration { last, .. } => vec![last, self.names.conf_file],
         };
-        let file = self.dir.join(last);
-        let own = self.template().unwrap_or_else(|| self.made_up(primary));
-        let text = settings::set(&read(&file)?.unwrap_or_default(), CONNINFO, &own);
-        self.write(&file, &settings::set(&text, SLOT, &self.slot()))
+        for file in files.iter().map(|name| self.dir.join(name)) {
+            let Some(before) = read(&file)? else { continue };
+            let after = settings::comment_out(&before, CONNINFO);
+            let after = settings::comment_out(&after, SLOT);
+            if after != before {
+                self.write(&file, &after)?;
+            }
+        }
+        Ok(())
     }
 
     fn slot(&self) -> String {

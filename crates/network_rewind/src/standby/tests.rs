@@ -241,7 +241,7 @@ fn a_copy_gets_settings_of_its_own() {
     for place in ["data/postgresql.conf", "data/postgresql.auto.conf"] {
         let site = Site::new(&POSTGRES, "copy");
         site.write(place, theirs);
-        site.files().make_own(PRIMARY).unwrap();
+        site.files().forget_others().unwrap();
         assert_eq!(site.point(), Pointed::Changed);
         let auto = site.read("data/postgresql.auto.conf").unwrap();
         let conninfo = settings::value(&auto, CONNINFO).unwrap();

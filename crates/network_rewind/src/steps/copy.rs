@@ -151,8 +151,12 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
         .with_context(|| format!("the copy of {} failed", work.primary))?;
     durable::remove(&new.join(WHOLE))?;
     files::put_kept_into(work, new)?;
-    if files::nothing_is_kept(work)? {
-        work.standby_files(new).make_own(work.primary)?;
+    if !files::has_own(work) {
+        work.journal.stamped(format!(
+            "this node had no configuration of its own, and has that of {} now: look through it",
+            work.primary
+        ));
+        work.standby_files(new).forget_others()?;
     }
     files::configure(work, new)?;
     // Before it is in place: whoever starts it must not get a second primary.

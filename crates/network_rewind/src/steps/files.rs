@@ -2,7 +2,7 @@
 
 use crate::standby::{Pointed, read};
 use crate::steps::rewind::copy_synced;
-use crate::work::Work;
+use crate::work::{Work, beside};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
@@ -122,9 +122,10 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
-/// This node had no files of its own.
-pub fn nothing_is_kept(work: &Work<'_>) -> Result<bool> {
-    Ok(own_files(&work.kept().join(KEPT_FILES))?.is_empty())
+/// Whether this node has a configuration of its own.
+pub fn has_own(work: &Work<'_>) -> bool {
+    let conf = work.kept().join(KEPT_FILES).join(work.names().conf_file);
+    fs::symlink_metadata(conf).is_ok()
 }
 
 /// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
@@ -423,7 +424,7 @@ pub fn make_slots(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     // At once: killed in the middle, a run must not leave half of it for the next one to put back.
     let kept = work.kept();
-    let gone = kept.with_file_name("rewind-gone");
+    let gone = beside(&kept, "gone");
     remove_dir(&gone)?;
     match fs::rename(&kept, &gone) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
