@@ -139,10 +139,22 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("forgotten".to_owned()))
 }
 
-/// Tells the pool, where one answers.
+/// Tells the pool, where there is one. One that has no node up answers nothing but PCP.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    match work.pool.nodes(deadline.at_most(budget::POOL)) {
-        Ok(_) => rejoin::attach(work, deadline),
-        Err(error) => Ok(Done::Skipped(format!("no pool answers: {error}"))),
+    let error = match work.pool.nodes(deadline.at_most(budget::POOL)) {
+        Ok(_) => return rejoin::attach(work, deadline),
+        Err(error) => error,
+    };
+    let (me, config) = (work.me(), work.config());
+    let down = match error.is_closed() {
+        true => work.pool.down_node(me, config, deadline)?,
+        false => None,
+    };
+    match down {
+        Some(id) => {
+            rejoin::attach_node(work, id, deadline)?;
+            Ok(Done::Did(format!("node {id} ({me}) attached")))
+        }
+        None => Ok(Done::Skipped(format!("no pool answers: {error}"))),
     }
 }
