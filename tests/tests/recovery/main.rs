@@ -3,6 +3,7 @@
 mod circle;
 mod contract;
 mod diverged;
+mod rows;
 mod scene;
 mod three_hosts;
 mod times;
