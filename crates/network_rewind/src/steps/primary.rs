@@ -181,33 +181,22 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("forgotten".to_owned()))
 }
 
-/// Tells the pool, where one answers. One that has every node down takes no session any more, but it
-/// takes orders; then this node's id is the one that it had when the pool last showed it.
+/// Tells the pool, where there is one. One that has no node up answers nothing but PCP.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let error = match work.pool.nodes(deadline.at_most(budget::POOL)) {
         Ok(_) => return rejoin::attach(work, deadline),
         Err(error) => error,
     };
-    let Some(id) = last_known_id(work) else {
-        return Ok(Done::Skipped(format!("no pool answers: {error}")));
+    let (me, config) = (work.me(), work.config());
+    let down = match error.is_closed() {
+        true => work.pool.down_node(me, config, deadline)?,
+        false => None,
     };
-    let journal = work.journal;
-    journal.stamped("attach pool...");
-    match work.pool.change(Change::Attach, id, journal, deadline) {
-        Ok(after) => {
-            journal.line(after.table.to_string());
-            journal.stamped("attach end..");
-            work.nodes = Some(after);
-            Ok(Done::Did(format!("node {id} attached")))
+    match down {
+        Some(id) => {
+            rejoin::attach_node(work, id, deadline)?;
+            Ok(Done::Did(format!("node {id} ({me}) attached")))
         }
-        Err(error @ PoolError::NotDone { .. }) => Err(error.into()),
-        Err(error) => Ok(Done::Skipped(format!("no pool answers: {error}"))),
+        None => Ok(Done::Skipped(format!("no pool answers: {error}"))),
     }
-}
-
-fn last_known_id(work: &Work<'_>) -> Option<u32> {
-    let file = work.config().kb_cluster_status.as_ref()?;
-    let nodes = pool::last_status(file, u64::MAX).ok()?;
-    let mine = |node: &&PoolNode| node.address(work.config()) == Some(work.me());
-    nodes.iter().find(mine).map(|node| node.id)
 }

@@ -244,11 +244,18 @@ pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if node.is_up() {
         return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
     }
-    let (journal, id, shown) = (work.journal, node.id, node.to_string());
+    let (id, shown) = (node.id, node.to_string());
+    attach_node(work, id, deadline)?;
+    Ok(Done::Did(format!("{shown} attached")))
+}
+
+/// Has the pool attach node `id`.
+pub fn attach_node(work: &mut Work<'_>, id: u32, deadline: Deadline) -> Result<()> {
+    let journal = work.journal;
     journal.stamped("attach pool...");
     let after = work.pool.change(Change::Attach, id, journal, deadline)?;
     journal.line(after.table.to_string());
     journal.stamped("attach end..");
     work.nodes = Some(after);
-    Ok(Done::Did(format!("{shown} attached")))
+    Ok(())
 }
