@@ -74,6 +74,18 @@ impl Process {
     fn is_still_there(&self) -> bool {
         process(self.pid).is_some_and(|now| now.start == self.start)
     }
+
+    /// Whether SIGKILL waits for it to come back from the kernel. Nothing of the program itself is
+    /// run after that.
+    fn was_killed(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let pending = |name: &str| {
+            let bits = status.lines().find_map(|line| line.strip_prefix(name));
+            bits.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        };
+        let bits = pending("SigPnd:").unwrap_or(0) | pending("ShdPnd:").unwrap_or(0);
+        bits & (1 << (Signal::SIGKILL as u64 - 1)) != 0
+    }
 }
 
 /// How a server was brought to its end.
@@ -111,6 +123,15 @@ pub enum StopError {
         pids: Vec<i32>,
         /// The time given.
         given: Duration,
+    },
+    /// What is left was killed, and will not do anything any more; but a disk that hangs keeps it in
+    /// the kernel.
+    #[error(
+        "database processes {pids:?} were killed, but hang in the kernel until their disk answers"
+    )]
+    Stuck {
+        /// Their ids.
+        pids: Vec<i32>,
     },
     /// Processes could not be looked at.
     #[error("this host's processes cannot be looked at: {0}")]
@@ -295,7 +316,7 @@ impl Instance {
         ] {
             // Orphans of a postmaster that was killed have no one who would pass a signal on.
             let Some(postmaster) = Self::postmaster(&processes)
-                .filter(|process| !process.stopped && self.is_postmaster(process.pid))
+                .filter(|it| !it.stopped && !it.was_killed() && self.is_postmaster(it.pid))
             else {
                 break;
             };
@@ -309,6 +330,9 @@ impl Instance {
                 return Ok(how);
             }
         }
+        let all_killed = |all: &[Process]| all.iter().all(Process::was_killed);
+        // One that can die does so at once.
+        let at_once = deadline.at_most(HARD_STOP_TIME);
         let gone = deadline.poll(LOOK_INTERVAL, || {
             processes = self.processes().ok()?;
             let strays = descendants
@@ -317,14 +341,14 @@ impl Instance {
             for process in processes.iter().chain(strays) {
                 send(Signal::SIGKILL, process.pid);
             }
-            processes.is_empty().then_some(())
+            let stuck = at_once.passed() && all_killed(&processes);
+            (processes.is_empty() || stuck).then_some(())
         });
+        let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
         match gone {
-            Some(()) => Ok(Stopped::Killed),
-            None => Err(StopError::StillRunning {
-                pids: processes.iter().map(|process| process.pid).collect(),
-                given,
-            }),
+            Some(()) if pids.is_empty() => Ok(Stopped::Killed),
+            _ if all_killed(&processes) => Err(StopError::Stuck { pids }),
+            _ => Err(StopError::StillRunning { pids, given }),
         }
     }
 

@@ -7,7 +7,6 @@ use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
-use failover_core::pool::{self, Change, PoolError, PoolNode};
 use failover_core::procedure::Done;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
