@@ -26,7 +26,7 @@ fn everything_down() -> Result<()> {
             node.set_config(&[("MAX_AVAILABLE_LEVEL", "1")])?;
         }
         for _ in 0..2 {
-            ends(standby, &[], 66, "this one was no primary")?;
+            ends(standby, &[], 66, "was no primary")?;
             ensure!(!runs(standby), "it runs");
         }
         ends(primary, &[], 0, "this one was the last primary")?;
