@@ -350,7 +350,17 @@ pub(crate) fn directory(path: &Path, mode: u32, owner: u32) -> Result<()> {
 
 /// Writes a file with this mode and owner.
 pub(crate) fn write(path: &Path, text: &str, mode: u32, owner: u32) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    // A host's programs are links: written through one, the file would be the machine's.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    options
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("write {}", path.display()))?;
     own(path, mode, owner)
 }
 

@@ -318,6 +318,12 @@ fn is_probe_of(arguments: &[u8], directory: &Path) -> bool {
     words.next() == Some(PROBE.as_bytes()) && words.next() == Some(directory.as_os_str().as_bytes())
 }
 
+/// Whether a process is a child that probes some disk.
+pub fn is_probe(pid: i32) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.split(|byte| *byte == 0).nth(1) == Some(PROBE.as_bytes())
+}
+
 /// Whether a process with this `/proc/PID/status` was told to end and has not, and belongs to one of
 /// `trusted`. A child learns of its parent's death by SIGTERM, so that also counts.
 fn is_stuck(status: &str, trusted: &[Uid]) -> bool {

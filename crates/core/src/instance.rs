@@ -43,6 +43,7 @@ pub struct Instance {
     user: SystemUser,
     address: std::net::IpAddr,
     port: u16,
+    database: String,
 }
 
 /// Why this host's instance cannot be worked on at all.
@@ -72,6 +73,18 @@ pub struct Process {
 impl Process {
     fn is_still_there(&self) -> bool {
         process(self.pid).is_some_and(|now| now.start == self.start)
+    }
+
+    /// Whether SIGKILL waits for it to come back from the kernel. Nothing of the program itself is
+    /// run after that.
+    fn was_killed(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let pending = |name: &str| {
+            let bits = status.lines().find_map(|line| line.strip_prefix(name));
+            bits.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        };
+        let bits = pending("SigPnd:").unwrap_or(0) | pending("ShdPnd:").unwrap_or(0);
+        bits & (1 << (Signal::SIGKILL as u64 - 1)) != 0
     }
 }
 
@@ -110,6 +123,15 @@ pub enum StopError {
         pids: Vec<i32>,
         /// The time given.
         given: Duration,
+    },
+    /// What is left was killed, and will not do anything any more; but a disk that hangs keeps it in
+    /// the kernel.
+    #[error(
+        "database processes {pids:?} were killed, but hang in the kernel until their disk answers"
+    )]
+    Stuck {
+        /// Their ids.
+        pids: Vec<i32>,
     },
     /// Processes could not be looked at.
     #[error("this host's processes cannot be looked at: {0}")]
@@ -211,6 +233,7 @@ impl Instance {
             user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
+            database: config.kb_dataname.clone(),
         })
     }
 
@@ -245,13 +268,25 @@ impl Instance {
             (Err(e), _) | (_, Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
                 match owner {
-                    Ok(owner) if owner == self.user.uid.as_raw() => Err(e),
+                    // The system also hides what sshd is that serves a login of the same user: its
+                    // name tells that it is no server.
+                    Ok(owner) if owner == self.user.uid.as_raw() && self.has_its_name(pid) => {
+                        Err(e)
+                    }
                     _ => Ok(false),
                 }
             }
             // It ended, or is a zombie.
             _ => Ok(false),
         }
+    }
+
+    /// Whether a process has the name of the server's program, of which the kernel keeps 15 bytes. One
+    /// whose name cannot be read may have it.
+    fn has_its_name(&self, pid: i32) -> bool {
+        let server = &self.flavor.server[..self.flavor.server.len().min(15)];
+        fs::read_to_string(format!("/proc/{pid}/comm"))
+            .map_or(true, |name| name.trim_end() == server)
     }
 
     /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for
@@ -281,7 +316,7 @@ impl Instance {
         ] {
             // Orphans of a postmaster that was killed have no one who would pass a signal on.
             let Some(postmaster) = Self::postmaster(&processes)
-                .filter(|process| !process.stopped && self.is_postmaster(process.pid))
+                .filter(|it| !it.stopped && !it.was_killed() && self.is_postmaster(it.pid))
             else {
                 break;
             };
@@ -295,6 +330,9 @@ impl Instance {
                 return Ok(how);
             }
         }
+        let all_killed = |all: &[Process]| all.iter().all(Process::was_killed);
+        // One that can die does so at once.
+        let at_once = deadline.at_most(HARD_STOP_TIME);
         let gone = deadline.poll(LOOK_INTERVAL, || {
             processes = self.processes().ok()?;
             let strays = descendants
@@ -303,14 +341,14 @@ impl Instance {
             for process in processes.iter().chain(strays) {
                 send(Signal::SIGKILL, process.pid);
             }
-            processes.is_empty().then_some(())
+            let stuck = at_once.passed() && all_killed(&processes);
+            (processes.is_empty() || stuck).then_some(())
         });
+        let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
         match gone {
-            Some(()) => Ok(Stopped::Killed),
-            None => Err(StopError::StillRunning {
-                pids: processes.iter().map(|process| process.pid).collect(),
-                given,
-            }),
+            Some(()) if pids.is_empty() => Ok(Stopped::Killed),
+            _ if all_killed(&processes) => Err(StopError::Stuck { pids }),
+            _ => Err(StopError::StillRunning { pids, given }),
         }
     }
 
@@ -401,7 +439,8 @@ impl Instance {
         self.command(self.flavor.server)
             .args(["--single", "-D"])
             .arg(&self.data)
-            .arg("template1")
+            // One that is sure to be there under this very name.
+            .arg(&self.database)
             .dying_with_us()
     }
 
@@ -416,10 +455,14 @@ impl Instance {
                 .and_then(|exe| exe.file_name().map(OsStr::to_owned));
             let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
             let data = self.data.as_os_str().as_bytes();
+            let option = [self.flavor.rewind_target.as_bytes(), b"=", data].concat();
+            let copy = [data, b".new"].concat();
             writers
                 .iter()
                 .any(|it| name.as_deref() == Some(OsStr::new(it)))
-                && arguments.windows(data.len()).any(|part| part == data)
+                && arguments
+                    .split(|byte| *byte == 0)
+                    .any(|it| it == data || it == option || it == copy)
         };
         Ok(all_processes()?.into_iter().filter(ours).collect())
     }

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::flavor::{Flavor, PcpPassword};
 use crate::journal::Journal;
 use crate::process::{Cmd, Output, RunError, run};
-use crate::sql::{Session, SqlError, Table, Target};
+use crate::sql::{Session, SqlError, SqlFailure, Table, Target};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -23,6 +23,10 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
 const LOOK_TIME: Duration = Duration::from_secs(5);
+
+const NODE_INFO: &str = "pcp_node_info";
+/// How that program shows a node that is down.
+const STATUS_DOWN: &str = "3";
 
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
@@ -219,6 +223,13 @@ pub enum PoolError {
     },
 }
 
+impl PoolError {
+    /// Whether there is a pool that lets nobody in: a node of it is gone, or all are.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Sql(error) if matches!(error.failure, SqlFailure::Server { .. }))
+    }
+}
+
 /// The pool, as this host reaches it.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -299,8 +310,41 @@ impl Pool {
         })
     }
 
+    /// The id of the node with this address, if the pool has it down. Asked by PCP: a pool with no node
+    /// up takes no sessions, so that `show pool_nodes` cannot be had.
+    pub fn down_node(
+        &self,
+        address: IpAddr,
+        config: &Config,
+        deadline: Deadline,
+    ) -> Result<Option<u32>, PoolError> {
+        // As many nodes as there are hosts; the program fails for an id beyond.
+        for id in (0..).take(config.kb_all_ip.len()) {
+            let output = self.pcp(NODE_INFO, id, deadline)?;
+            if output.code != 0 || output.stdout.trim().is_empty() {
+                return Err(self.refusal(NODE_INFO, id, &output));
+            }
+            // Host, port, status, and more in newer versions.
+            let mut fields = output.stdout.split_ascii_whitespace();
+            let host = fields.next().unwrap_or_default();
+            if host.parse() == Ok(address) || Some(host) == config.node_name_of(address) {
+                return Ok((fields.nth(1) == Some(STATUS_DOWN)).then_some(id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Queues it; what the program printed.
     fn order(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
+        let output = self.pcp(change.program(), id, deadline)?;
+        match said_success(&output) {
+            Some(line) => Ok(line.to_owned()),
+            None => Err(self.refusal(change.program(), id, &output)),
+        }
+    }
+
+    /// Runs a PCP program for a node.
+    fn pcp(&self, program: &'static str, id: u32, deadline: Deadline) -> Result<Output, PoolError> {
         // Open until the program has ended.
         let file = match self.password {
             PcpPassword::Argument => None,
@@ -309,15 +353,11 @@ impl Pool {
                     .map_err(|error| PoolError::PassFile(self.state_dir.clone(), error))?,
             ),
         };
-        let output = run(&self.command(change, id, file.as_ref()), deadline)?;
-        match said_success(&output) {
-            Some(line) => Ok(line.to_owned()),
-            None => Err(self.refusal(change, id, &output)),
-        }
+        Ok(run(&self.command(program, id, file.as_ref()), deadline)?)
     }
 
-    fn command(&self, change: Change, id: u32, pass_file: Option<&File>) -> Cmd {
-        let mut cmd = Cmd::new(self.bin.join(change.program())).args(["-U", &self.pcp_user]);
+    fn command(&self, program: &str, id: u32, pass_file: Option<&File>) -> Cmd {
+        let mut cmd = Cmd::new(self.bin.join(program)).args(["-U", &self.pcp_user]);
         if let Some(lib) = &self.lib {
             cmd = cmd.env("LD_LIBRARY_PATH", lib);
         }
@@ -353,7 +393,7 @@ impl Pool {
         Ok(file)
     }
 
-    fn refusal(&self, change: Change, id: u32, output: &Output) -> PoolError {
+    fn refusal(&self, program: &'static str, id: u32, output: &Output) -> PoolError {
         let server = format!("{}:{}", self.host, self.pcp_port);
         // The first line is the error, further ones are hints.
         let lines = output.stderr.lines().chain(output.stdout.lines());
@@ -366,7 +406,7 @@ impl Pool {
             };
         }
         PoolError::Refused {
-            program: change.program(),
+            program,
             id,
             server,
             why,
@@ -516,7 +556,7 @@ mod tests {
 
     #[test]
     fn each_pool_gets_its_password_in_its_way() {
-        let kingbase = pool(&KINGBASE).command(Change::Attach, 0, None);
+        let kingbase = pool(&KINGBASE).command("pcp_attach_node", 0, None);
         assert!(
             kingbase
                 .to_string()
@@ -525,7 +565,7 @@ mod tests {
         );
         let file = File::open("/dev/null").unwrap();
         let pool = pool(&POSTGRES);
-        let postgres = pool.command(Change::Detach, 1, Some(&file)).shell_line();
+        let postgres = pool.command("pcp_detach_node", 1, Some(&file)).shell_line();
         assert!(
             postgres.ends_with("/pcp_detach_node -U kingbase -w -p 9898 -h 192.168.1.201 -n 1"),
             "{postgres}"
@@ -544,7 +584,7 @@ mod tests {
         assert!(said_success(&good).is_some());
         let invalid = output(0, "", "ERROR:  invalid node id : 7\n\n");
         assert!(said_success(&invalid).is_none());
-        let text = pool.refusal(Change::Attach, 7, &invalid).to_string();
+        let text = pool.refusal("pcp_attach_node", 7, &invalid).to_string();
         assert!(text.contains("node 7 on 192.168.1.201:9898"), "{text}");
         assert!(text.ends_with("ERROR:  invalid node id : 7"), "{text}");
         let login = output(
@@ -552,7 +592,7 @@ mod tests {
             "",
             "FATAL:  authentication failed for user \"kingbase\"\nDETAIL:  password\n\n",
         );
-        let text = pool.refusal(Change::Attach, 0, &login).to_string();
+        let text = pool.refusal("pcp_attach_node", 0, &login).to_string();
         assert!(text.contains("check PCP_USER and PCP_PASS") && !text.contains('\n'));
     }
 

@@ -255,6 +255,11 @@ impl StateDir {
             .write(true)
             .mode(0o640)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        // First one that is there: on a disk that hangs, only what creates hangs with it.
+        match options.open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
         match options.clone().create_new(true).open(path) {
             // Only a file that we made is given away: one that lies there may be a link to another.
             Ok(file) => give_to(&file, Some(&self.owner)).map(|()| file),

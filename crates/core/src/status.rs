@@ -16,7 +16,7 @@ use std::time::Duration;
 /// How a host's instance is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// It has processes.
+    /// It has processes, or whether it has cannot be seen.
     pub running: bool,
     /// What the server said; `None` if it did not answer.
     pub in_recovery: Option<bool>,
@@ -80,7 +80,11 @@ pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status 
     };
     match instance.processes() {
         Ok(processes) => status.running = !processes.is_empty(),
-        Err(error) => status.trouble = Some(format!("/proc cannot be read: {error}")),
+        Err(error) => {
+            // Down is what others build on: it has to be seen.
+            status.running = true;
+            status.trouble = Some(format!("/proc cannot be read: {error}"));
+        }
     }
     match instance.control_data(deadline) {
         Ok(control) => {

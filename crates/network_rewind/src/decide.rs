@@ -3,9 +3,10 @@
 //! First match. Where a row needs something that was not looked at yet, the answer is to look, and
 //! to ask again: so a quiet minute asks no other host over ssh.
 
-use crate::view::{PoolSays, Primary, Seen, View, missing_wal};
+use crate::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
 use failover_core::config::GatewayLostAction;
-use failover_core::history::Standing;
+use failover_core::history::{History, Standing};
+use failover_core::lsn::{Lsn, Timeline};
 use failover_core::state::Stage;
 use failover_core::status::Status;
 use std::net::IpAddr;
@@ -143,7 +144,8 @@ pub fn decide(view: &View) -> Decision {
     if let Some(decision) = unfinished(view) {
         return decision;
     }
-    if !view.has_data {
+    // What runs has data, wherever it may be.
+    if !view.has_data && server(&view.me) == Server::Down {
         return no_data(view);
     }
     match (&view.pool.says, server(&view.me)) {
@@ -216,6 +218,8 @@ fn unfinished(view: &View) -> Option<Decision> {
     let left = view.left.as_ref()?;
     let half = match left.stage {
         Stage::Preparing => return None,
+        // Not what was being rewound: somebody has put a copy of the primary in its place.
+        Stage::Rewinding if is_copy(view) => return None,
         Stage::Rewinding | Stage::Copying => true,
         // Promoted since: there is nothing left to finish.
         Stage::Following if server(&view.me) == Server::Primary => return None,
@@ -328,11 +332,14 @@ fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
 /// Who gives consent to make a standby of what was a primary; the words for the log.
 fn consent(view: &View) -> Option<&'static str> {
     let policy = &view.policy;
+    // That of a run before this one was for a node that was down: not for one that somebody has
+    // started since, and that takes writes.
+    let begun = view.left.is_some() && server(&view.me) == Server::Down;
     [
         (policy.auto_recovery, "AUTO_PRIMARY_RECOVERY allows it"),
         (policy.force, "--force"),
         (view.follows.is_some(), "its standby settings are there"),
-        (view.left.is_some(), "a run before this one had consent"),
+        (begun, "a run before this one had consent"),
     ]
     .into_iter()
     .find_map(|(given, words)| given.then_some(words))
@@ -410,7 +417,9 @@ fn standby(view: &View) -> Decision {
         }
     };
     let mine = primary.standby(view.policy.me, view.policy.my_name());
-    if let Some(standby) = mine.filter(|standby| standby.streams()) {
+    // Somebody else on this host may receive WAL, too: an archiver.
+    let receives = view.me.receiver_silent_ms.is_some();
+    if let Some(standby) = mine.filter(|standby| standby.streams() && receives) {
         let due = sync_is_due(view, primary);
         let attach = view.pool.me_up == Some(false);
         let limit = view.policy.lag_limit;
@@ -455,9 +464,12 @@ fn standby(view: &View) -> Decision {
     match primary
         .history
         .as_ref()
-        .map(|it| it.standing(timeline, position))
+        .map(|theirs| standing(view.history.as_ref(), theirs, timeline, position))
     {
-        Some(Standing::Part) if missing_wal(&view.me, &primary.wal).is_some() => {
+        // Only once it has asked for WAL: until then it replays its own, which no primary keeps.
+        Some(Standing::Part)
+            if view.me.received.is_some() && missing_wal(&view.me, &primary.wal).is_some() =>
+        {
             let text = format!(
                 "this standby does not stream from {address}, which no longer has the WAL that it \
                  needs; {at}"
@@ -498,6 +510,18 @@ fn standby(view: &View) -> Decision {
     }
 }
 
+/// How this node stands to the primary's history. Two nodes that were both promoted have different
+/// timelines of one number: its own history tells.
+fn standing(own: Option<&History>, theirs: &History, at: Timeline, position: Lsn) -> Standing {
+    match (theirs.standing(at, position), own) {
+        (Standing::Part, Some(own)) => match own.fork_with(theirs) {
+            Some((timeline, at)) if position > at => Standing::Left { timeline, at },
+            _ => Standing::Part,
+        },
+        (standing, _) => standing,
+    }
+}
+
 /// Whether the standby settings name `address`, or the name of its node.
 fn follows(view: &View, address: IpAddr) -> bool {
     let mut names = view.policy.names.iter();
@@ -518,8 +542,29 @@ fn sync_is_due(view: &View, primary: &Primary) -> bool {
             .any(|it| it.streams() && caught_up(it.behind) && named(&it.name))
 }
 
+/// The data directory is a copy of another server, never started.
+fn is_copy(view: &View) -> bool {
+    view.copy.is_some() && server(&view.me) == Server::Down
+}
+
 /// This node does not run, and the pool names another.
 fn down(view: &View, primary: IpAddr) -> Decision {
+    // Its control file is that of the server that was copied, most often a running primary's. Crash
+    // recovery would fork it on the timeline of that one, where no rewind can see it.
+    if is_copy(view) {
+        return match (view.copy, view.me.was_primary()) {
+            (Some(BaseBackup::Made), Some(_)) => act(
+                Action::Start { primary },
+                "the data directory is a base backup that was never started: it is started as a \
+                 standby",
+            ),
+            _ => act(
+                Action::Refuse,
+                "the data directory is a base backup that is being made, or is not whole: nothing \
+                 is changed",
+            ),
+        };
+    }
     match view.me.was_primary() {
         None => anything_else(view),
         Some(false) => act(
@@ -577,6 +622,26 @@ fn no_primary(view: &View, server: Server) -> Decision {
             format!("{why}, and {address} is a primary: nothing is changed"),
         );
     }
+    // It answers, and yet does not tell: its server hangs or starts.
+    let silent = |it: &Status| it.running && it.in_recovery.is_none();
+    if let Some((address, it)) = answers.iter().find(|(_, it)| silent(it)) {
+        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and the database on {address} may be a primary ({trouble}): nothing is \
+                 changed"
+            ),
+        );
+    }
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_work) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
+            ),
+        );
+    }
     let me = &view.me;
     if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline > me.timeline) {
         return act(
@@ -592,14 +657,46 @@ fn no_primary(view: &View, server: Server) -> Decision {
             Action::TakeOver { start: false },
             format!("{why}; this node is a primary, and no other host has one"),
         ),
-        Server::Down if view.self_fenced => act(
+        _ => start_alone(view, &answers, &why),
+    }
+}
+
+/// No other host is a primary: may this one be started?
+fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
+    if view.me.was_primary() != Some(true) || is_copy(view) {
+        return act(
+            Action::Refuse,
+            format!("{why}; this node does not run, and was no primary: nothing is started"),
+        );
+    }
+    if view.follows.is_some() {
+        return act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; this node was a primary, and would start as a standby, for its standby \
+                 settings are there: take them away if it is to be the primary"
+            ),
+        );
+    }
+    // A disk that is not mounted yet may hold a newer primary.
+    if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline == 0) {
+        return act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} cannot tell its timeline ({}): nothing is started",
+                it.trouble.as_deref().unwrap_or("no reason is known")
+            ),
+        );
+    }
+    match view.self_fenced {
+        true => act(
             Action::TakeOver { start: true },
             format!(
                 "{why}; this host stopped its primary when it was cut off, the network is back, \
                  and no other host has one"
             ),
         ),
-        _ => last_primary(view, &answers, &why),
+        false => last_primary(view, answers, why),
     }
 }
 
@@ -609,12 +706,6 @@ fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisi
         return act(
             Action::Refuse,
             format!("{why}; a database runs on {address}: nothing is started here"),
-        );
-    }
-    if view.me.was_primary() != Some(true) {
-        return act(
-            Action::Refuse,
-            format!("{why}; all databases are down, and this one was no primary"),
         );
     }
     // One on an older timeline was replaced by this one; nobody can tell about one on the same.
@@ -658,3 +749,6 @@ fn anything_else(view: &View) -> Decision {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

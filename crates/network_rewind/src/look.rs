@@ -3,7 +3,7 @@
 use crate::budget;
 use crate::decide::Look;
 use crate::standby::StandbyFiles;
-use crate::view::{Policy, PoolSays, PoolView, Primary, Seen, View};
+use crate::view::{BaseBackup, Policy, PoolSays, PoolView, Primary, Seen, View};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
@@ -54,6 +54,7 @@ impl<'a> Eyes<'a> {
             data,
             self.instance.user(),
         );
+        let me = self.me();
         View {
             policy,
             paused: state.paused.clone(),
@@ -62,7 +63,9 @@ impl<'a> Eyes<'a> {
             network,
             seen: None,
             has_data: has_data(self.instance),
-            me: self.me(),
+            copy: base_backup(self.instance),
+            history: own_history(self.instance, me.timeline),
+            me,
             follows: files.follows(),
             pool: self.pool_view(pool),
             primary: None,
@@ -132,7 +135,7 @@ impl<'a> Eyes<'a> {
     }
 
     /// What the hosts' own copies of the tools say, side by side.
-    fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
+    pub fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
         let deadline = Deadline::after(budget::OTHER_HOST);
         let (told, answers) = channel();
         for (at, address) in hosts.iter().copied().enumerate() {
@@ -246,6 +249,13 @@ fn history(
     Ok(text.and_then(|text| History::parse(timeline, &text).ok()))
 }
 
+/// How this host's instance came to its timeline.
+fn own_history(instance: &Instance, timeline: Timeline) -> Option<History> {
+    let dir = instance.data().join(instance.flavor.wal_dir);
+    let text = std::fs::read_to_string(dir.join(file_name(timeline))).ok()?;
+    History::parse(timeline, &text).ok()
+}
+
 /// The timeline that a primary writes: the first eight digits of its segment's name.
 pub fn timeline(
     session: &Session,
@@ -260,14 +270,30 @@ pub fn timeline(
 }
 
 /// Whether there is something in the data directory. A file of the disk check, or what a new file
-/// system has, is nothing.
+/// system has, is nothing; one that cannot be looked into is not empty.
 fn has_data(instance: &Instance) -> bool {
-    let Ok(entries) = std::fs::read_dir(instance.data()) else {
-        return false;
+    let entries = match std::fs::read_dir(instance.data()) {
+        Ok(entries) => entries,
+        Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
     };
     entries.flatten().any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         name != "lost+found" && !name.starts_with("rw_status_file_")
     })
+}
+
+/// Whether the data directory is a base backup. Its label lies there until the server is started; that
+/// of a rewind, and that of a backup which somebody makes by hand of a primary, name another method.
+pub fn base_backup(instance: &Instance) -> Option<BaseBackup> {
+    let label = std::fs::read(instance.data().join("backup_label")).ok()?;
+    let label = String::from_utf8_lossy(&label);
+    let streamed = |line: &str| line.trim_end() == "BACKUP METHOD: streamed";
+    label
+        .lines()
+        .any(streamed)
+        .then(|| match instance.strays() {
+            Ok(at_work) if at_work.is_empty() => BaseBackup::Made,
+            _ => BaseBackup::UnderWay,
+        })
 }

@@ -4,6 +4,7 @@ mod budget;
 mod cli;
 mod decide;
 mod look;
+mod privilege;
 mod run;
 mod standby;
 mod steps;
@@ -27,7 +28,10 @@ fn main() -> ExitCode {
         return exit.into();
     }
     match parse::<Cli>(TOOL) {
-        Ok(cli) => supervised::run(|| run::run(&cli)),
+        Ok(cli) => match privilege::become_database_user(cli.config.as_deref()) {
+            Ok(()) => supervised::run(|| run::run(&cli)),
+            Err(error) => wrong(&format!("{error:#}")).into(),
+        },
         Err(None) => Exit::Done.into(),
         Err(Some(why)) => wrong(&why).into(),
     }

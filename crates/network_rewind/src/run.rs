@@ -12,11 +12,11 @@ use anyhow::{Context, Result, anyhow};
 use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
-use failover_core::disk::{DiskCheck, Mount};
+use failover_core::disk::{self, DiskCheck, Mount};
 use failover_core::durable;
 use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
-use failover_core::instance::Instance;
+use failover_core::instance::{Instance, StopError};
 use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::{Pool, PoolError, PoolNodes};
@@ -36,6 +36,9 @@ const ROUNDS: usize = 4;
 /// For a first look at the data directory, before its disk was checked.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// For a lock or a few bytes of state. Their disk may hang for good.
+const STATE_TIME: Duration = Duration::from_secs(2);
+
 /// The whole tool.
 pub fn run(cli: &Cli) -> Exit {
     let site = match Site::load(cli) {
@@ -50,10 +53,25 @@ pub fn run(cli: &Cli) -> Exit {
         let journal = Journal::to_terminal().hiding(config.secrets());
         return end(&journal, Run::new(cli, &site, &journal).all());
     }
-    let _lock = match site.state.lock_run() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return another_run(cli, &site),
-        Err(error) => {
+    // Before anything that could hang as that one does: no run must pile up behind another.
+    if let Some(pid) = stuck_twin() {
+        let text = format!("{ANOTHER_RUN}; process {pid} of it hangs on a disk");
+        return only_disks(cli, &site, &text, Exit::Done);
+    }
+    let state = site.state.clone();
+    let taken = workers::within(Deadline::after(STATE_TIME), move || state.lock_run());
+    let _lock = match taken {
+        Some(Ok(Some(lock))) => lock,
+        Some(Ok(None)) => return another_run(cli, &site),
+        None => {
+            let text = format!(
+                "the disk of STATE_DIR {} hangs",
+                site.state.path().display()
+            );
+            complain(TOOL, &text);
+            return only_disks(cli, &site, &text, Exit::Failed);
+        }
+        Some(Err(error)) => {
             let why = format!("{:#}", anyhow!(error));
             syslog(&format!("{TOOL}: {why}"));
             complain(TOOL, &why);
@@ -98,7 +116,7 @@ impl Site {
     fn load(cli: &Cli) -> Result<Self> {
         let here = ThisHost::load(cli.config.as_deref())?;
         let user = &here.config.kb_execute_sys_user;
-        if !here.us.is_root() && here.us.name != *user {
+        if here.us.name != *user {
             return Err(usage(format!(
                 "run it as {user} (KB_EXECUTE_SYS_USER) or root, not as {}",
                 here.us.name
@@ -149,37 +167,59 @@ fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
     }
 }
 
-/// Another run has the lock. One that hangs on the disk of the log would take us with it.
+const ANOTHER_RUN: &str = "another run of network_rewind is under way, this one ends";
+
+/// Another run has the lock.
 fn another_run(cli: &Cli, site: &Site) -> Exit {
-    let text = "another run of network_rewind is under way, this one ends";
-    say(text);
-    match stuck_twin() {
-        Some(pid) => syslog(&format!(
-            "{TOOL}: {text}; process {pid} of it hangs on a disk"
-        )),
-        None => {
-            let journal = site.journal(cli.json);
-            journal.stamped(text);
-            journal.flush();
-        }
+    say(ANOTHER_RUN);
+    let journal = site.journal(cli.json);
+    journal.stamped(ANOTHER_RUN);
+    journal.flush();
+    match cli.force {
+        // A person's order is not taken by the run that is under way.
+        true => Exit::Failed,
+        false => Exit::Done,
     }
-    Exit::Done
+}
+
+/// All that can be done where the disk of the state and of the log hangs: look at the other disks.
+/// Nothing is written, it would hang, too.
+fn only_disks(cli: &Cli, site: &Site, text: &str, exit: Exit) -> Exit {
+    say(text);
+    syslog(&format!("{TOOL}: {text}"));
+    let journal = Journal::to_nobody();
+    let run = Run::new(cli, site, &journal);
+    // What cannot be read cannot hold back what protects the data.
+    if run.state().is_ok_and(|state| state.paused.is_some()) {
+        return exit;
+    }
+    let (failure, _, _) = run.check_disks();
+    let Some(failure) = failure else { return exit };
+    syslog(&format!("{TOOL}: {failure}"));
+    end(&journal, run.disk_failed(&failure))
 }
 
 /// A process of this program, other than ours, that waits for a disk.
 fn stuck_twin() -> Option<i32> {
     let ours = fs::read_link("/proc/self/exe").ok()?;
     let this = i32::try_from(std::process::id()).ok()?;
+    // By its threads: of a process that has ended but for one of them, nothing else is left.
     let waits = |task: fs::DirEntry| {
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('D'))
+        let task = task.path();
+        let waits = || {
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            state.is_some_and(|state| state.starts_with('D'))
+        };
+        fs::read_link(task.join("exe")).is_ok_and(|exe| exe == ours) && waits()
     };
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let twin = pid != this && fs::read_link(entry.path().join("exe")).ok()? == ours;
+        if pid == this || disk::is_probe(pid) {
+            return None;
+        }
         let mut tasks = fs::read_dir(entry.path().join("task")).ok()?.flatten();
-        (twin && tasks.any(waits)).then_some(pid)
+        tasks.any(waits).then_some(pid)
     })
 }
 
@@ -223,13 +263,15 @@ impl<'a> Run<'a> {
             "my pid is {},officially began to perform recovery",
             std::process::id()
         ));
-        let state = self.state()?;
-        if state.paused.is_none()
+        let state = self.state();
+        // A state that cannot be read is no pause: the data has to be protected all the same.
+        if !state.as_ref().is_ok_and(|state| state.paused.is_some())
             && !self.cli.dry_run
             && let Some(failure) = self.timed("disk", || self.check_disks())
         {
             return self.disk_failed(&failure);
         }
+        state?;
         let network = self.timed("trust-ip", || self.trust_ip())?;
         let mut pool = self.ask_pool(network);
         let eyes = Eyes {
@@ -261,7 +303,7 @@ impl<'a> Run<'a> {
             if self.cli.dry_run {
                 return Ok(self.plan(&view, &verdict));
             }
-            self.drop_vip(&view);
+            self.drop_vip(&view, &eyes);
             self.carry_out(&view, &verdict, state)?;
             self.forget_consent(&view, verdict.action)?;
             match verdict.action {
@@ -278,13 +320,16 @@ impl<'a> Run<'a> {
     }
 
     fn state(&self) -> Result<State> {
-        self.site.state.load().with_context(|| {
-            format!(
-                "failed to read the state in {}: find out whether a rewind of this node was under \
-                 way, and remove network_rewind.json there",
-                self.site.state.path().display()
-            )
-        })
+        let (state, path) = (self.site.state.clone(), self.site.state.path().display());
+        let loaded = workers::within(Deadline::after(STATE_TIME), move || state.load());
+        loaded
+            .with_context(|| format!("the disk of STATE_DIR {path} hangs"))?
+            .with_context(|| {
+                format!(
+                    "failed to read the state in {path}: find out whether a rewind of this node was \
+                     under way, and remove network_rewind.json there"
+                )
+            })
     }
 
     /// What is wrong with a disk; `None`: they are good.
@@ -338,6 +383,11 @@ impl<'a> Run<'a> {
             let stopped = self.site.instance.stop(Deadline::after(budget::SELF_FENCE));
             match &stopped {
                 Ok(how) => (None, Outcome::Done, how.how().to_owned()),
+                // As good as stopped.
+                Err(error @ StopError::Stuck { .. }) => {
+                    self.journal.stamped(error.to_string());
+                    (None, Outcome::Done, error.to_string())
+                }
                 Err(error) => (Some(error.to_string()), Outcome::Failed, error.to_string()),
             }
         });
@@ -449,7 +499,7 @@ impl<'a> Run<'a> {
     }
 
     /// A node that is no primary must not have the database VIP.
-    fn drop_vip(&self, view: &View) {
+    fn drop_vip(&self, view: &View, eyes: &Eyes<'_>) {
         let Some(vip) = self
             .site
             .here
@@ -463,6 +513,12 @@ impl<'a> Run<'a> {
             return;
         }
         if must_drop_vip(&view.me) {
+            // A promotion has it on before the database is out of recovery.
+            let lock = self.site.state.lock_for_recovery();
+            if matches!(lock, Ok(None)) || !must_drop_vip(&eyes.me()) {
+                let text = "a promotion of this node is at work: the database VIP stays";
+                return self.journal.stamped(text);
+            }
             self.journal
                 .stamped(format!("now will del vip [{}]", vip.cidr));
             self.vip_off();
@@ -529,12 +585,23 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut work = self.work(view, verdict.action);
-        if let Action::Recover { primary } = verdict.action {
+        if let Action::Recover { primary }
+        | Action::StopWrongPrimary {
+            primary,
+            recover: true,
+        } = verdict.action
+        {
             let begun = state.recovery.is_some_and(|it| it.primary == primary);
             if !begun {
                 // The consent that it was begun with outlives this run.
                 work.update_recovery(|_| ())?;
             }
+        }
+        let marked = |it: &Recovery| it.stage == Stage::Rewinding;
+        if matches!(verdict.action, Action::Start { .. }) && view.left.as_ref().is_some_and(marked)
+        {
+            // A copy has taken the place of what was half rewound.
+            self.site.state.update(|state| state.recovery = None)?;
         }
         let frame = Frame {
             journal: self.journal,
@@ -570,7 +637,7 @@ fn let_go(work: &mut Work<'_>) {
         .standby_files(data)
         .put_back()
         .map_err(anyhow::Error::from)
-        .and_then(|()| server::launch(work, Deadline::after(budget::STREAMING)));
+        .and_then(|()| server::run_again(work, Deadline::after(budget::STREAMING)));
     if let Err(error) = started {
         work.journal.stamped(format!("warning: {error:#}"));
     }

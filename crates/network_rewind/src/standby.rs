@@ -81,7 +81,7 @@ impl<'a> StandbyFiles<'a> {
         };
         let after = conninfo::with_host(&before, &primary.to_string())
             .with_context(|| format!("failed to change the host of {CONNINFO}"))?;
-        let slot = format!("slot_{}", self.config.node_name);
+        let slot = self.slot();
         let (file, text) = match self.names.standby_settings {
             StandbySettings::OwnFile => {
                 let etc = self.config.kb_etc_path.join(TEMPLATE);
@@ -90,8 +90,11 @@ impl<'a> StandbyFiles<'a> {
                     None => read(&etc)?.unwrap_or_default(),
                 };
                 let mut text = settings::set(&text, CONNINFO, &after);
+                // Off, the server would end its recovery and be one more primary.
+                if settings::value(&text, "standby_mode").is_none_or(|mode| mode != "on") {
+                    text = settings::set(&text, "standby_mode", "on");
+                }
                 for (name, value) in [
-                    ("standby_mode", "on"),
                     ("recovery_target_timeline", "latest"),
                     (SLOT, slot.as_str()),
                 ] {
@@ -113,7 +116,7 @@ impl<'a> StandbyFiles<'a> {
                 (file, text)
             }
         };
-        let changed = read(&file)?.as_deref() != Some(text.as_str());
+        let changed = read(&file)?.unwrap_or_default() != text;
         if changed {
             self.write(&file, &text)?;
         }
@@ -148,6 +151,10 @@ impl<'a> StandbyFiles<'a> {
             }
         }
         Ok(())
+    }
+
+    fn slot(&self) -> String {
+        format!("slot_{}", self.config.node_name)
     }
 
     /// Puts the mark aside, so that a single-user server recovers as the primary that it was.
@@ -232,3 +239,6 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;

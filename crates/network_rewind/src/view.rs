@@ -26,8 +26,12 @@ pub struct View {
     pub seen: Option<Seen>,
     /// The data directory has something in it.
     pub has_data: bool,
+    /// It is a copy of another server that was never started.
+    pub copy: Option<BaseBackup>,
     /// This host's instance.
     pub me: Status,
+    /// How it came to its timeline, where that can be read.
+    pub history: Option<History>,
     /// What its standby settings name as the host to follow, where it has such settings.
     pub follows: Option<String>,
     /// What the pool says.
@@ -108,6 +112,15 @@ impl Policy {
 /// Whether the primary may be copied where a rewind cannot do.
 pub fn may_copy(config: &Config) -> bool {
     config.rewind_fallback == RewindFallback::Basebackup
+}
+
+/// A base backup in the place of the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseBackup {
+    /// Somebody makes it just now.
+    UnderWay,
+    /// Nobody does any more.
+    Made,
 }
 
 /// Which hosts are there.

@@ -449,12 +449,12 @@ fn recover<'a>() -> List<'a> {
             files::drop_slots,
         ),
         start(),
-        step(
+        may_fail(step(
             "recover.make-slots",
             "create those slots again",
             |_| budget::SETTING,
             files::make_slots,
-        ),
+        )),
         streaming(),
         sync(),
         attach(),
@@ -487,6 +487,7 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         ],
         Action::KeepPrimary => vec![primary_sync(), forget(), primary_vip()],
         Action::StopWrongPrimary { .. } => vec![
+            ask_primary(),
             lock(),
             step(
                 "wrong-primary.stop",
@@ -513,6 +514,12 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         ],
         Action::Start { .. } => vec![
             lock(),
+            step(
+                "start.files",
+                "put this node's configuration files back, if a recovery has not come to it",
+                |_| budget::FILES,
+                files::put_back_if_rewound,
+            ),
             may_fail(settings()),
             start(),
             may_fail(step(
@@ -526,6 +533,12 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         Action::Wait { .. } => vec![slot()],
         Action::TakeOver { .. } => vec![
             lock(),
+            step(
+                "take-over.look",
+                "see once more, now under the lock, that no other host is or becomes a primary",
+                |_| budget::OTHER_HOST,
+                primary::see_no_other,
+            ),
             step(
                 "take-over.start",
                 "start the database, if it does not run",

@@ -8,6 +8,7 @@ mod diverged;
 mod drill;
 mod killed;
 mod own_files;
+mod rows;
 mod scene;
 mod three_hosts;
 mod times;

@@ -130,6 +130,12 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
             fence.config().kb_port
         );
     }
+    // A run of the recovery that saw a primary here may have put it on again meanwhile.
+    if let Some(vip) = &fence.here.host.vip
+        && !fence.report.keeps_vip
+    {
+        fence.report.keeps_vip = fence.here.host.vip_off(vip, deadline).is_err();
+    }
     // Only worth something after a clean stop, and no part of being fenced.
     if let Ok(control) = instance.control_data(deadline) {
         fence.report.timeline = Some(control.timeline);

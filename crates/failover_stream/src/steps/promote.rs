@@ -16,7 +16,7 @@ use failover_core::process::{Output, RunError};
 use failover_core::replication::is_in_recovery;
 use failover_core::slots;
 use failover_core::sql::{Session, SqlError, SqlFailure, Target};
-use failover_core::state::{InstanceLock, LockError};
+use failover_core::state::{InstanceLock, LockError, StateDir};
 use failover_core::synchronous::to_async;
 use failover_core::vip::{Did, Vip};
 use std::net::IpAddr;
@@ -229,6 +229,8 @@ fn take_vip_back(context: &Promote<'_>) {
 
 fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let state = context.here.host.state()?;
+    // Before the lock, too: a recovery that has begun its rewind does not let go of it.
+    is_whole(&state)?;
     // Half of the time: a recovery that lets go starts the standby again, which then has to answer.
     let patience = deadline.at_most(deadline.remaining() / 2);
     context.lock = match state.lock_for_promotion(patience) {
@@ -240,12 +242,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         }
         Err(error) => return Err(error.into()),
     };
-    if state.rewind_is_unfinished() {
-        bail!(
-            "a rewind of this node is unfinished: its data is half of another history and must \
-             not be promoted; let network_rewind finish it, or promote another node"
-        );
-    }
+    is_whole(&state)?;
     let session = Session::open(&context.here.host.sql_target(), deadline)?;
     session.value("select 33333", deadline)?;
     context.session = Some(session);
@@ -263,6 +260,17 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     Ok(Done::Did(
         "the database answers and is in recovery".to_owned(),
     ))
+}
+
+/// What a rewind has begun and not finished is no history at all.
+fn is_whole(state: &StateDir) -> Result<()> {
+    if state.rewind_is_unfinished() {
+        bail!(
+            "a rewind of this node is unfinished: its data is half of another history and must \
+             not be promoted; let network_rewind finish it, or promote another node"
+        );
+    }
+    Ok(())
 }
 
 /// A primary that was there when we came has to be the old one's successor: else it is one that

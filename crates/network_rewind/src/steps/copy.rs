@@ -28,6 +28,7 @@ fn new_dir(work: &Work<'_>) -> PathBuf {
     beside(work.data(), "new")
 }
 
+/// A new name each time.
 fn old_dir(work: &Work<'_>) -> PathBuf {
     let stamp = clock::stamp().replace([' ', ':', '-'], "");
     beside(work.data(), &format!("old-{stamp}"))
@@ -88,28 +89,27 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<()> {
 /// Copies the primary, and swaps the copy in.
 pub fn copy(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (data, new) = (work.data(), new_dir(work));
-    let begun = work.stage()? == Stage::Copying;
-    if !begun && is_whole(data) {
-        // Of a copy that is in place, by a run that was killed: a later one must not take it for its own.
-        durable::remove(&data.join(WHOLE))?;
-    }
     if !work.copies || work.stage()? == Stage::Following {
+        // Of a run that was killed between the two at the end.
+        durable::remove(&data.join(WHOLE))?;
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
+    let begun = work.stage()? == Stage::Copying;
     if !(begun && (is_whole(data) || is_whole(&new))) {
         make_copy(work, &new, deadline)?;
         // From here on one of the two directories is to be the new one, and none must start.
         work.update_recovery(|it| it.stage = Stage::Copying)?;
     }
-    let old = match is_whole(data) {
-        // Killed in the middle of the swap: the old one still has the new one's name.
-        true if new.exists() => {
+    let old = match (is_whole(data), new.exists()) {
+        (true, false) => None,
+        // Exchanged, and killed before the old one got its name: the next copy would remove it.
+        (true, true) => {
             let old = old_dir(work);
-            fs::rename(&new, &old).with_context(|| new.display().to_string())?;
+            fs::rename(&new, &old)
+                .with_context(|| format!("failed to rename {}", new.display()))?;
             Some(old)
         }
-        true => None,
-        false => swap(work, &new)?,
+        (false, _) => swap(work, &new)?,
     };
     work.update_recovery(|it| it.stage = Stage::Following)?;
     durable::remove(&data.join(WHOLE))?;
@@ -125,6 +125,8 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     let names = work.names();
     work.journal.stamped(format!("{}...", names.basebackup));
     files::remove_dir(new)?;
+    // What tells a copy from the old directory must not be in the old one by accident.
+    durable::remove(&work.data().join(WHOLE))?;
     let source = conninfo::build(&[
         ("host", &work.primary.to_string()),
         ("port", &work.config().kb_port.to_string()),
@@ -147,6 +149,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     work.journal.line(command.to_string());
     run_into_log(work, &command, names.basebackup, deadline)
         .with_context(|| format!("the copy of {} failed", work.primary))?;
+    durable::remove(&new.join(WHOLE))?;
     files::put_kept_into(work, new)?;
     if !files::has_own(work) {
         work.journal.stamped(format!(

@@ -202,6 +202,15 @@ pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// The same before a mere start: of a standby whose recovery ended after its rewind, and whose
+/// primary does not answer now.
+pub fn put_back_if_rewound(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    match work.stage()? {
+        Stage::Following => put_back(work, deadline),
+        _ => Ok(Done::Skipped("it was not rewound".to_owned())),
+    }
+}
+
 /// This node's own configuration, which the rewind has overwritten with the primary's.
 pub fn put_back(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     if !work.instance.processes()?.is_empty() {

@@ -1,17 +1,18 @@
 //! What the primary of this host needs each minute: its VIP, and standbys that its commits wait for.
 
 use crate::budget;
+use crate::look::Eyes;
 use crate::steps::{files, rejoin};
 use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
-use failover_core::pool::{self, Change, PoolError, PoolNode};
 use failover_core::procedure::Done;
-use failover_core::replication::{Standby, standbys};
+use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
 use failover_core::synchronous::{self, streaming_standby, to_async, to_sync};
 use failover_core::vip::{self, Did};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
@@ -34,8 +35,14 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             "this is the primary, and {mac} answers for the database VIP {vip}: take it off there"
         )));
     }
+    see_that_it_is_primary(work)?;
     journal.stamped(format!("add VIP on {}", work.me()));
     let did = here.vip_on(vip, deadline)?;
+    // A failover that has begun meanwhile took it off before it stops the database.
+    if let Err(error) = see_that_it_is_primary(work) {
+        here.vip_off(vip, Deadline::after(budget::VIP))?;
+        return Err(error.context(format!("{vip} is taken off again")));
+    }
     journal.line(format!(
         "ADD VIP NOW AT {} ON {}",
         failover_core::clock::stamp(),
@@ -53,6 +60,39 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         Did::Added => Done::Did(format!("{vip} on {}", vip.dev)),
         _ => Done::AlreadySo(format!("{vip} was here")),
     })
+}
+
+fn see_that_it_is_primary(work: &Work<'_>) -> Result<()> {
+    let limit = Deadline::after(budget::ANSWER);
+    let session = Session::open(&work.here.sql_target(), limit)?;
+    match is_in_recovery(&session, work.names(), limit)? {
+        true => bail!(Break::Changed("this node is in recovery".to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Between the look and the start another host may have begun to promote its standby. Two that do both
+/// at once see each other's lock.
+pub fn see_no_other(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    let eyes = Eyes {
+        here: work.here,
+        instance: work.instance,
+        run: work.journal.run(),
+    };
+    let others: Vec<IpAddr> = work.config().other_hosts().collect();
+    for (address, answer) in eyes.ask_hosts(&others) {
+        let status = match answer {
+            Ok(status) => status,
+            Err(why) => bail!(Break::Changed(format!("{address} does not answer ({why})"))),
+        };
+        let silent = status.running && status.in_recovery.is_none();
+        if status.in_recovery == Some(false) || status.in_work || silent {
+            bail!(Break::Changed(format!(
+                "{address} is a primary, or becomes one"
+            )));
+        }
+    }
+    Ok(Done::Did("none".to_owned()))
 }
 
 /// Takes the database VIP off.
@@ -140,33 +180,22 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("forgotten".to_owned()))
 }
 
-/// Tells the pool, where one answers. One that has every node down takes no session any more, but it
-/// takes orders; then this node's id is the one that it had when the pool last showed it.
+/// Tells the pool, where there is one. One that has no node up answers nothing but PCP.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let error = match work.pool.nodes(deadline.at_most(budget::POOL)) {
         Ok(_) => return rejoin::attach(work, deadline),
         Err(error) => error,
     };
-    let Some(id) = last_known_id(work) else {
-        return Ok(Done::Skipped(format!("no pool answers: {error}")));
+    let (me, config) = (work.me(), work.config());
+    let down = match error.is_closed() {
+        true => work.pool.down_node(me, config, deadline)?,
+        false => None,
     };
-    let journal = work.journal;
-    journal.stamped("attach pool...");
-    match work.pool.change(Change::Attach, id, journal, deadline) {
-        Ok(after) => {
-            journal.line(after.table.to_string());
-            journal.stamped("attach end..");
-            work.nodes = Some(after);
-            Ok(Done::Did(format!("node {id} attached")))
+    match down {
+        Some(id) => {
+            rejoin::attach_node(work, id, deadline)?;
+            Ok(Done::Did(format!("node {id} ({me}) attached")))
         }
-        Err(error @ PoolError::NotDone { .. }) => Err(error.into()),
-        Err(error) => Ok(Done::Skipped(format!("no pool answers: {error}"))),
+        None => Ok(Done::Skipped(format!("no pool answers: {error}"))),
     }
-}
-
-fn last_known_id(work: &Work<'_>) -> Option<u32> {
-    let file = work.config().kb_cluster_status.as_ref()?;
-    let nodes = pool::last_status(file, u64::MAX).ok()?;
-    let mine = |node: &&PoolNode| node.address(work.config()) == Some(work.me());
-    nodes.iter().find(mine).map(|node| node.id)
 }

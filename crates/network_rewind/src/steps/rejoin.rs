@@ -131,16 +131,22 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
     let name = work.config().node_name.clone();
     let mut next_look = Deadline::after(LOOK_INTERVAL);
     let mut next_line = Deadline::after(budget::PROGRESS);
-    let mut streams = false;
+    let mut silence = first;
+    // Renewed by every step forward: a sender that starts over and over makes none.
+    let (mut first, mut nearest) = (first, u64::MAX);
     let mut seen = String::new();
     let found = deadline.poll(ASK_INTERVAL, || {
-        match work.ask_primary(Deadline::after(budget::ANSWER)) {
+        let answer = work.ask_primary(Deadline::after(budget::ANSWER));
+        if answer.is_ok() {
+            silence = Deadline::after(budget::STREAMING);
+        }
+        match answer {
             Ok(primary) if primary.in_recovery => {
                 return Some(Err(Break::Changed("the primary is none".to_owned()).into()));
             }
             Ok(primary) => match primary.standby(me, &name) {
                 Some(standby) if standby.streams() => {
-                    streams = true;
+                    first = Deadline::after(budget::STREAMING);
                     match standby.behind {
                         Some(behind) if behind <= limit => return Some(Ok(behind)),
                         Some(behind) => seen = format!("it is {} MB behind", behind >> 20),
@@ -148,7 +154,10 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
                     }
                 }
                 Some(standby) => {
-                    streams = true;
+                    if let Some(behind) = standby.behind.filter(|behind| *behind < nearest) {
+                        nearest = behind;
+                        first = Deadline::after(budget::STREAMING);
+                    }
                     seen = match standby.behind {
                         Some(behind) => format!("{}, {} MB behind", standby.state, behind >> 20),
                         None => standby.state.clone(),
@@ -156,6 +165,8 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
                 }
                 None => seen = "the primary has no WAL sender for it".to_owned(),
             },
+            // One that is dead is not waited for: the next run sees who is primary then.
+            Err(error) if silence.passed() => return Some(Err(error.into())),
             Err(error) => seen = error.to_string(),
         }
         work.progress(&mut next_line, || format!("waiting for the stream: {seen}"));
@@ -165,7 +176,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
             }
             next_look = Deadline::after(LOOK_INTERVAL);
         }
-        (!streams && first.passed()).then(|| {
+        first.passed().then(|| {
             Err(anyhow::anyhow!(
                 "this node does not stream from {}: {seen}; see the server's log",
                 work.primary
@@ -178,6 +189,9 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
 /// It runs, and what it has is still a part of the primary's history.
 fn still_follows(work: &mut Work<'_>) -> Result<()> {
     let me = status::look(work.here, work.instance, Deadline::after(budget::ANSWER));
+    if me.in_recovery == Some(false) {
+        bail!(Break::Changed("this node was promoted".to_owned()));
+    }
     if !me.running {
         bail!("the database has ended: see the server's log");
     }
@@ -230,11 +244,18 @@ pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if node.is_up() {
         return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
     }
-    let (journal, id, shown) = (work.journal, node.id, node.to_string());
+    let (id, shown) = (node.id, node.to_string());
+    attach_node(work, id, deadline)?;
+    Ok(Done::Did(format!("{shown} attached")))
+}
+
+/// Has the pool attach node `id`.
+pub fn attach_node(work: &mut Work<'_>, id: u32, deadline: Deadline) -> Result<()> {
+    let journal = work.journal;
     journal.stamped("attach pool...");
     let after = work.pool.change(Change::Attach, id, journal, deadline)?;
     journal.line(after.table.to_string());
     journal.stamped("attach end..");
     work.nodes = Some(after);
-    Ok(Done::Did(format!("{shown} attached")))
+    Ok(())
 }

@@ -7,6 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
+use failover_core::history::History;
 use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd};
@@ -46,7 +47,9 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("the copy is made".to_owned()));
     }
     let failures = recovery.map_or(0, |it| it.failures);
-    let why_copy = match obstacle(work, stage, deadline)? {
+    let obstacle = obstacle(work, stage, deadline)?;
+    let may_be_tried = obstacle.is_none();
+    let why_copy = match obstacle {
         Some(why) => Some(why),
         None if failures >= ATTEMPTS => Some(format!("{failures} rewinds have failed")),
         None => None,
@@ -63,7 +66,7 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Did(text));
     };
     if !crate::view::may_copy(work.config()) {
-        if failures >= ATTEMPTS && stage == Stage::Rewinding {
+        if may_be_tried && stage == Stage::Rewinding {
             // Once more each time: what was in its way may be gone.
             work.journal.stamped(format!(
                 "{why}: it is tried once more. If it fails again, {}",
@@ -95,6 +98,12 @@ pub fn what_to_do(work: &Work<'_>) -> String {
 /// Why a rewind is sure to fail; an error where that is not known.
 fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Option<String>> {
     let names = work.names();
+    if stage == Stage::Rewinding {
+        // It was looked at when the rewind was begun. Now only half of what is there is its own, and
+        // the control file may be torn until it is put back.
+        let gone = || "what a second rewind needs is gone".to_owned();
+        return Ok((!work.kept().join(KEPT_CONTROL).exists()).then(gone));
+    }
     if !work.data().join(names.control_file).exists() {
         return Ok(Some("there is nothing to rewind".to_owned()));
     }
@@ -103,10 +112,6 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
         bail!("the timeline history of {} could not be read", work.primary);
     };
     work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
-    if stage == Stage::Rewinding {
-        // It was looked at when the rewind was begun; now only half of this is its own.
-        return Ok(None);
-    }
     if !control.can_be_rewound {
         return Ok(Some(
             "it has neither wal_log_hints nor data checksums".to_owned(),
@@ -115,6 +120,9 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     work.checkpoint = Some(control.checkpoint);
     let own = work.own_history(control.timeline)?;
     work.fork = own.fork_with(&history);
+    if let Some(why) = same_number(&own, &history) {
+        return Ok(Some(why));
+    }
     if work.fork.is_none()
         && let Some(oldest) = crate::view::missing_wal(&work.me, &work.primary_wal)
     {
@@ -142,16 +150,28 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     Ok(None)
 }
 
+/// Two nodes that were promoted from one timeline have different ones of the same number. A rewind
+/// compares the numbers only, does nothing, and says that all is well.
+fn same_number(own: &History, theirs: &History) -> Option<String> {
+    let (timeline, same) = (own.timeline(), own.timeline() == theirs.timeline());
+    let (_, at) = own.fork_with(theirs).filter(|_| same)?;
+    Some(format!(
+        "both were promoted, each to a timeline {timeline} of its own, and part at {at}, which a \
+         rewind does not see"
+    ))
+}
+
 /// Room for what is kept, where it is kept, and for the server to work.
 fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
     let kept = work.kept();
     let keeps_in = kept.parent().unwrap_or(Path::new("/"));
     let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
     let one_disk = device(keeps_in)? == device(work.data())?;
-    let links = one_disk && !work.data_is_mounted();
+    // On another disk, which the WAL often has for itself, or across mounts nothing can be linked.
+    let wal_dir = work.data().join(work.names().wal_dir);
+    let linked = device(keeps_in)? == device(&wal_dir)? && !work.data_is_mounted();
     let wal = wal_to_keep(work, segment_size)?;
-    // On another disk, or across mounts, nothing can be linked.
-    let copies = wal.iter().filter(|(_, copy)| *copy || !links).count();
+    let copies = wal.iter().filter(|(_, copy)| *copy || !linked).count();
     let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
     let needs: &[(&Path, u64)] = match one_disk {
         true => &[(work.data(), copies + ROOM)],
@@ -183,6 +203,17 @@ pub fn checkpoint(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     if work.copies || work.stage()? == Stage::Following {
         return Ok(Done::Skipped("there is no rewind".to_owned()));
+    }
+    if let Some(theirs) = work.seen.as_ref().and_then(|it| it.history.as_ref())
+        && is_before_rewind(work)?
+        // The crash recovery may have brought it to a timeline that its control file did not have.
+        && let Some(why) = same_number(&work.own_history(work.control()?.timeline)?, theirs)
+    {
+        let text = format!("this node cannot be rewound: {why}");
+        if crate::view::may_copy(work.config()) {
+            bail!("{text}; the next run copies the primary");
+        }
+        bail!(Break::NeedsPerson(format!("{text}; {}", what_to_do(work))));
     }
     let names = work.names();
     let known = format!("SELECT timeline_id FROM {}()", names.control_checkpoint);
@@ -357,12 +388,21 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .dying_with_us();
-    let output = run_into_log(work, &command, names.rewind, deadline);
+    let end = before.checkpoint.max(before.min_recovery);
+    let output = run_into_log(work, &command, names.rewind, deadline).and_then(|()| {
+        // It writes the control file at its end.
+        match fork {
+            Some((_, at)) if end > at && work.control()? == before => bail!(
+                "{} did nothing, and this node has WAL up to {end}, beyond the fork at {at}",
+                names.rewind
+            ),
+            _ => Ok(()),
+        }
+    });
     match output {
         Ok(()) => {
             work.update_recovery(|it| it.stage = Stage::Following)?;
             if let Some((timeline, at)) = fork {
-                let end = before.checkpoint.max(before.min_recovery);
                 journal.stamped(format!(
                     "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \
                      this node's own WAL are discarded",
@@ -461,5 +501,25 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_timelines_of_one_number_are_told_apart() {
+        let history = |timeline, text| History::parse(timeline, text).unwrap();
+        let theirs = history(6, "5\t0/6000000\n");
+        for (own, same) in [
+            (history(6, "5\t0/5000000\n"), true),
+            (history(6, "5\t0/7000000\n"), true),
+            (history(6, "5\t0/6000000\n"), false),
+            (History::first(5), false),
+            (history(7, "5\t0/5000000\n"), false),
+        ] {
+            assert_eq!(same_number(&own, &theirs).is_some(), same, "{own:?}");
+        }
     }
 }

@@ -10,9 +10,10 @@ use failover_core::instance::Stopped;
 use failover_core::procedure::Done;
 use failover_core::process::{Background, Output};
 use failover_core::sql::{Session, SqlFailure};
-use failover_core::state::LockError;
+use failover_core::state::{LockError, Stage};
 use failover_core::status;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,10 @@ pub fn stop(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if work.is_started()? {
         return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
     }
+    stop_now(work, deadline)
+}
+
+fn stop_now(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.journal
         .line("if recover node up, let it down , for rewind");
     let killed = work.instance.kill_strays(deadline)?;
@@ -122,6 +127,11 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let before = work.control()?;
     if before.is_clean() {
         return Ok(Done::AlreadySo(format!("\"{}\"", before.state)));
+    }
+    if crate::look::base_backup(work.instance).is_some() {
+        bail!(Break::Changed(
+            "the data directory has become a base backup".to_owned()
+        ));
     }
     if failover_core::instance::is_primary_state(&before.state) {
         work.journal.stamped(format!(
@@ -214,6 +224,7 @@ fn start_log(work: &Work<'_>) -> PathBuf {
 
 /// Starts the server and waits until it answers, with the lines of the server's own program.
 pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    see_that_it_follows(work)?;
     let log = start_log(work);
     let before = fs::metadata(&log).map_or(0, |meta| meta.len());
     work.instance
@@ -233,12 +244,45 @@ pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
+/// The standby that was stopped, or is being started for its clean shutdown, runs and answers.
+pub fn run_again(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    match work.instance.processes()?.is_empty() {
+        true => launch(work, deadline),
+        false => wait_until_it_answers(work, deadline),
+    }
+}
+
+/// Without its settings a standby would come up as one more primary, on the timeline that it shares
+/// with the first.
+fn see_that_it_follows(work: &Work<'_>) -> Result<()> {
+    if !matches!(work.stage()?, Stage::Preparing | Stage::Following) {
+        bail!("the data directory is half of another history: it stays down");
+    }
+    let mark = work.standby_files(work.data()).mark();
+    if work.primary != work.me() && !mark.exists() {
+        bail!(
+            "{} is missing, without which the database would start as a second primary: it stays \
+             down",
+            mark.display()
+        );
+    }
+    Ok(())
+}
+
 /// What the server printed at its start: enough of it to see why it failed, not its life.
 fn said_since(log: &PathBuf, before: u64) -> String {
     const LINES: usize = 20;
-    let text = fs::read(log).unwrap_or_default();
-    let from = usize::try_from(before).unwrap_or(usize::MAX);
-    let fresh = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
+    const BYTES: u64 = 64 << 10;
+    // Without a logging collector its whole life is in there.
+    let mut fresh = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(before))?;
+        file.take(BYTES).read_to_end(&mut fresh)
+    });
+    if read.is_err() {
+        return String::new();
+    }
+    let fresh = String::from_utf8_lossy(&fresh);
     // Our own questions, which came too early.
     const TOO_EARLY: [&str; 3] = [
         "FATAL:  the database system is starting up",
@@ -320,7 +364,8 @@ pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         _ => {
             drop(session);
             // The settings are read at the start only.
-            stop(work, deadline)?;
+            work.yield_to_promotion()?;
+            stop_now(work, Deadline::after(budget::STOP))?;
             launch(work, deadline)?;
             work.stopped_standby = false;
             "restarted"

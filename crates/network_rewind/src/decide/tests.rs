@@ -1,0 +1,974 @@
+//! The table, row by row: each row is what a good view becomes by a small change, followed by its
+//! near misses, what looks like the row and must not be it.
+
+use super::*;
+use crate::view::{Policy, PoolView};
+use failover_core::replication::Standby;
+use failover_core::state::{Pause, Recovery};
+
+const ME: IpAddr = ip(101);
+const PRIMARY: IpAddr = ip(102);
+const THIRD: IpAddr = ip(103);
+const STRANGER: IpAddr = ip(199);
+/// Where the timelines 5 and 6 part.
+const FORK: u64 = 0x600_0000;
+const LIMIT: u64 = 16 << 20;
+
+const fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, last))
+}
+
+// Views.
+
+/// All is well with this standby.
+fn standby() -> View {
+    View {
+        policy: Policy {
+            me: ME,
+            names: [(ME, "node101"), (PRIMARY, "node102"), (THIRD, "node103")]
+                .map(|(address, name)| (address, name.to_owned()))
+                .to_vec(),
+            force: false,
+            auto_recovery: false,
+            max_available: false,
+            may_copy: false,
+            sync: true,
+            lag_limit: LIMIT,
+            gateway_lost: GatewayLostAction::Isolated,
+            has_vip: true,
+            copy_command: "pg_basebackup".to_owned(),
+        },
+        paused: None,
+        left: None,
+        self_fenced: false,
+        network: true,
+        seen: None,
+        has_data: true,
+        copy: None,
+        me: status(Server::Standby, "in archive recovery", 6),
+        history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
+        follows: Some(PRIMARY.to_string()),
+        pool: PoolView {
+            says: PoolSays::Other(PRIMARY),
+            me_up: Some(true),
+        },
+        primary: Some(Ok(Primary {
+            in_recovery: false,
+            history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
+            standbys: vec![sender("node101", "streaming", "sync")],
+            wal: Vec::new(),
+        })),
+        primary_host: None,
+        others: None,
+    }
+}
+
+/// All is well with this primary.
+fn primary() -> View {
+    View {
+        me: Status {
+            vip_here: true,
+            ..status(Server::Primary, "in production", 6)
+        },
+        follows: None,
+        pool: PoolView {
+            says: PoolSays::Me,
+            me_up: Some(true),
+        },
+        primary: None,
+        ..standby()
+    }
+}
+
+/// The standby, down.
+fn stopped_standby() -> View {
+    View {
+        me: status(Server::Down, "shut down in recovery", 6),
+        primary: None,
+        ..standby()
+    }
+}
+
+/// The old primary after its crash; the pool has another.
+fn old_primary() -> View {
+    View {
+        me: status(Server::Down, "in production", 5),
+        follows: None,
+        pool: down(PoolSays::Other(PRIMARY)),
+        ..standby()
+    }
+}
+
+/// It takes writes, and the pool has another, which holds the VIP.
+fn wrong_primary() -> View {
+    View {
+        me: status(Server::Primary, "in production", 5),
+        primary_host: Some(Ok(Status {
+            vip_here: true,
+            ..status(Server::Primary, "in production", 6)
+        })),
+        ..old_primary()
+    }
+}
+
+/// A primary with two standbys, and no pool.
+fn no_pool() -> View {
+    View {
+        pool: PoolView {
+            says: PoolSays::NoAnswer("refused".to_owned()),
+            me_up: None,
+        },
+        seen: seen(2, 3),
+        others: Some(vec![
+            (
+                PRIMARY,
+                Ok(status(Server::Standby, "in archive recovery", 6)),
+            ),
+            (THIRD, Ok(status(Server::Standby, "in archive recovery", 6))),
+        ]),
+        ..primary()
+    }
+}
+
+/// Everything is down, this one was the last primary.
+fn all_down() -> View {
+    let mut view = no_pool();
+    view.policy.max_available = true;
+    view.me = status(Server::Down, "in production", 6);
+    view.pool.says = PoolSays::Nobody;
+    for (_, answer) in view.others.iter_mut().flatten() {
+        *answer = Ok(status(Server::Down, "shut down in recovery", 6));
+    }
+    view
+}
+
+/// This primary has lost its network.
+fn no_network(others: Option<usize>) -> View {
+    View {
+        network: false,
+        seen: others.map(|others| Seen { others, hosts: 3 }),
+        pool: PoolView {
+            says: PoolSays::NoAnswer("timeout".to_owned()),
+            me_up: None,
+        },
+        ..primary()
+    }
+}
+
+fn down(says: PoolSays) -> PoolView {
+    PoolView {
+        says,
+        me_up: Some(false),
+    }
+}
+
+fn status(server: Server, control_state: &str, timeline: u32) -> Status {
+    Status {
+        running: server != Server::Down,
+        in_recovery: match server {
+            Server::Primary => Some(false),
+            Server::Standby => Some(true),
+            Server::Down | Server::Silent => None,
+        },
+        control_state: Some(control_state.to_owned()),
+        timeline,
+        control: Some(Lsn(FORK)),
+        received: Some(Lsn(FORK)),
+        segment_size: Some(16 << 20),
+        receiver_silent_ms: (server == Server::Standby).then_some(100),
+        ..Status::default()
+    }
+}
+
+fn sender(name: &str, state: &str, sync_state: &str) -> Standby {
+    Standby {
+        address: None,
+        name: name.to_owned(),
+        state: state.to_owned(),
+        sync_state: sync_state.to_owned(),
+        behind: Some(0),
+    }
+}
+
+fn left(stage: Stage) -> Option<Recovery> {
+    Some(Recovery {
+        primary: PRIMARY,
+        stage,
+        slots: Vec::new(),
+        failures: 0,
+    })
+}
+
+fn the_primary(view: &mut View) -> &mut Primary {
+    view.primary.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn other(view: &mut View) -> &mut Status {
+    view.others.as_mut().unwrap()[1].1.as_mut().unwrap()
+}
+
+fn seen(others: usize, hosts: usize) -> Option<Seen> {
+    Some(Seen { others, hosts })
+}
+
+fn silent<T>() -> Option<Result<T, String>> {
+    Some(Err("no answer".to_owned()))
+}
+
+/// It does not stream, and is where the histories part.
+fn broken_off(view: &mut View) {
+    the_primary(view).standbys.clear();
+    view.me.timeline = 5;
+    view.history = History::parse(5, "4\t0/5000000\n").ok();
+}
+
+// The table.
+
+/// The view that `$base` makes, each time with one change, and what follows.
+macro_rules! table {
+    ($base:expr, $($name:literal: |$view:pat_param| $change:expr => $expected:expr;)*) => {$({
+        let mut view: View = $base();
+        let change: fn(&mut View) = |$view| $change;
+        change(&mut view);
+        assert_eq!(short(decide(&view)), $expected, $name);
+    })*};
+}
+
+/// Without the words.
+fn short(decision: Decision) -> Decision {
+    match decision {
+        Decision::Do(Verdict { action, .. }) => act(action, ""),
+        look => look,
+    }
+}
+
+fn does(action: Action) -> Decision {
+    act(action, "")
+}
+
+fn nothing() -> Decision {
+    does(Action::Nothing)
+}
+
+fn refuses() -> Decision {
+    does(Action::Refuse)
+}
+
+fn person() -> Decision {
+    does(Action::NeedsPerson)
+}
+
+fn recovers() -> Decision {
+    does(Action::Recover { primary: PRIMARY })
+}
+
+fn stops(recover: bool) -> Decision {
+    does(Action::StopWrongPrimary {
+        primary: PRIMARY,
+        recover,
+    })
+}
+
+fn starts() -> Decision {
+    does(Action::Start { primary: PRIMARY })
+}
+
+fn takes_over(start: bool) -> Decision {
+    does(Action::TakeOver { start })
+}
+
+fn waits() -> Decision {
+    does(Action::Wait { primary: PRIMARY })
+}
+
+fn rejoins(attach: bool) -> Decision {
+    does(Action::Rejoin {
+        primary: PRIMARY,
+        attach,
+    })
+}
+
+#[test]
+fn paused_comes_before_everything() {
+    for mut view in [
+        standby(),
+        primary(),
+        stopped_standby(),
+        old_primary(),
+        wrong_primary(),
+        no_pool(),
+        all_down(),
+        no_network(Some(0)),
+    ] {
+        view.paused = Some(Pause {
+            since: "2026-01-01 00:00:00".to_owned(),
+            why: "patching".to_owned(),
+        });
+        view.left = left(Stage::Rewinding);
+        view.policy.force = true;
+        let Decision::Do(verdict) = decide(&view) else {
+            panic!("it looks at something");
+        };
+        assert_eq!(verdict.action, Action::Nothing);
+        assert!(verdict.why.contains("(patching)"), "{}", verdict.why);
+    }
+}
+
+#[test]
+fn a_primary_that_is_cut_off_stops_itself() {
+    let fences = || does(Action::SelfFence);
+    table! { || no_network(Some(0)),
+        "nobody is seen": |_| () => fences();
+        "not looked yet": |v| v.seen = None => Decision::Look(Look::Life);
+        "one host is seen": |v| v.seen = seen(1, 9) => refuses();
+        "a standby": |v| v.me = standby().me => refuses();
+        "down": |v| v.me = all_down().me => refuses();
+        "never": |v| v.policy.gateway_lost = GatewayLostAction::Never => refuses();
+        "always, whoever is seen": |v| {
+            v.policy.gateway_lost = GatewayLostAction::Always;
+            v.seen = None;
+        } => fences();
+        "always, a standby": |v| {
+            v.policy.gateway_lost = GatewayLostAction::Always;
+            v.me = standby().me;
+        } => refuses();
+        "a rewind is not finished without a network": |v| {
+            v.me = old_primary().me;
+            v.left = left(Stage::Rewinding);
+            v.pool = old_primary().pool;
+        } => refuses();
+    }
+    // The trust IP answers, and no pool.
+    table! { no_pool,
+        "not looked yet": |v| v.seen = None => Decision::Look(Look::Life);
+        "1 of 3": |v| v.seen = seen(0, 3) => fences();
+        "2 of 4: not fewer than half": |v| v.seen = seen(1, 4) => takes_over(false);
+        "2 of 5": |v| v.seen = seen(1, 5) => fences();
+        "1 of 2: no majority to be had": |v| v.seen = seen(0, 2) => takes_over(false);
+        "a pool answers, and has no primary": |v| {
+            v.seen = seen(0, 3);
+            v.pool.says = PoolSays::Nobody;
+        } => takes_over(false);
+    }
+}
+
+#[test]
+fn what_was_left_unfinished_comes_first() {
+    table! { old_primary,
+        "a rewind": |v| v.left = left(Stage::Rewinding) => recovers();
+        "a swap": |v| v.left = left(Stage::Copying) => recovers();
+        "what follows": |v| v.left = left(Stage::Following) => recovers();
+        "the data directory is away for a moment of the swap": |v| {
+            v.left = left(Stage::Copying);
+            v.has_data = false;
+        } => recovers();
+        "the primary was not asked yet": |v| {
+            v.left = left(Stage::Rewinding);
+            v.primary = None;
+        } => Decision::Look(Look::Primary(PRIMARY));
+        "the primary is silent": |v| {
+            v.left = left(Stage::Rewinding);
+            v.primary = silent();
+        } => refuses();
+        "the primary is in recovery": |v| {
+            v.left = left(Stage::Rewinding);
+            the_primary(v).in_recovery = true;
+        } => refuses();
+        "the pool has none": |v| {
+            v.left = left(Stage::Rewinding);
+            v.pool.says = PoolSays::Nobody;
+        } => refuses();
+        "the pool has this one: half a history is no primary": |v| {
+            v.left = left(Stage::Rewinding);
+            v.pool.says = PoolSays::Me;
+        } => refuses();
+    }
+    table! { all_down,
+        "half a history is not the last primary": |v| v.left = left(Stage::Rewinding) => refuses();
+    }
+    table! { standby,
+        "it was started and streams: attach and forget":
+            |v| v.left = left(Stage::Following) => recovers();
+        "it runs and follows another": |v| {
+            v.left = left(Stage::Following);
+            v.follows = Some(THIRD.to_string());
+        } => nothing();
+        "nothing was done yet": |v| v.left = left(Stage::Preparing) => nothing();
+    }
+    table! { primary,
+        "promoted meanwhile": |v| v.left = left(Stage::Following) => does(Action::KeepPrimary);
+    }
+}
+
+#[test]
+fn without_data_the_primary_is_copied_or_a_person_asked() {
+    let base = || View {
+        has_data: false,
+        me: Status::default(),
+        ..old_primary()
+    };
+    table! { base,
+        "no copy allowed": |_| () => person();
+        "nor by --force": |v| v.policy.force = true => person();
+        "allowed": |v| v.policy.may_copy = true => recovers();
+        "the primary was not asked yet": |v| {
+            v.policy.may_copy = true;
+            v.primary = None;
+        } => Decision::Look(Look::Primary(PRIMARY));
+        "it is silent": |v| { v.policy.may_copy = true; v.primary = silent() } => refuses();
+        "what runs has data": |v| {
+            v.policy.may_copy = true;
+            v.me = standby().me;
+        } => rejoins(true);
+        "a primary that runs is not stopped for a copy": |v| {
+            v.policy.may_copy = true;
+            v.me = wrong_primary().me;
+        } => Decision::Look(Look::PrimaryHost(PRIMARY));
+        "this one is the pool's primary": |v| {
+            v.policy.may_copy = true;
+            v.pool.says = PoolSays::Me;
+        } => refuses();
+    }
+}
+
+#[test]
+fn the_pools_primary() {
+    table! { primary,
+        "runs": |_| () => does(Action::KeepPrimary);
+        "without its VIP": |v| v.me.vip_here = false => does(Action::KeepPrimary);
+        "down in the pool's eyes": |v| v.pool.me_up = Some(false) => does(Action::KeepPrimary);
+        "in recovery": |v| v.me = standby().me => refuses();
+        "down": |v| v.me = all_down().me => refuses();
+        "down, by its own self-fence": |v| {
+            v.me = all_down().me;
+            v.self_fenced = true;
+            v.policy.max_available = true;
+        } => refuses();
+        "down, with all consent": |v| {
+            v.me = all_down().me;
+            v.policy.force = true;
+            v.policy.auto_recovery = true;
+            v.follows = Some(PRIMARY.to_string());
+        } => refuses();
+        "frozen": |v| v.me = status(Server::Silent, "in production", 6) => refuses();
+    }
+}
+
+#[test]
+fn a_wrong_primary_is_stopped_only_with_proof() {
+    table! { wrong_primary,
+        "the other has the VIP": |_| () => stops(false);
+        "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => stops(true);
+        "--force": |v| v.policy.force = true => stops(true);
+        "standby settings": |v| v.follows = Some(String::new()) => stops(true);
+        "consent for when it was down": |v| v.left = left(Stage::Preparing) => stops(false);
+        "the primary was not asked yet":
+            |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
+        "nor its host": |v| v.primary_host = None => Decision::Look(Look::PrimaryHost(PRIMARY));
+        "the other is silent": |v| v.primary = silent() => person();
+        "the other is in recovery": |v| the_primary(v).in_recovery = true => person();
+        "the VIP is here, forced or not": |v| {
+            v.me.vip_here = true;
+            v.policy.force = true;
+        } => person();
+        "the VIP is nowhere":
+            |v| v.primary_host = Some(Ok(Status::default())) => person();
+        "nobody knows where the VIP is": |v| v.primary_host = silent() => person();
+        "the pool does not know this node": |v| v.pool.me_up = None => person();
+        "the pool's primary is a stranger":
+            |v| v.pool.says = PoolSays::Stranger(STRANGER.to_string()) => refuses();
+        "frozen": |v| v.me = status(Server::Silent, "in production", 5) => refuses();
+    }
+    // Without a VIP the newer timeline and the pool prove it, both of them.
+    let base = || {
+        let mut view = wrong_primary();
+        view.policy.has_vip = false;
+        view.primary_host = None;
+        view
+    };
+    table! { base,
+        "newer, and down here": |_| () => stops(false);
+        "as old as this one": |v| v.me.timeline = 6 => person();
+        "older than this one": |v| v.me.timeline = 7 => person();
+        "its history cannot be read": |v| the_primary(v).history = None => person();
+        "the pool has this one up": |v| v.pool.me_up = Some(true) => person();
+    }
+}
+
+#[test]
+fn an_old_primary_comes_back_with_consent() {
+    table! { old_primary,
+        "no consent": |_| () => person();
+        "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => recovers();
+        "--force": |v| v.policy.force = true => recovers();
+        "standby settings": |v| v.follows = Some(THIRD.to_string()) => recovers();
+        "begun with consent": |v| v.left = left(Stage::Preparing) => recovers();
+        "shut down": |v| {
+            v.me.control_state = Some("shut down".to_owned());
+            v.policy.force = true;
+        } => recovers();
+        "shut down, no consent": |v| v.me.control_state = Some("shut down".to_owned()) => person();
+        "the primary was not asked yet": |v| {
+            v.policy.force = true;
+            v.primary = None;
+        } => Decision::Look(Look::Primary(PRIMARY));
+        "it is silent": |v| { v.policy.force = true; v.primary = silent() } => refuses();
+        "it is in recovery": |v| {
+            v.policy.force = true;
+            the_primary(v).in_recovery = true;
+        } => refuses();
+        "nobody knows what it was": |v| {
+            v.policy.force = true;
+            v.me.control_state = None;
+        } => refuses();
+        "the pool does not know this node": |v| {
+            v.policy.force = true;
+            v.pool.me_up = None;
+        } => person();
+    }
+}
+
+#[test]
+fn a_standby_that_streams() {
+    table! { standby,
+        "all is well": |_| () => nothing();
+        "the primary was not asked yet":
+            |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
+        "an archiver on this host streams, and not the standby":
+            |v| v.me.receiver_silent_ms = None => waits();
+        "asynchronous, and that is wanted": |v| {
+            the_primary(v).standbys[0].sync_state = "async".to_owned();
+            v.policy.sync = false;
+        } => nothing();
+        "asynchronous, and should not be":
+            |v| the_primary(v).standbys[0].sync_state = "async".to_owned() => rejoins(false);
+        "the same, too far behind": |v| {
+            the_primary(v).standbys[0].sync_state = "async".to_owned();
+            the_primary(v).standbys[0].behind = Some(LIMIT + 1);
+        } => nothing();
+        "down in the pool": |v| v.pool.me_up = Some(false) => rejoins(true);
+        "down in the pool, as far behind as it may be": |v| {
+            v.pool.me_up = Some(false);
+            the_primary(v).standbys[0].behind = Some(LIMIT);
+        } => rejoins(true);
+        "down in the pool, too far behind": |v| {
+            v.pool.me_up = Some(false);
+            the_primary(v).standbys[0].behind = Some(LIMIT + 1);
+        } => nothing();
+        "down in the pool, nobody knows how far behind": |v| {
+            v.pool.me_up = Some(false);
+            the_primary(v).standbys[0].behind = None;
+        } => nothing();
+        "by another way than its settings say":
+            |v| v.follows = Some(THIRD.to_string()) => nothing();
+        "the primary is silent": |v| v.primary = silent() => refuses();
+        "the primary is none": |v| the_primary(v).in_recovery = true => refuses();
+        "the pool does not know it": |v| v.pool.me_up = None => person();
+        "another one streams, this one does not":
+            |v| the_primary(v).standbys[0].name = "node103".to_owned() => waits();
+        "it catches up":
+            |v| the_primary(v).standbys[0].state = "catchup".to_owned() => waits();
+        "frozen": |v| v.me = status(Server::Silent, "in archive recovery", 6) => refuses();
+    }
+}
+
+#[test]
+fn a_standby_that_does_not_stream() {
+    let base = || {
+        let mut view = standby();
+        broken_off(&mut view);
+        view
+    };
+    let follows = || does(Action::Follow { primary: PRIMARY });
+    table! { base,
+        "follows a third": |v| v.follows = Some(THIRD.to_string()) => follows();
+        "follows nobody": |v| v.follows = Some(String::new()) => follows();
+        "follows a third, and the primary is silent": |v| {
+            v.follows = Some(THIRD.to_string());
+            v.primary = silent();
+        } => refuses();
+        "up to the fork": |_| () => waits();
+        "by the primary's name": |v| v.follows = Some("node102".to_owned()) => waits();
+        "on the new timeline": |v| v.me.timeline = 6 => waits();
+        "beyond the fork":
+            |v| v.me.replayed = Some(Lsn(FORK + 1)) => recovers();
+        "on a timeline of its own": |v| v.me.timeline = 4 => recovers();
+        "on a newer timeline": |v| v.me.timeline = 7 => recovers();
+        "beyond the fork, and the primary is silent": |v| {
+            v.me.replayed = Some(Lsn(FORK + 1));
+            v.primary = silent();
+        } => refuses();
+        "on another timeline of the same number": |v| {
+            v.me.timeline = 6;
+            v.history = History::parse(6, "4\t0/5000000\n5\t0/5500000\n").ok();
+        } => recovers();
+        "the same, but not beyond where they part": |v| {
+            v.me.timeline = 6;
+            v.history = History::parse(6, "4\t0/5000000\n5\t0/7000000\n").ok();
+        } => waits();
+        "its own history cannot be read": |v| v.history = None => waits();
+        "the history cannot be read": |v| the_primary(v).history = None => refuses();
+        "the primary has the WAL":
+            |v| the_primary(v).wal = vec!["000000060000000000000006".to_owned()] => waits();
+        "it has not":
+            |v| the_primary(v).wal = vec!["000000060000000000000007".to_owned()] => person();
+        "it has not, and this one still replays its own": |v| {
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+            v.me.received = None;
+            v.policy.may_copy = true;
+        } => waits();
+        "it has not, and may be copied": |v| {
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+            v.policy.may_copy = true;
+        } => recovers();
+    }
+}
+
+#[test]
+fn a_standby_that_is_down_is_just_started() {
+    table! { stopped_standby,
+        "shut down": |_| () => starts();
+        "killed": |v| v.me.control_state = Some("in archive recovery".to_owned()) => starts();
+        "whatever the primary says": |v| v.primary = silent() => starts();
+        "forced or not: a rewind would fork it": |v| {
+            v.policy.force = true;
+            v.policy.auto_recovery = true;
+            v.pool.me_up = Some(false);
+        } => starts();
+        "without settings": |v| v.follows = None => starts();
+        "nobody knows what it was": |v| v.me.control_state = None => refuses();
+        "the pool has no primary": |v| v.pool.says = PoolSays::Nobody => refuses();
+    }
+}
+
+#[test]
+fn a_base_backup_is_just_started() {
+    // The control file is the copied primary's.
+    let base = || View {
+        copy: Some(BaseBackup::Made),
+        ..old_primary()
+    };
+    table! { base,
+        "without consent: it has nothing of its own": |_| () => starts();
+        "with consent, all the same": |v| v.policy.force = true => starts();
+        "of a standby": |v| v.me.control_state = standby().me.control_state => starts();
+        "in the place of what was being rewound": |v| v.left = left(Stage::Rewinding) => starts();
+        "our own, in the middle of the swap": |v| v.left = left(Stage::Copying) => recovers();
+        "our own, swapped": |v| v.left = left(Stage::Following) => recovers();
+        "being made": |v| v.copy = Some(BaseBackup::UnderWay) => refuses();
+        "being made in the place of what was being rewound": |v| {
+            v.copy = Some(BaseBackup::UnderWay);
+            v.left = left(Stage::Rewinding);
+        } => refuses();
+        "not whole, its control file comes last": |v| v.me.control_state = None => refuses();
+        "a primary that runs has a label of its own": |v| v.me = wrong_primary().me =>
+            Decision::Look(Look::PrimaryHost(PRIMARY));
+        "the pool has this one": |v| v.pool.says = PoolSays::Me => refuses();
+    }
+    table! { all_down,
+        "a copy of the last primary is not it": |v| v.copy = Some(BaseBackup::Made) => refuses();
+    }
+}
+
+#[test]
+fn a_primary_without_a_pool_goes_on_where_no_other_is_one() {
+    table! { no_pool,
+        "two standbys": |_| () => takes_over(false);
+        "the others are down":
+            |v| *other(v) = status(Server::Down, "shut down in recovery", 6) => takes_over(false);
+        "a pool without a primary": |v| v.pool.says = PoolSays::Nobody => takes_over(false);
+        "nobody was asked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "one does not answer":
+            |v| v.others.as_mut().unwrap()[1].1 = Err("timeout".to_owned()) => refuses();
+        "another is primary":
+            |v| *other(v) = status(Server::Primary, "in production", 5) => refuses();
+        "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another cannot be asked":
+            |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
+        "another is being promoted": |v| other(v).in_work = true => refuses();
+        "another has no data": |v| *other(v) = Status::default() => takes_over(false);
+        "a standby": |v| v.me = standby().me => refuses();
+        "a stranger is the pool's primary":
+            |v| v.pool.says = PoolSays::Stranger(STRANGER.to_string()) => refuses();
+    }
+}
+
+#[test]
+fn what_stopped_itself_starts_again() {
+    let base = || {
+        let mut view = no_pool();
+        view.me = status(Server::Down, "shut down", 6);
+        view.self_fenced = true;
+        view
+    };
+    table! { base,
+        "the network is back": |_| () => takes_over(true);
+        "it had to be killed":
+            |v| v.me.control_state = Some("in production".to_owned()) => takes_over(true);
+        "stopped by a person": |v| v.self_fenced = false => refuses();
+        "nobody was asked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "one does not answer":
+            |v| v.others.as_mut().unwrap()[1].1 = Err("timeout".to_owned()) => refuses();
+        "another is primary":
+            |v| *other(v) = status(Server::Primary, "in production", 6) => refuses();
+        "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another cannot be asked":
+            |v| *other(v) = status(Server::Silent, "in production", 6) => refuses();
+        "another is being promoted": |v| other(v).in_work = true => refuses();
+        "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
+        "a standby since": |v| v.me.control_state = stopped_standby().me.control_state => refuses();
+        "it would start as a standby": |v| v.follows = Some(String::new()) => person();
+        "the pool has another": |v| v.pool = old_primary().pool => person();
+    }
+}
+
+#[test]
+fn of_all_that_are_down_the_last_primary_starts() {
+    table! { all_down,
+        "this one": |_| () => takes_over(true);
+        "shut down": |v| v.me.control_state = Some("shut down".to_owned()) => takes_over(true);
+        "no pool answers": |v| v.pool.says = PoolSays::NoAnswer(String::new()) => takes_over(true);
+        "another was one before this one":
+            |v| *other(v) = status(Server::Down, "in production", 5) => takes_over(true);
+        "MAX_AVAILABLE_LEVEL=0": |v| v.policy.max_available = false => refuses();
+        "another was one on the same timeline":
+            |v| *other(v) = status(Server::Down, "shut down", 6) => person();
+        "another was one later": |v| *other(v) = status(Server::Down, "shut down", 7) => refuses();
+        "a standby is newer": |v| other(v).timeline = 7 => refuses();
+        "a standby runs":
+            |v| *other(v) = status(Server::Standby, "in archive recovery", 6) => refuses();
+        "one runs and cannot be asked":
+            |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
+        "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
+        "it would start as a standby": |v| v.follows = Some(String::new()) => person();
+        "one does not answer":
+            |v| v.others.as_mut().unwrap()[0].1 = Err("timeout".to_owned()) => refuses();
+        "this one was a standby":
+            |v| v.me.control_state = Some("shut down in recovery".to_owned()) => refuses();
+        "nobody knows what this one was": |v| v.me.control_state = None => refuses();
+    }
+}
+
+#[test]
+fn the_vip_leaves_a_host_whose_server_is_sure_to_be_no_primary() {
+    for (server, drops) in [
+        (Server::Down, true),
+        (Server::Standby, true),
+        (Server::Primary, false),
+        (Server::Silent, false),
+    ] {
+        let mut me = status(server, "in production", 6);
+        assert!(!must_drop_vip(&me), "{server:?}");
+        me.vip_here = true;
+        assert_eq!(must_drop_vip(&me), drops, "{server:?}");
+    }
+}
+
+// What holds whatever is seen.
+
+/// The same choices on every run (xorshift).
+struct Choices(u64);
+
+impl Choices {
+    fn of<T>(&mut self, all: impl Into<Vec<T>>) -> T {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let mut all = all.into();
+        let at = (self.0 >> 20) % all.len() as u64;
+        all.swap_remove(usize::try_from(at).unwrap())
+    }
+
+    fn flag(&mut self) -> bool {
+        self.of([false, true])
+    }
+
+    fn status(&mut self) -> Status {
+        use Server::{Down, Primary, Silent, Standby};
+        let server = self.of([Down, Down, Primary, Standby, Standby, Silent]);
+        let states = [
+            None,
+            Some("in production"),
+            Some("shut down"),
+            Some("in archive recovery"),
+            Some("shut down in recovery"),
+        ];
+        let state = self.of(states).map(str::to_owned);
+        let timeline = self.of([0, 4, 5, 6, 6, 7]);
+        Status {
+            control_state: state,
+            vip_here: self.flag(),
+            in_work: self.of([false, false, true]),
+            replayed: self.of([None, Some(Lsn(FORK + 1))]),
+            ..status(server, "", timeline)
+        }
+    }
+
+    fn answer(&mut self) -> Result<Status, String> {
+        match self.of([0, 1, 1, 1]) {
+            0 => Err("no answer".to_owned()),
+            _ => Ok(self.status()),
+        }
+    }
+
+    fn primary(&mut self) -> Result<Primary, String> {
+        let states = ["streaming", "streaming", "catchup"];
+        let senders = vec![sender(
+            self.of(["node101", "node103"]),
+            self.of(states),
+            self.of(["sync", "async"]),
+        )];
+        let primary = Primary {
+            in_recovery: self.of([false, false, true]),
+            standbys: self.of([Vec::new(), senders]),
+            ..the_primary(&mut standby()).clone()
+        };
+        self.of([Err("no answer".to_owned()), Ok(primary)])
+    }
+
+    fn view(&mut self) -> View {
+        use PoolSays::{Me, NoAnswer, Nobody, Other, Stranger};
+        let mut view = standby();
+        let policy = &mut view.policy;
+        policy.force = self.flag();
+        policy.auto_recovery = self.flag();
+        policy.max_available = self.flag();
+        policy.may_copy = self.flag();
+        policy.has_vip = self.flag();
+        policy.gateway_lost = self.of([
+            GatewayLostAction::Isolated,
+            GatewayLostAction::Always,
+            GatewayLostAction::Never,
+        ]);
+        view.self_fenced = self.flag();
+        view.network = self.of([true, true, true, false]);
+        view.has_data = self.of([true, true, true, false]);
+        view.left = self.of([
+            None,
+            None,
+            left(Stage::Preparing),
+            left(Stage::Rewinding),
+            left(Stage::Copying),
+            left(Stage::Following),
+        ]);
+        view.copy = self.of([
+            None,
+            None,
+            Some(BaseBackup::Made),
+            Some(BaseBackup::UnderWay),
+        ]);
+        view.me = self.status();
+        view.follows = self.of([None, Some(PRIMARY.to_string()), Some(THIRD.to_string())]);
+        view.pool.says = self.of([
+            NoAnswer(String::new()),
+            Nobody,
+            Me,
+            Other(PRIMARY),
+            Other(PRIMARY),
+            Stranger(String::new()),
+        ]);
+        view.pool.me_up = self.of([None, Some(true), Some(false)]);
+        view.seen = None;
+        view.primary = None;
+        view
+    }
+
+    /// As a run does it.
+    fn decide(&mut self, view: &mut View) -> Action {
+        loop {
+            match decide(view) {
+                Decision::Do(verdict) => return verdict.action,
+                Decision::Look(Look::Primary(host)) => {
+                    assert!(host == PRIMARY && view.primary.is_none());
+                    view.primary = Some(self.primary());
+                }
+                Decision::Look(Look::PrimaryHost(host)) => {
+                    assert!(host == PRIMARY && view.primary_host.is_none());
+                    view.primary_host = Some(self.answer());
+                }
+                Decision::Look(Look::Others) => {
+                    assert!(view.others.is_none());
+                    view.others = Some(vec![(PRIMARY, self.answer()), (THIRD, self.answer())]);
+                }
+                Decision::Look(Look::Life) => {
+                    assert!(view.seen.is_none());
+                    let others = self.of([0, 1, 2]);
+                    view.seen = Some(Seen { others, hosts: 3 });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
+    let mut choices = Choices(0x9E37_79B9_7F4A_7C15);
+    let mut seen = std::collections::HashMap::new();
+    for _ in 0..60_000 {
+        let mut view = choices.view();
+        let action = choices.decide(&mut view);
+        *seen.entry(std::mem::discriminant(&action)).or_insert(0) += 1;
+        let here = server(&view.me);
+        let half = view.left.as_ref().is_some_and(|it| match it.stage {
+            Stage::Rewinding => !is_copy(&view),
+            stage => stage == Stage::Copying,
+        });
+        let answers = matches!(&view.primary, Some(Ok(it)) if !it.in_recovery)
+            && view.pool.says == PoolSays::Other(PRIMARY);
+        let was_primary = view.me.was_primary();
+        let ok = match action {
+            Action::Nothing | Action::Refuse | Action::NeedsPerson => true,
+            Action::SelfFence => here == Server::Primary,
+            Action::KeepPrimary => {
+                here == Server::Primary && view.pool.says == PoolSays::Me && !half
+            }
+            Action::StopWrongPrimary { primary, recover } => {
+                let newer = view.me.timeline < 6 && view.pool.me_up == Some(false);
+                let holds_vip = !view.me.vip_here
+                    && matches!(&view.primary_host, Some(Ok(host)) if host.vip_here);
+                let proof = if view.policy.has_vip {
+                    holds_vip
+                } else {
+                    newer
+                };
+                let consent =
+                    view.policy.force || view.policy.auto_recovery || view.follows.is_some();
+                let here = here == Server::Primary && primary == PRIMARY;
+                here && answers && proof && (consent || !recover)
+            }
+            // What may stop a standby has a primary that answers.
+            Action::Recover { primary } => {
+                primary == PRIMARY && answers && (half || here != Server::Primary)
+            }
+            Action::Follow { primary } => {
+                primary == PRIMARY && answers && here == Server::Standby && !half
+            }
+            Action::Rejoin { .. } | Action::Wait { .. } => {
+                answers && here == Server::Standby && !half
+            }
+            Action::Start { .. } => {
+                let copy = view.copy == Some(BaseBackup::Made) && was_primary.is_some();
+                here == Server::Down && !half && (was_primary == Some(false) || copy)
+            }
+            Action::TakeOver { start } => {
+                let others = view.others.as_deref().unwrap_or_default();
+                let none_other = others.iter().all(|(_, answer)| {
+                    answer.as_ref().is_ok_and(|it| {
+                        matches!(server(it), Server::Standby | Server::Down)
+                            && !it.in_work
+                            && it.timeline <= view.me.timeline
+                            && (!start || it.timeline > 0)
+                    })
+                });
+                let expected = if start { Server::Down } else { Server::Primary };
+                let wanted = view.self_fenced || view.policy.max_available;
+                let safe = was_primary == Some(true) && view.follows.is_none() && !is_copy(&view);
+                let allowed = !start || wanted && safe;
+                let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
+                others.len() == 2 && none_other && here == expected && allowed && no_pool && !half
+            }
+        };
+        assert!(ok, "{action:?} for {view:#?}");
+    }
+    assert_eq!(seen.len(), 12, "not every action was decided on: {seen:?}");
+}

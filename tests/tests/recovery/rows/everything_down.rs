@@ -1,0 +1,79 @@
+//! Every database is down, and all hosts are up.
+
+use anyhow::{Result, ensure};
+use lab::{Lab, wait_for};
+
+use super::no_pool::without_pool;
+use super::{changes_nothing, ends, runs};
+use crate::scene::{FAILOVER, SHORT, recover, two_hosts, wait_until_whole};
+
+#[test]
+fn everything_down() -> Result<()> {
+    Lab::with(two_hosts("tab-all-down"), |lab| {
+        let (primary, standby) = (lab.node(101), lab.node(102));
+        standby.stop_database("fast")?;
+        primary.kill_database()?;
+        wait_for("the pool to have no node left", FAILOVER, || {
+            let seen = format!("{:?}", lab.pool_nodes());
+            ensure!(seen.contains("all backend nodes are down"), "{seen}");
+            Ok(())
+        })?;
+        for node in lab.nodes() {
+            ends(node, &[], 66, "nothing is changed")?;
+            ensure!(!runs(node), "{} runs", node.name());
+        }
+        for node in lab.nodes() {
+            node.set_config(&[("MAX_AVAILABLE_LEVEL", "1")])?;
+        }
+        for _ in 0..2 {
+            ends(standby, &[], 66, "this one was no primary")?;
+            ensure!(!runs(standby), "it runs");
+        }
+        ends(primary, &[], 0, "this one was the last primary")?;
+        ensure!(primary.has_vip()?, "it has no VIP");
+        wait_for("the pool to have it", SHORT, || {
+            lab.pool_shows(&[("up", "primary"), ("down", "standby")])
+        })?;
+        ensure!(!runs(standby), "it runs");
+        primary.psql("insert into rows values (1)")?;
+        changes_nothing(lab, primary, 0, "this node is the primary")?;
+
+        // The rest comes back as on any other day.
+        recover(standby)?;
+        wait_until_whole(lab, 101, SHORT)?;
+        lab.wait_until_nothing_is_left(SHORT)
+    })
+}
+
+/// The last primary is not the host that was it first, and there is no pool to tell which it is.
+#[test]
+fn everything_down_after_a_promotion() -> Result<()> {
+    let mut options = without_pool("tab-all-down-promoted", 3);
+    options
+        .config
+        .push(("MAX_AVAILABLE_LEVEL".into(), "1".into()));
+    options.sync = false;
+    Lab::with(options, |lab| {
+        let (old, last) = (lab.node(101), lab.node(102));
+        old.kill_database()?;
+        super::promote(last)?;
+        last.psql("insert into rows values (1)")?;
+        lab.node(103).kill_database()?;
+        last.kill_database()?;
+        // With one of them silent nobody knows.
+        lab.node(103).stop_sshd()?;
+        for node in lab.nodes() {
+            ends(node, &[], 66, "nothing is ")?;
+        }
+        lab.node(103).start_sshd()?;
+        for number in [101, 103, 101, 102, 103, 101, 102] {
+            let code = if number == 102 { 0 } else { 66 };
+            let run = super::run(lab.node(number), &[])?;
+            ensure!(run.code == Some(code), "{run}");
+        }
+        ensure!(lab.primaries()? == [102], "{:?}", lab.primaries()?);
+        ensure!(lab.vip_holders()? == [102], "{:?}", lab.vip_holders()?);
+        ensure!(!runs(old) && !runs(lab.node(103)), "another runs");
+        lab.wait_until_nothing_is_left(SHORT)
+    })
+}
