@@ -9,6 +9,9 @@ use crate::drill::{
 };
 use crate::scene::{FAILOVER, RECOVERY, SHORT, recover};
 
+/// The database's own programs.
+const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
+
 /// What a promotion says to a node that is half rewound.
 fn assert_is_no_candidate(node: &Node) -> Result<()> {
     let run = node.failover(&["--step", "promote", "--deadline", "3000"], SHORT)?;
@@ -19,21 +22,20 @@ fn assert_is_no_candidate(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Puts a script in the place of a program of the database; the real one is `$REAL`.
-pub fn replace_program(node: &Node, name: &str, script: &str) -> Result<()> {
-    let path = format!("{DB_BIN}/{name}");
-    node.run(&["rm", "-f", &path], SHORT)?.success()?;
-    let text = format!("#!/bin/sh\nREAL=/usr/lib/postgresql/15/bin/{name}\n{script}\n");
-    node.write(&path, &text, 0o755, lab::layout::UID)
+/// Has a program of the database fail with these words.
+pub fn break_program(node: &Node, name: &str, words: &str) -> Result<()> {
+    let script = format!(
+        "rm {DB_BIN}/{name}; printf '#!/bin/sh\\necho {name}: error: {words} >&2; exit 1\\n' >{DB_BIN}/{name}; \
+         chmod 755 {DB_BIN}/{name}"
+    );
+    node.run(&["sh", "-c", &script], SHORT)?.success().map(drop)
 }
 
-/// Undoes [`replace_program`].
-pub fn restore_program(node: &Node, name: &str) -> Result<()> {
-    let real = format!("/usr/lib/postgresql/15/bin/{name}");
-    let path = format!("{DB_BIN}/{name}");
-    node.run(&["ln", "-sf", &real, &path], SHORT)?
-        .success()
-        .map(drop)
+/// Undoes [`break_program`].
+pub fn mend_program(node: &Node, name: &str) -> Result<()> {
+    let real = format!("{POSTGRES_BIN}/{name}");
+    let link = ["ln", "-sf", &real, &format!("{DB_BIN}/{name}")];
+    node.run(&link, SHORT)?.success().map(drop)
 }
 
 #[test]
@@ -75,17 +77,13 @@ fn a_source_that_goes_away() -> Result<()> {
         })?;
         new.start_database()?;
         recover(new)?;
-        replace_program(
-            old,
-            "pg_rewind",
-            "echo 'pg_rewind: error: no luck' >&2; exit 1",
-        )?;
+        break_program(old, "pg_rewind", "no luck")?;
         let what_to_do = ["no luck", "REWIND_FALLBACK=basebackup"];
         for _ in 0..2 {
             assert_stays_down(old, 66, &what_to_do)?;
             assert_is_no_candidate(old)?;
         }
-        restore_program(old, "pg_rewind")?;
+        mend_program(old, "pg_rewind")?;
         recovers(lab, old, 102)
     })
 }

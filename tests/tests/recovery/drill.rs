@@ -134,12 +134,6 @@ fn leftovers(node: &Node) -> Result<String> {
     Ok(node.run(&find, SHORT)?.stdout)
 }
 
-/// The directories with old data that a copy has left beside the data directory.
-pub fn old_data(node: &Node) -> Result<Vec<String>> {
-    let list = node.run(&["sh", "-c", &format!("ls -d {DATA}.old-*")], SHORT)?;
-    Ok(list.stdout.lines().map(str::to_owned).collect())
-}
-
 /// Are the pages and indexes of a node good, as `pg_amcheck` sees it?
 pub fn check_pages(lab: &Lab, primary: u8) -> Result<()> {
     lab.node(primary)

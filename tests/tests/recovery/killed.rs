@@ -59,9 +59,8 @@ fn after_each_step() -> Result<()> {
     })
 }
 
-/// Starts a recovery, and kills it so long after `program` has begun. Where that was too late:
-/// how the run ended.
-fn killed_inside(node: &Node, program: &str, moment: Duration) -> Result<()> {
+/// Starts a recovery, and kills it so long after `program` has begun. Was it at work still?
+pub fn killed_inside(node: &Node, program: &str, moment: Duration) -> Result<bool> {
     let tool = format!("{DB_BIN}/network_rewind");
     let running = node.spawn(USER, &[&tool], RECOVERY)?;
     wait_for(program, SHORT, || {
@@ -69,14 +68,13 @@ fn killed_inside(node: &Node, program: &str, moment: Duration) -> Result<()> {
         Ok(())
     })?;
     wait_until(Instant::now(), moment)?;
+    let inside = !node.pids_of(program).is_empty();
     // It may be over already.
     let _ = running.signal(libc::SIGKILL);
     let run = running.wait()?;
-    ensure!(
-        run.signal == Some(libc::SIGKILL) || run.code == Some(0),
-        "{run}"
-    );
-    Ok(())
+    let killed = run.signal == Some(libc::SIGKILL);
+    ensure!(killed || run.code == Some(0), "{run}");
+    Ok(inside && killed)
 }
 
 #[test]
@@ -95,15 +93,17 @@ fn inside_the_rewind() -> Result<()> {
         fork(old, 0)?;
         recovers(lab, lab.node(old), new)?;
         let time = time_of(lab.node(old), "recover.rewind")?;
+        let mut inside = 0;
         for (round, moment) in (1..).zip(moments(10, time)) {
             swap(&mut old, &mut new);
-            let turn = || -> Result<()> {
+            let mut turn = || -> Result<()> {
                 fork(old, round)?;
-                killed_inside(lab.node(old), "pg_rewind", moment)?;
+                inside += u8::from(killed_inside(lab.node(old), "pg_rewind", moment)?);
                 recovers(lab, lab.node(old), new)
             };
             turn().with_context(|| format!("killed after {moment:?} of {time:?}"))?;
         }
+        ensure!(inside > 5, "only {inside} were killed inside it");
         check_pages(lab, new)
     })
 }

@@ -3,6 +3,7 @@
 mod broken;
 mod circle;
 mod contract;
+mod copied;
 mod diverged;
 mod drill;
 mod killed;
