@@ -44,6 +44,15 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         work.copies = true;
         return Ok(Done::Skipped("the copy is made".to_owned()));
     }
+    let names = work.names();
+    for program in [names.ctl, names.server, names.controldata, names.rewind] {
+        if let Some(path) = work.instance.missing_program(program) {
+            bail!(Break::NeedsPerson(format!(
+                "no program {}: correct KB_PATH",
+                path.display()
+            )));
+        }
+    }
     let failures = recovery.map_or(0, |it| it.failures);
     let why_copy = match obstacle(work, stage, deadline)? {
         Some(why) => Some(why),
