@@ -90,9 +90,27 @@ fn wrong_input_is_one_clear_line() -> Result<()> {
         wait_until_whole(lab, 101, SHORT)?;
 
         // A standby with the VIP, and nothing to take it off with.
-        shell("for it in /sbin/ip /bin/ip; do [ ! -e $it ] || mv $it $it.away; done")?;
-        let run = node.recover(&[], RECOVERY)?;
-        ensure!(run.code == Some(0), "it needs no ip: {run}");
+        node.add_vip()?;
+        let ip = "/usr/bin/ip /bin/ip /usr/sbin/ip /sbin/ip";
+        shell(&format!(
+            "for it in {ip}; do [ ! -e $it ] || mv $it $it.away; done"
+        ))?;
+        let run = node.recover(&[], IN_TIME)?;
+        ensure!(
+            run.code.is_some() && !run.stderr.contains("panicked"),
+            "{run}"
+        );
+        let log = node.recovery_log()?;
+        ensure!(
+            log.contains("the database VIP may be here still: "),
+            "{log}"
+        );
+        ensure!(node.in_recovery()? && node.has_vip()?, "{run}");
+        shell(&format!(
+            "for it in {ip}; do [ ! -e $it.away ] || mv $it.away $it; done"
+        ))?;
+        recover(node)?;
+        wait_until_whole(lab, 101, SHORT)?;
         lab.wait_until_nothing_is_left(SHORT)
     })
 }
