@@ -57,8 +57,8 @@ fn wrong_input_is_one_clear_line() -> Result<()> {
 
         let kept = node.read("/home/kingbase/cluster/R3HA/db/etc/HAmodule.conf")?;
         let value = |key: &str| {
-            let lines = kept.lines().filter_map(|line| line.split_once('='));
-            let found = lines.filter(|(name, _)| *name == key).last();
+            let mut lines = kept.lines().rev().filter_map(|line| line.split_once('='));
+            let found = lines.find(|(name, _)| *name == key);
             found.map(|(_, value)| value.to_owned()).unwrap_or_default()
         };
         set("KB_PASS", "d3Jvbmc=")?;

@@ -23,8 +23,6 @@ fn options(name: &str) -> LabOptions {
         ("STATE_DIR", STATE),
         ("RECOVERY_LOG_DIR", "/mnt/state/recovery.log"),
         ("MOUNT_CHECK_MAX_RETRIES", "1"),
-        // Each run asks for it, so that there is something to do for a while.
-        ("KB_CLUSTER_STATUS", ""),
     ] {
         options.config.push((key.into(), value.into()));
     }
