@@ -483,7 +483,12 @@ impl Instance {
 
     /// The program that promotes it, if that is missing.
     pub fn missing_ctl(&self) -> Option<PathBuf> {
-        Some(self.bin.join(self.flavor.ctl)).filter(|ctl| !ctl.exists())
+        self.missing_program(self.flavor.ctl)
+    }
+
+    /// One of its programs, if that is missing.
+    pub fn missing_program(&self, program: &str) -> Option<PathBuf> {
+        Some(self.bin.join(program)).filter(|path| !path.exists())
     }
 
     /// Asks for the promotion, and does not wait for it.

@@ -1,14 +1,18 @@
 //! `network_rewind`: what became of a host comes back by itself. On the real thing; needs root.
 
+mod bad_input;
 mod broken;
 mod circle;
 mod contract;
 mod copied;
+mod disks;
 mod diverged;
 mod drill;
 mod killed;
 mod own_files;
+mod promotion;
 mod rows;
 mod scene;
+mod started;
 mod three_hosts;
 mod times;

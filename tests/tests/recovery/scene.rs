@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use lab::layout::{DATA, DB_BIN, UID};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 /// For what is nearly there.
@@ -83,6 +84,34 @@ pub fn wait_for_status(lab: &Lab, node: &Node, wanted: &str) -> Result<()> {
         ensure!(seen == wanted, "{} is {seen}, not {wanted}", node.name());
         Ok(())
     })
+}
+
+/// The running database: its pid on its host, as another one would not have it. Empty: it is down.
+pub fn postmaster(node: &Node) -> Result<String> {
+    if node.pids_of_database().is_empty() {
+        return Ok(String::new());
+    }
+    let file = node.run(
+        &["head", "-n", "3", &format!("{DATA}/postmaster.pid")],
+        SHORT,
+    )?;
+    file.success()
+}
+
+/// Makes a standby leave its primary's history: promoted by mistake, and made a standby again by a
+/// person who thought that would do. The pool has it `down`.
+pub fn astray(lab: &Lab, node: &Node) -> Result<()> {
+    lab.pcp_detach(node.id())?;
+    wait_for_status(lab, node, "down")?;
+    let pg_ctl = format!("{DB_BIN}/pg_ctl");
+    let promote = [&pg_ctl, "promote", "-w", "-D", DATA];
+    node.run_as("kingbase", &promote, SHORT)?.success()?;
+    node.psql("set synchronous_commit = local; insert into probe values ('astray')")?;
+    node.stop_database("fast")?;
+    node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;
+    node.start_database()?;
+    ensure!(node.in_recovery()?, "it is a primary");
+    Ok(())
 }
 
 #[track_caller]

@@ -46,6 +46,15 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         work.copies = true;
         return Ok(Done::Skipped("the copy is made".to_owned()));
     }
+    let names = work.names();
+    for program in [names.ctl, names.server, names.controldata, names.rewind] {
+        if let Some(path) = work.instance.missing_program(program) {
+            bail!(Break::NeedsPerson(format!(
+                "no program {}: correct KB_PATH",
+                path.display()
+            )));
+        }
+    }
     let failures = recovery.map_or(0, |it| it.failures);
     let obstacle = obstacle(work, stage, deadline)?;
     let may_be_tried = obstacle.is_none();
