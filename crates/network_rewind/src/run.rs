@@ -215,7 +215,9 @@ fn stuck_twin() -> Option<i32> {
     };
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        if pid == this || disk::is_probe(pid) {
+        // Of most processes one look is enough, and there may be thousands.
+        let other = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe != ours);
+        if other || pid == this || disk::is_probe(pid) {
             return None;
         }
         let mut tasks = fs::read_dir(entry.path().join("task")).ok()?.flatten();
