@@ -92,7 +92,7 @@ fn inside_the_rewind() -> Result<()> {
             // Something to copy.
             lab.node(new).psql(&format!(
                 "drop table if exists big{}; create table big{round} as select n, repeat(md5(n::text), 30) as t \
-                 from generate_series(1, 40000) n",
+                 from generate_series(1, 15000) n",
                 round.saturating_sub(1)
             ))?;
             Ok(())
