@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use lab::layout::{DATA, DB_BIN, USER};
-use lab::{Lab, Node, wait_for};
+use lab::{Lab, Node, Running, wait_for};
 
 use crate::drill::{
     assert_says, assert_stays_down, at_once, killed_with_rows_of_its_own, recovers,
@@ -38,6 +38,23 @@ pub fn mend_program(node: &Node, name: &str) -> Result<()> {
     node.run(&link, SHORT)?.success().map(drop)
 }
 
+/// A run on `old` that has copied a part of what `new` has more, and copies on.
+fn in_the_middle_of_a_rewind(old: &Node, new: &Node) -> Result<Running> {
+    new.psql(
+        "create table big as select n, repeat(md5(n::text), 30) as t \
+         from generate_series(1, 150000) n",
+    )?;
+    let big = new.psql("select pg_relation_filepath('big')")?;
+    let tool = format!("{DB_BIN}/network_rewind");
+    let running = old.spawn(USER, &[&tool], RECOVERY)?;
+    let big = old.path(&format!("{DATA}/{big}"))?;
+    wait_for("a part of it", RECOVERY, || {
+        ensure!(big.exists(), "not there");
+        Ok(())
+    })?;
+    Ok(running)
+}
+
 #[test]
 fn a_source_that_goes_away() -> Result<()> {
     Lab::with(at_once("brk-source"), |lab| {
@@ -45,20 +62,7 @@ fn a_source_that_goes_away() -> Result<()> {
         killed_with_rows_of_its_own(lab, 101)?;
         // What cron does there each minute.
         recover(new)?;
-        new.psql(
-            "create table big as select n, repeat(md5(n::text), 30) as t \
-             from generate_series(1, 150000) n",
-        )?;
-        let big = new.psql("select pg_relation_filepath('big')")?;
-
-        // In the middle, when a part of it is there already.
-        let tool = format!("{DB_BIN}/network_rewind");
-        let running = old.spawn(USER, &[&tool], RECOVERY)?;
-        let big = old.path(&format!("{DATA}/{big}"))?;
-        wait_for("a part of it", RECOVERY, || {
-            ensure!(big.exists(), "not there");
-            Ok(())
-        })?;
+        let running = in_the_middle_of_a_rewind(old, new)?;
         new.kill_database()?;
         let run = running.wait()?;
         assert_says(&run, 66, &["the rewind failed", "the next run tries again"]);
@@ -93,18 +97,7 @@ fn a_source_that_is_cut_off() -> Result<()> {
     Lab::with(at_once("brk-cut"), |lab| {
         let (old, new) = (lab.node(101), lab.node(102));
         killed_with_rows_of_its_own(lab, 101)?;
-        new.psql(
-            "create table big as select n, repeat(md5(n::text), 30) as t \
-             from generate_series(1, 150000) n",
-        )?;
-        let big = new.psql("select pg_relation_filepath('big')")?;
-        let tool = format!("{DB_BIN}/network_rewind");
-        let running = old.spawn(USER, &[&tool], RECOVERY)?;
-        let big = old.path(&format!("{DATA}/{big}"))?;
-        wait_for("a part of it", RECOVERY, || {
-            ensure!(big.exists(), "not there");
-            Ok(())
-        })?;
+        let running = in_the_middle_of_a_rewind(old, new)?;
         // Two pools that do not see each other would both lead: another drill.
         old.kill_pool()?;
         old.block_to(new)?;
