@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::journal::{Journal, print_json};
-use crate::process::{Background, Cmd, Output, Stream};
+use crate::process::{Background, Cmd, Output, Stream, pending_signals};
 use crate::users::{SystemUser, UserError};
 use fs2::FileExt as _;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -331,14 +331,8 @@ fn is_stuck(status: &str, trusted: &[Uid]) -> bool {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.trim())
     };
-    let pending = |name: &str| {
-        let bits = field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        bits.unwrap_or(0)
-    };
     let bit = |signal: Signal| 1 << (signal as i32 - 1);
-    let told = (pending("SigPnd:") | pending("ShdPnd:"))
-        & (bit(Signal::SIGTERM) | bit(Signal::SIGKILL))
-        != 0;
+    let told = pending_signals(status) & (bit(Signal::SIGTERM) | bit(Signal::SIGKILL)) != 0;
     // Real, effective, saved and file system id.
     let owner = field("Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok());
     told && owner.is_some_and(|uid| trusted.contains(&Uid::from_raw(uid)))

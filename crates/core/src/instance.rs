@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::flavor::{Flavor, UnknownFlavor};
 use crate::life::{PortState, port_refuses};
 use crate::lsn::{Lsn, Timeline};
-use crate::process::{Cmd, Output, RunError, run};
+use crate::process::{Cmd, Output, RunError, pending_signals, run};
 use crate::users::{SystemUser, UserError};
 use crate::workers;
 use nix::sys::signal::{Signal, kill};
@@ -79,12 +79,7 @@ impl Process {
     /// run after that.
     fn was_killed(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let pending = |name: &str| {
-            let bits = status.lines().find_map(|line| line.strip_prefix(name));
-            bits.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        };
-        let bits = pending("SigPnd:").unwrap_or(0) | pending("ShdPnd:").unwrap_or(0);
-        bits & (1 << (Signal::SIGKILL as u64 - 1)) != 0
+        pending_signals(&status) & (1 << (Signal::SIGKILL as u64 - 1)) != 0
     }
 }
 

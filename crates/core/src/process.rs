@@ -214,6 +214,16 @@ fn mark_close_on_exec_from(first: i32) {
     }
 }
 
+/// The signals that a process with this `/proc/PID/status` was sent and has not taken, its threads'
+/// own and all of its: bit 0 is signal 1.
+pub(crate) fn pending_signals(status: &str) -> u64 {
+    let pending = |name: &str| {
+        let bits = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(bits.trim(), 16).ok()
+    };
+    pending("SigPnd:").unwrap_or(0) | pending("ShdPnd:").unwrap_or(0)
+}
+
 /// Quotes one word for a POSIX shell. Plain words stay as they are, so that lines stay readable.
 pub fn shell_quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);

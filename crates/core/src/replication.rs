@@ -34,6 +34,11 @@ impl Standby {
         self.state == "streaming"
     }
 
+    /// Whether it streams, and is at most `limit` bytes behind.
+    pub fn has_caught_up(&self, limit: u64) -> bool {
+        self.streams() && self.behind.is_some_and(|behind| behind <= limit)
+    }
+
     /// Whether commits may wait for it: one that is not in `synchronous_standby_names`, or a WAL
     /// archiver, streams as `async`.
     pub fn is_waited_for(&self) -> bool {

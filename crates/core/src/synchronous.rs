@@ -14,6 +14,11 @@ use std::time::Duration;
 
 const SETTING: &str = "synchronous_standby_names";
 
+/// Between two looks at who streams, all of them together, and for the answer to one.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+const LOOK_TIME: Duration = Duration::from_millis(1500);
+const ONE_LOOK: Duration = Duration::from_secs(2);
+
 /// How often the server is asked whether it has read its settings.
 const ASK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -110,6 +115,33 @@ fn set(
     match taken {
         Some(result) => Ok(result?),
         None => bail!("{SETTING} was set to '{value}' and reloaded, the server still has '{has}'"),
+    }
+}
+
+/// The same, seen none in `times` looks within a second or two: the time that a standby with a hiccup
+/// needs to come back.
+///
+/// # Errors
+/// The server does not answer, or there was no time to look that often.
+pub fn streaming_after_looks(
+    session: &Session,
+    names: &Flavor,
+    gone: Option<&Gone>,
+    times: u32,
+    deadline: Deadline,
+) -> Result<Option<String>> {
+    let mut left = times;
+    let found = deadline.poll(LOOK_INTERVAL.min(LOOK_TIME / times), || {
+        match streaming_standby(session, names, gone, Deadline::after(ONE_LOOK)) {
+            Ok(Some(standby)) => return Some(Ok(Some(standby))),
+            Ok(None) => left -= 1,
+            Err(error) => return Some(Err(error)),
+        }
+        (left == 0).then_some(Ok(None))
+    });
+    match found {
+        Some(result) => Ok(result?),
+        None => bail!("there was no time to look often enough whether a standby streams"),
     }
 }
 

@@ -11,17 +11,11 @@ use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::replication::is_in_recovery;
-use failover_core::sql::{Session, SqlError, Target};
-use failover_core::synchronous::{Gone, streaming_standby, to_async};
+use failover_core::sql::{Session, Target};
+use failover_core::synchronous::{Gone, streaming_after_looks, to_async};
 use failover_core::workers;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
-use std::time::Duration;
-
-/// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
-/// that a standby with a hiccup needs to come back.
-const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-const LOOK_TIME: Duration = Duration::from_millis(1500);
 
 /// The steps, in order.
 pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
@@ -190,21 +184,8 @@ fn look(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
     }
     let gone = context.gone();
     let looks = context.config().health_check_max_retries;
-    let interval = LOOK_INTERVAL.min(LOOK_TIME / looks);
-    let mut left = looks;
-    let found: Option<Result<String, SqlError>> = deadline.poll(interval, || {
-        let limit = Deadline::after(ANSWER_TIME);
-        match streaming_standby(session, context.names, Some(&gone), limit) {
-            Ok(Some(standby)) => return Some(Ok(standby)),
-            Ok(None) => left -= 1,
-            Err(error) => return Some(Err(error)),
-        }
-        (left == 0).then(|| Ok(String::new()))
-    });
-    let Some(found) = found.transpose()? else {
-        bail!("there was no time to look often enough whether a standby streams");
-    };
-    context.streaming = Some(found).filter(|standby| !standby.is_empty());
+    let found = streaming_after_looks(session, context.names, Some(&gone), looks, deadline)?;
+    context.streaming = found;
     Ok(Done::Did(match &context.streaming {
         Some(standby) => format!("standby {standby} streams"),
         None => "no other standby streams".to_owned(),

@@ -532,14 +532,13 @@ fn follows(view: &View, address: IpAddr) -> bool {
 
 /// Whether the primary is asynchronous and should not be, a standby having caught up.
 fn sync_is_due(view: &View, primary: &Primary) -> bool {
-    let caught_up = |behind: Option<u64>| behind.is_some_and(|it| it <= view.policy.lag_limit);
     let named = |name: &str| view.policy.names.iter().any(|(_, it)| it == name);
     view.policy.sync
         && !primary.is_synchronous()
         && primary
             .standbys
             .iter()
-            .any(|it| it.streams() && caught_up(it.behind) && named(&it.name))
+            .any(|it| it.has_caught_up(view.policy.lag_limit) && named(&it.name))
 }
 
 /// The data directory is a copy of another server, never started.

@@ -10,15 +10,9 @@ use failover_core::deadline::Deadline;
 use failover_core::procedure::Done;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
-use failover_core::synchronous::{self, streaming_standby, to_async, to_sync};
+use failover_core::synchronous::{self, streaming_after_looks, to_async, to_sync};
 use failover_core::vip::{self, Did};
 use std::net::IpAddr;
-use std::time::Duration;
-
-/// Between two looks at who streams, and all `HEALTH_CHECK_MAX_RETRIES` of them together: the time
-/// that a standby with a hiccup needs to come back.
-const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-const LOOK_TIME: Duration = Duration::from_millis(1500);
 
 /// Puts the database VIP on, where nobody else has it.
 pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
@@ -127,9 +121,7 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     }
     let limit = config.data_size_diff << 20;
     let caught_up = |standby: &&Standby| {
-        standby.streams()
-            && standby.behind.is_some_and(|behind| behind <= limit)
-            && config.all_node_name.contains(&standby.name)
+        standby.has_caught_up(limit) && config.all_node_name.contains(&standby.name)
     };
     if let Some(standby) = all.iter().find(caught_up).filter(|_| config.sync_flag) {
         journal.stamped(format!("{} has caught up, async to sync", standby.name));
@@ -140,17 +132,7 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::AlreadySo("commits wait for nobody".to_owned()));
     }
     let looks = config.health_check_max_retries;
-    let mut left = looks;
-    let found = deadline.poll(LOOK_INTERVAL.min(LOOK_TIME / looks), || {
-        let look = streaming_standby(&session, names, None, Deadline::after(budget::ANSWER));
-        match look {
-            Ok(Some(standby)) => return Some(Ok(Some(standby))),
-            Ok(None) => left -= 1,
-            Err(error) => return Some(Err(error)),
-        }
-        (left == 0).then_some(Ok(None))
-    });
-    match found.transpose()?.flatten() {
+    match streaming_after_looks(&session, names, None, looks, deadline)? {
         Some(standby) => Ok(Done::AlreadySo(format!("standby {standby} streams"))),
         None => {
             journal.stamped("sync to async");
