@@ -30,7 +30,7 @@ const SERVER: Duration = Duration::from_secs(60);
 const SERVER_PROGRAM: &str = "postgres";
 
 /// Changes with what [`template`] makes.
-const TEMPLATE: &str = "pgdata-1";
+const TEMPLATE: &str = "pgdata-2";
 
 /// A data directory that was never started: superuser, database and our own tables in it.
 fn template() -> Result<std::path::PathBuf> {
@@ -59,7 +59,7 @@ fn template() -> Result<std::path::PathBuf> {
         files::remove(&password)?;
         // `rows` is the client's table, `probe` the prober's.
         for (database, sql) in [
-            ("postgres", format!("CREATE DATABASE {DATABASE}\n")),
+            ("postgres", format!("CREATE DATABASE \"{DATABASE}\"\n")),
             (
                 DATABASE,
                 "CREATE TABLE rows (n bigint PRIMARY KEY)\n\

@@ -67,7 +67,7 @@ pub(crate) fn prepare(shared: &Shared, number: u8) -> Result<()> {
     for path in [DB_ETC, POOL_ETC] {
         write(&at(path)?.join("HAmodule.conf"), &config, 0o640, UID)?;
     }
-    let passwords = format!("*:*:*:{SQL_USER}:{SQL_PASSWORD}\n");
+    let passwords = format!("*:*:*:{SQL_USER}:{}\n", escaped(SQL_PASSWORD));
     write(&at(HOME)?.join(".pgpass"), &passwords, 0o600, UID)?;
     system_files(shared, number)?;
     ssh_files(shared, number)
@@ -274,6 +274,11 @@ pub(crate) fn with_settings<'a>(
         lines.push(format!("{key}={value}"));
     }
     lines.join("\n") + "\n"
+}
+
+/// A field of a password file, where `:` ends one.
+pub(crate) fn escaped(field: &str) -> String {
+    field.replace('\\', r"\\").replace(':', r"\:")
 }
 
 /// Something expensive that all labs share, made once: `make` writes the file or directory

@@ -55,7 +55,10 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
         ("pgpool.conf", configuration(node)),
         ("pgpool_node_id", format!("{}\n", node.id())),
         ("pcp.conf", format!("{PCP_USER}:{}\n", digest.trim())),
-        ("pool_passwd", format!("{SQL_USER}:TEXT{SQL_PASSWORD}\n")),
+        (
+            "pool_passwd",
+            format!("{SQL_USER}:TEXT{}\n", files::escaped(SQL_PASSWORD)),
+        ),
         (
             "pool_hba.conf",
             "local all all scram-sha-256\nhost all all 0.0.0.0/0 scram-sha-256\n".to_owned(),
@@ -291,7 +294,7 @@ impl Lab {
         let passwords = self.shared().run.join("pcppass");
         files::write(
             &passwords,
-            &format!("*:*:{PCP_USER}:{PCP_PASSWORD}\n"),
+            &format!("*:*:{PCP_USER}:{}\n", files::escaped(PCP_PASSWORD)),
             0o600,
             0,
         )?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN, SQL_USER};
+use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN};
 use lab::{Event, Lab, LabOptions, Node, Watch, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
@@ -410,8 +410,6 @@ fn assert_is_the_contract(log: &str) {
 fn case_study() -> String {
     let log = without_times(include_str!("../fixtures/failover.log"));
     [
-        ("SUPERMANAGER_V8ADMIN", SQL_USER),
-        ("dbname=TEST", "dbname=test"),
         ("ksql", "psql"),
         ("kingbase is ok", "postgres is ok"),
         ("kingbase status", "postgres status"),
