@@ -23,6 +23,7 @@
 
 mod boot;
 mod client;
+pub mod contract;
 mod database;
 mod disk;
 mod enter;
@@ -38,6 +39,7 @@ mod pool;
 mod prober;
 mod process;
 mod recovery;
+mod spy;
 mod sql;
 mod standin;
 mod wait;
@@ -54,6 +56,7 @@ pub use host::Node;
 pub use lab::{Lab, LabOptions};
 pub use pool::PoolNode;
 pub use prober::{Overlap, Prober, Span};
+pub use spy::Spy;
 pub use sql::Table;
 pub use wait::wait_for;
 pub use watch::Watch;
