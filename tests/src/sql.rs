@@ -51,7 +51,7 @@ impl Session {
             .application_name("lab");
         if port == DATABASE_PORT {
             // The stand-in for V8R3 hides PostgreSQL's own names from everybody else.
-            config.options("-c search_path=pg_catalog,public");
+            config.options("-c search_path=public");
         }
         let client = runtime
             .block_on(async {

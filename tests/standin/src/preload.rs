@@ -33,7 +33,10 @@ pub fn postgres(name: &str, ours: &str) -> Result<Command> {
 /// A program that sees PostgreSQL's names.
 pub fn with_names(program: &Path) -> Result<Command> {
     let mut command = Command::new(program);
-    command.env("LD_PRELOAD", lib("libv8r3_names.so")?);
+    // By its name alone, since a path may have spaces, which separate libraries here.
+    command
+        .env("LD_PRELOAD", "libv8r3_names.so")
+        .env("LD_LIBRARY_PATH", lib("")?);
     Ok(command)
 }
 

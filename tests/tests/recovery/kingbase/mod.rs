@@ -2,6 +2,8 @@
 //! nothing else was touched: configuration, cron line and the pool's command are the vendor's.
 
 mod circle;
+mod own;
+mod spaces;
 
 use std::time::Duration;
 
