@@ -39,16 +39,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let port = port(&text)?;
     // Beside it lie files that the pool looks for there.
     let ours = Path::new(file).with_extension("pgpool");
-    // The fork calls the old primary's host %O.
-    let text: String = text
-        .lines()
-        .map(
-            |line| match line.trim_start().starts_with("failover_command") {
-                true => format!("{}\n", line.replace("%O", "%N")),
-                false => format!("{line}\n"),
-            },
-        )
-        .collect();
+    let text: String = text.lines().map(of_today).collect();
     fs::write(&ours, format!("{text}port = {}\n", port + BEHIND))?;
     let mut command = Command::new("/usr/sbin/pgpool");
     command.args(args.iter().map(|arg| match arg == file {
@@ -68,6 +59,23 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     // Our listening socket ends with the pool.
     let code = pool.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// A line of the configuration, with the names that pgpool-II 4.3 has for those of 3.6 and the fork.
+fn of_today(line: &str) -> String {
+    const NAMES: [(&str, &str); 2] = [
+        ("fail_over_on_backend_error", "failover_on_backend_error"),
+        ("follow_master_command", "follow_primary_command"),
+    ];
+    let key = line.split('=').next().unwrap_or_default().trim();
+    if key == "failover_command" {
+        // The fork calls the old primary's host %O.
+        return format!("{}\n", line.replace("%O", "%N"));
+    }
+    match NAMES.iter().find(|(then, _)| *then == key) {
+        Some((then, now)) => format!("{}\n", line.replacen(then, now, 1)),
+        None => format!("{line}\n"),
+    }
 }
 
 fn port(text: &str) -> Result<u16> {

@@ -189,8 +189,10 @@ pub struct Kept {
 pub fn own_files(node: &Node) -> Result<BTreeMap<String, Kept>> {
     let data = node.path(DATA)?;
     let mut found = BTreeMap::new();
-    for sub in ["", "conf.d"] {
-        let dir = data.join(sub);
+    for dir in [data.clone(), data.join("conf.d")] {
+        if !dir.exists() {
+            continue;
+        }
         for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
             let path = entry?.path();
             let end = path.extension().and_then(|end| end.to_str());

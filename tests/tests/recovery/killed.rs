@@ -15,7 +15,7 @@ use crate::own_files::{following, furnish};
 use crate::scene::{RECOVERY, SHORT};
 
 /// The steps of a recovery as the tool itself lists them.
-fn steps(node: &Node) -> Result<Vec<String>> {
+pub fn steps(node: &Node) -> Result<Vec<String>> {
     let plan = node
         .recover(&["--dry-run", "--force"], RECOVERY)?
         .success()?;

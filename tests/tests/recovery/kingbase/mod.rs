@@ -2,6 +2,7 @@
 //! nothing else was touched: configuration, cron line and the pool's command are the vendor's.
 
 mod circle;
+mod killed;
 mod own;
 mod spaces;
 
