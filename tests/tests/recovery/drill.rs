@@ -16,7 +16,10 @@ use crate::scene::{RECOVERY, SHORT, failed_over, two_hosts, wait_until_whole};
 /// Two hosts whose pools fail over at the first sign of a database that is gone.
 pub fn at_once(name: &str) -> LabOptions {
     let pgpool = [
-        ("health_check_max_retries", "0"),
+        // One more try, at once: now and then two processes of the pool that read their passwords at
+        // the same moment read nonsense, and one's first check fails to log in.
+        ("health_check_max_retries", "1"),
+        ("health_check_retry_delay", "0"),
         ("health_check_timeout", "10"),
         ("connect_timeout", "10000"),
     ];
@@ -143,7 +146,7 @@ pub fn check_pages(lab: &Lab, primary: u8) -> Result<()> {
         let program = format!("{DB_BIN}/pg_amcheck");
         let port = DATABASE_PORT.to_string();
         let login = ["-h", "127.0.0.1", "-p", &port, "-U", SQL_USER, "-w"];
-        let check = [&[program.as_str()], &login[..], &["-d", DATABASE]].concat();
+        let check = [&[program.as_str()], &login[..], &[DATABASE]].concat();
         node.run_as(USER, &check, RECOVERY)?.success()?;
     }
     Ok(())
