@@ -355,6 +355,28 @@ fn every_line_of_the_manual_is_said() -> Result<()> {
 }
 
 #[test]
+fn every_step_of_an_event_is_in_the_manual() -> Result<()> {
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name));
+    let pages = ["failover.md", "recovery.md", "log-lines.md"].map(page);
+    let manual: Vec<String> = pages.into_iter().collect::<Result<_, _>>()?;
+    let names = |before: &str| {
+        let calls = ["step(", "timed("];
+        let named = before.split_whitespace().next_back() == Some("name:");
+        named || calls.iter().any(|it| before.ends_with(it))
+    };
+    let mut steps: Vec<String> = Vec::new();
+    for (_, source) in sources()? {
+        let literals = literals(&source).into_iter();
+        let named = literals.filter(|it| names(&it.before) && !it.text.contains(' '));
+        steps.extend(named.map(|it| format!("`{}`", it.text)));
+    }
+    ensure!(steps.len() > 50, "only {} steps were found", steps.len());
+    steps.retain(|step| !manual.iter().any(|page| page.contains(step.as_str())));
+    ensure!(steps.is_empty(), "in no page of docs: {steps:#?}");
+    Ok(())
+}
+
+#[test]
 fn the_reader_of_sources_reads_them() {
     let source = r##"
         //! "no"
