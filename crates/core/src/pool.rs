@@ -291,8 +291,15 @@ impl Pool {
         journal.line(self.order(change, id, deadline)?);
         let mut seen = String::new();
         let done = deadline.poll(LOOK_INTERVAL, || {
-            let nodes = match self.nodes_by_any_way(deadline.at_most(LOOK_TIME)) {
-                Ok((nodes, _)) => nodes,
+            let limit = deadline.at_most(LOOK_TIME);
+            let answer = match change {
+                // It is done when the pool takes sessions again: PCP tells of it earlier.
+                Change::Attach => self.nodes(limit),
+                // Of the last node: no session will ever tell.
+                Change::Detach => self.nodes_by_any_way(limit).map(|(nodes, _)| nodes),
+            };
+            let nodes = match answer {
+                Ok(nodes) => nodes,
                 Err(error) => {
                     seen = error.to_string();
                     return None;
