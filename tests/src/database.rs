@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,14 +12,16 @@ use nix::sys::signal::Signal;
 use nix::unistd::User;
 
 use crate::files::{self, cached, run_as_user};
+use crate::flavor::Flavor;
 use crate::host::Node;
-use crate::lab::Lab;
+use crate::lab::{Lab, LabOptions};
 use crate::layout::{
     DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, POSTGRES_BIN, SQL_PASSWORD, SQL_USER, UID, USER,
 };
 use crate::network::within;
-use crate::process::{Process, run};
+use crate::process::run;
 use crate::sql::{Session, Table};
+use crate::standin;
 use crate::wait::wait_for;
 
 /// For one statement of ours, where nothing is expected to hang.
@@ -27,14 +29,15 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// For a start or stop of a server.
 const SERVER: Duration = Duration::from_secs(60);
 
-const SERVER_PROGRAM: &str = "postgres";
-
-/// Changes with what [`template`] makes.
-const TEMPLATE: &str = "pgdata-1";
-
-/// A data directory that was never started: superuser, database and our own tables in it.
-fn template() -> Result<std::path::PathBuf> {
-    cached(TEMPLATE, |path| {
+/// A data directory that was never started: superuser, database and our own tables in it. Its name
+/// changes with what is made.
+fn template(options: &LabOptions) -> Result<PathBuf> {
+    let flavor = options.flavor;
+    let name = match flavor {
+        Flavor::Postgres => "pgdata-2",
+        Flavor::Kingbase => "kbdata-1",
+    };
+    cached(name, |path| {
         // Made by the machine's own user for databases: it refuses root, and users that the
         // machine does not know.
         let maker = User::from_name("postgres")?.context("the machine has no user postgres")?;
@@ -44,9 +47,10 @@ fn template() -> Result<std::path::PathBuf> {
         files::directory(path, 0o700, maker)?;
         let data = path.to_string_lossy();
         let pwfile = format!("--pwfile={}", password.display());
+        let auth = format!("--auth={}", flavor.names().login);
         let initdb = [
             "--no-sync",
-            "--auth=scram-sha-256",
+            &auth,
             "--encoding=UTF8",
             "--locale=C",
             &format!("--username={SQL_USER}"),
@@ -59,31 +63,46 @@ fn template() -> Result<std::path::PathBuf> {
         files::remove(&password)?;
         // `rows` is the client's table, `probe` the prober's.
         for (database, sql) in [
-            ("postgres", format!("CREATE DATABASE {DATABASE}\n")),
+            ("postgres", format!("CREATE DATABASE \"{DATABASE}\";\n\n")),
             (
                 DATABASE,
-                "CREATE TABLE rows (n bigint PRIMARY KEY)\n\
-                 CREATE TABLE probe (host text, at timestamptz DEFAULT clock_timestamp())\n"
+                "CREATE TABLE rows (n bigint PRIMARY KEY);\n\n\
+                 CREATE TABLE probe (host text, at timestamptz DEFAULT clock_timestamp());\n\n"
                     .to_owned(),
             ),
         ] {
-            run_as_user(
-                maker,
-                &bin.join("postgres"),
-                &["--single", "-D", &data, database],
-                &sql,
-            )?;
+            single_user(maker, &data, database, &sql)?;
+        }
+        if flavor == Flavor::Kingbase {
+            let standin = options.tools.join("standin");
+            standin::make_v8r3(&standin, path, |sql| {
+                single_user(maker, &data, DATABASE, sql)
+            })?;
         }
         let owner = format!("{UID}:{UID}");
         run("chown", &["-R", &owner, &data], SERVER).map(drop)
     })
 }
 
+/// Runs statements, each ended by `;` and an empty line, in a server without others.
+fn single_user(maker: u32, data: &str, database: &str, sql: &str) -> Result<()> {
+    let server = format!("{POSTGRES_BIN}/postgres");
+    // It says on stderr that a statement failed, and ends as if none had.
+    let script = "exec \"$0\" --single -j -D \"$1\" \"$2\" 2>&1";
+    let args = ["-c", script, &server, data, database];
+    let output = run_as_user(maker, Path::new("/bin/sh"), &args, sql)?;
+    let error = output.lines().find(|line| line.contains("ERROR:"));
+    ensure!(error.is_none(), "{}", error.unwrap_or_default());
+    Ok(())
+}
+
 /// Gives every host its data directory. All are copies of one that was cleanly shut down, which is
 /// what a base backup of it would be.
 pub(crate) fn prepare(node: &Node) -> Result<()> {
     let data = node.path(DATA)?;
-    files::copy_tree(&template()?, &data)?;
+    let flavor = node.shared.options.flavor;
+    let names = flavor.names();
+    files::copy_tree(&template(&node.shared.options)?, &data)?;
     let append = |file: &str, text: &str| -> Result<()> {
         let mut file = File::options().append(true).open(data.join(file))?;
         Ok(file.write_all(text.as_bytes())?)
@@ -104,16 +123,20 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     for (key, value) in &node.shared.options.postgres {
         conf += &format!("{key} = {value}\n");
     }
-    append("postgresql.conf", &conf)?;
+    append(names.conf, &conf)?;
     append(
-        "pg_hba.conf",
-        "host all all 192.168.1.0/24 scram-sha-256\n\
-         host replication all 192.168.1.0/24 scram-sha-256\n",
+        names.hba,
+        &format!(
+            "host all all 192.168.1.0/24 {login}\n\
+             host replication all 192.168.1.0/24 {login}\n",
+            login = names.login
+        ),
     )?;
-    if node.id() > 0 {
-        follow(node)?;
+    match flavor {
+        Flavor::Kingbase => standin::follow(node),
+        Flavor::Postgres if node.id() > 0 => follow(node),
+        Flavor::Postgres => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes the data directory a standby's of node101, with the settings where
@@ -128,15 +151,21 @@ fn follow(node: &Node) -> Result<()> {
          passfile=/home/kingbase/.pgpass application_name={name} connect_timeout=10'\n\
          primary_slot_name = 'slot_{name}'\n"
     );
-    if node.shared.options.sync {
-        let others = node.shared.numbers().filter(|it| *it != node.number());
-        let names = synchronous_names(others.map(|number| format!("node{number}")));
-        settings += &format!("synchronous_standby_names = '{names}'\n");
-    }
+    settings += &synchronous_setting(node);
     let mut file = File::options()
         .append(true)
         .open(data.join("postgresql.auto.conf"))?;
     Ok(file.write_all(settings.as_bytes())?)
+}
+
+/// The line that makes a node synchronous once it is promoted; none in an asynchronous lab.
+pub(crate) fn synchronous_setting(node: &Node) -> String {
+    if !node.shared.options.sync {
+        return String::new();
+    }
+    let others = node.shared.numbers().filter(|it| *it != node.number());
+    let names = synchronous_names(others.map(|number| format!("node{number}")));
+    format!("synchronous_standby_names = '{names}'\n")
 }
 
 /// `synchronous_standby_names` for commits that wait for one of these nodes.
@@ -215,10 +244,10 @@ impl Node {
     /// Starts its database, and waits until it takes connections. Its log is `database.log`.
     ///
     /// # Errors
-    /// It does not start; with what `pg_ctl` and the end of the log say.
+    /// It does not start; with what its program and the end of the log say.
     pub fn start_database(&self) -> Result<()> {
-        let (pg_ctl, log) = (format!("{DB_BIN}/pg_ctl"), format!("{LOG}/database.log"));
-        let command = [&pg_ctl, "start", "-w", "-D", DATA, "-l", &log];
+        let (ctl, log) = (self.ctl(), format!("{LOG}/database.log"));
+        let command = [&ctl, "start", "-w", "-D", DATA, "-l", &log];
         let run = self.run_as(USER, &command, SERVER)?;
         run.success().map(drop).with_context(|| {
             let log = self.log("database.log").unwrap_or_default();
@@ -232,9 +261,16 @@ impl Node {
     /// # Errors
     /// It does not run, or not stop.
     pub fn stop_database(&self, mode: &str) -> Result<()> {
-        let pg_ctl = format!("{DB_BIN}/pg_ctl");
-        let command = [&pg_ctl, "stop", "-w", "-D", DATA, "-m", mode];
+        let command = [&self.ctl(), "stop", "-w", "-D", DATA, "-m", mode];
         self.run_as(USER, &command, SERVER)?.success().map(drop)
+    }
+
+    fn ctl(&self) -> String {
+        format!("{DB_BIN}/{}", self.shared.options.flavor.names().ctl)
+    }
+
+    fn server(&self) -> &'static str {
+        self.shared.options.flavor.names().server
     }
 
     /// SIGKILLs all processes of its database.
@@ -242,7 +278,7 @@ impl Node {
     /// # Errors
     /// One survives.
     pub fn kill_database(&self) -> Result<()> {
-        self.kill_all(is_database)
+        self.kill_all(|process| process.program == self.server())
     }
 
     /// SIGSTOPs all processes of its database: the kernel still takes connections, nothing
@@ -257,14 +293,15 @@ impl Node {
     }
 
     fn signal_database(&self, signal: Signal) {
-        for process in self.processes().iter().filter(|it| is_database(it)) {
+        let processes = self.processes();
+        for process in processes.iter().filter(|it| it.program == self.server()) {
             process.signal(signal);
         }
     }
 
     /// Pids, on the machine, of its database's processes; empty when it is down.
     pub fn pids_of_database(&self) -> Vec<i32> {
-        self.pids_of(SERVER_PROGRAM)
+        self.pids_of(self.server())
     }
 
     /// Removes its data directory.
@@ -285,8 +322,4 @@ impl Node {
             .map(|n| n.parse().with_context(|| format!("row {n:?}")))
             .collect()
     }
-}
-
-fn is_database(process: &Process) -> bool {
-    process.program == SERVER_PROGRAM
 }

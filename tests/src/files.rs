@@ -11,13 +11,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::flavor::Flavor;
 use crate::lab::Shared;
 use crate::layout::{
     DATA, DATABASE, DATABASE_PORT, DATABASE_VIP, DB_BIN, DB_ETC, DEVICE, GATEWAY, HOME, LOG,
-    PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC, POOL_PORT, POOL_VIP, POSTGRES_BIN,
+    PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC, POOL_PORT, POOL_VIP, POSTGRES_BIN, R3HA,
     SQL_PASSWORD, SQL_USER, TOOLS, UID, USER, address,
 };
 use crate::process::{run, run_command};
+use crate::standin;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -62,12 +64,20 @@ pub(crate) fn prepare(shared: &Shared, number: u8) -> Result<()> {
     ] {
         directory(&at(path)?, 0o755, UID)?;
     }
-    programs(shared, &at(DB_BIN)?, &at(POOL_BIN)?)?;
-    let config = config(shared, number);
+    let config = match shared.options.flavor {
+        Flavor::Postgres => {
+            programs(shared, &at(DB_BIN)?, &at(POOL_BIN)?)?;
+            config(shared, number)
+        }
+        Flavor::Kingbase => {
+            standin::programs(shared, &at(R3HA)?)?;
+            standin::config(shared, number)
+        }
+    };
     for path in [DB_ETC, POOL_ETC] {
         write(&at(path)?.join("HAmodule.conf"), &config, 0o640, UID)?;
     }
-    let passwords = format!("*:*:*:{SQL_USER}:{SQL_PASSWORD}\n");
+    let passwords = format!("*:*:*:{SQL_USER}:{}\n", escaped(SQL_PASSWORD));
     write(&at(HOME)?.join(".pgpass"), &passwords, 0o600, UID)?;
     system_files(shared, number)?;
     ssh_files(shared, number)
@@ -276,6 +286,11 @@ pub(crate) fn with_settings<'a>(
     lines.join("\n") + "\n"
 }
 
+/// A field of a password file, where `:` ends one.
+pub(crate) fn escaped(field: &str) -> String {
+    field.replace('\\', r"\\").replace(':', r"\:")
+}
+
 /// Something expensive that all labs share, made once: `make` writes the file or directory
 /// whose path it is given (and perhaps others with the same beginning).
 pub(crate) fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
@@ -350,6 +365,10 @@ pub(crate) fn directory(path: &Path, mode: u32, owner: u32) -> Result<()> {
 
 /// Writes a file with this mode and owner.
 pub(crate) fn write(path: &Path, text: &str, mode: u32, owner: u32) -> Result<()> {
+    write_bytes(path, text.as_bytes(), mode, owner)
+}
+
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8], mode: u32, owner: u32) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -359,12 +378,12 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32, owner: u32) -> Result<()
     options
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|mut file| file.write_all(bytes))
         .with_context(|| format!("write {}", path.display()))?;
     own(path, mode, owner)
 }
 
-fn copy(from: &Path, to: &Path, mode: u32, owner: u32) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path, mode: u32, owner: u32) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
     own(to, mode, owner)
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::enter::lab_program;
 use crate::files::{self, STORE};
+use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::layout::{CLIENT, GATEWAY, LOG};
 use crate::network::Network;
@@ -29,6 +30,8 @@ pub struct LabOptions {
     /// Its name: lower-case letters, digits and `-`. Labs of different names do not meet; one
     /// name has one lab at a time.
     pub name: String,
+    /// What its databases and its pool are.
+    pub flavor: Flavor,
     /// Hosts: 2 or 3.
     pub nodes: u8,
     /// Pools on the first hosts: 0 for none.
@@ -52,7 +55,7 @@ pub struct LabOptions {
     pub postgres: Vec<(String, String)>,
     /// Settings for the end of `pgpool.conf`, as written there.
     pub pgpool: Vec<(String, String)>,
-    /// The pool's `failover_command`.
+    /// The pool's `failover_command`, if not the usual one of the flavor.
     pub failover_command: String,
 }
 
@@ -61,6 +64,7 @@ impl Default for LabOptions {
     fn default() -> Self {
         Self {
             name: "lab".into(),
+            flavor: Flavor::Postgres,
             nodes: 2,
             pools: 0,
             leader: 102,
@@ -72,7 +76,7 @@ impl Default for LabOptions {
             config: Vec::new(),
             postgres: Vec::new(),
             pgpool: Vec::new(),
-            failover_command: pool::FAILOVER_COMMAND.into(),
+            failover_command: String::new(),
         }
     }
 }

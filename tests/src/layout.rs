@@ -20,16 +20,16 @@ pub const POOL_PORT: u16 = 9999;
 /// Port of the pool for PCP.
 pub const PCP_PORT: u16 = 9898;
 
-/// The superuser that everybody logs in as: `KB_USER`.
-pub const SQL_USER: &str = "kbadmin";
-/// Its password; `KB_PASS` has it base64-encoded.
-pub const SQL_PASSWORD: &str = "Sql'Secret 1";
+/// The superuser that everybody logs in as: `KB_USER`. In upper case, as V8R3 has its names.
+pub const SQL_USER: &str = "SUPERMANAGER_V8ADMIN";
+/// Its password; `KB_PASS` has it base64-encoded. Whatever quotes it wrong, or not at all, fails.
+pub const SQL_PASSWORD: &str = r#"Sql'Secret "1" $HOME\n a=b 密码"#;
 /// The database of tests and tools: `KB_DATANAME`.
-pub const DATABASE: &str = "test";
+pub const DATABASE: &str = "TEST";
 /// PCP login: `PCP_USER`.
 pub const PCP_USER: &str = "kingbase";
 /// PCP password; `PCP_PASS` has it base64-encoded.
-pub const PCP_PASSWORD: &str = "PcpSecret2";
+pub const PCP_PASSWORD: &str = r#"Pcp:Secret' "2" $HOME\t a=b 口令"#;
 
 /// The system user that the database runs as, and its uid and gid inside the hosts.
 pub const USER: &str = "kingbase";

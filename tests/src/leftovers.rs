@@ -12,7 +12,7 @@ use crate::wait::wait_for;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Programs that the tools start.
-const STARTED: [&str; 7] = [
+const STARTED: [&str; 11] = [
     "arping",
     "ping",
     "ip",
@@ -20,6 +20,10 @@ const STARTED: [&str; 7] = [
     "pg_controldata",
     "pg_rewind",
     "pg_basebackup",
+    "sys_ctl",
+    "sys_controldata",
+    "sys_rewind",
+    "sys_basebackup",
 ];
 
 impl Node {

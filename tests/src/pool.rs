@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::files;
+use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::Lab;
 use crate::layout::{
-    DATA, DATABASE, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN,
-    POOL_ETC, POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
+    DATA, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC,
+    POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
 };
 use crate::network::within;
 use crate::process::{run, run_command};
@@ -26,9 +27,12 @@ const START: Duration = Duration::from_secs(60);
 
 /// The command of the sample configuration: arguments by name, so that an empty placeholder
 /// shifts nothing.
-pub(crate) const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
+const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
      --new-primary-host=%H --old-primary-id=%P --failed-node-id=%d --failed-node-host=%h \
      --old-primary-host=%N --new-primary-id=%m --old-main-id=%M --data-dir=%D";
+/// The command of the case study, with the name of the script.
+const VENDORS_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream.sh \
+     %H %P %d %h %O %m %M %D";
 
 /// One row of `show pool_nodes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +54,22 @@ pub struct PoolNode {
 /// Writes the pool's configuration of a host that has one.
 pub(crate) fn prepare(node: &Node) -> Result<()> {
     let etc = node.path(POOL_ETC)?;
+    let login = node.shared.options.flavor.names().login;
     let digest = run("pg_md5", &[PCP_PASSWORD], LIMIT)?;
     for (name, text) in [
-        ("pgpool.conf", configuration(node)),
+        (
+            node.shared.options.flavor.names().pool_conf,
+            configuration(node),
+        ),
         ("pgpool_node_id", format!("{}\n", node.id())),
         ("pcp.conf", format!("{PCP_USER}:{}\n", digest.trim())),
-        ("pool_passwd", format!("{SQL_USER}:TEXT{SQL_PASSWORD}\n")),
+        (
+            "pool_passwd",
+            format!("{SQL_USER}:TEXT{}\n", files::escaped(SQL_PASSWORD)),
+        ),
         (
             "pool_hba.conf",
-            "local all all scram-sha-256\nhost all all 0.0.0.0/0 scram-sha-256\n".to_owned(),
+            format!("local all all {login}\nhost all all 0.0.0.0/0 {login}\n"),
         ),
     ] {
         files::write(&etc.join(name), &text, 0o600, 0)?;
@@ -68,7 +79,14 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 
 fn configuration(node: &Node) -> String {
     let shared = &node.shared;
+    let command = match (&*shared.options.failover_command, shared.options.flavor) {
+        ("", Flavor::Postgres) => FAILOVER_COMMAND,
+        ("", Flavor::Kingbase) => VENDORS_COMMAND,
+        (other, _) => other,
+    };
     // Passwords of the checks are empty: the pool takes them from pool_passwd.
+    //
+    // It looks into a database in which the stand-in for V8R3 hides none of PostgreSQL's names.
     //
     // No sr_check: its worker holds a lock while it asks the databases, without a time limit. A power
     // cut in that very moment leaves it waiting for an answer from a host that is gone, and the
@@ -96,11 +114,11 @@ fn configuration(node: &Node) -> String {
          search_primary_node_timeout = 10\n\
          sr_check_period = 0\n\
          sr_check_user = '{SQL_USER}'\n\
-         sr_check_database = '{DATABASE}'\n\
+         sr_check_database = 'postgres'\n\
          health_check_period = 1\n\
          health_check_timeout = 3\n\
          health_check_user = '{SQL_USER}'\n\
-         health_check_database = '{DATABASE}'\n\
+         health_check_database = 'postgres'\n\
          health_check_max_retries = 3\n\
          health_check_retry_delay = 1\n\
          connect_timeout = 2000\n\
@@ -118,7 +136,6 @@ fn configuration(node: &Node) -> String {
          wd_interval = 1\n\
          wd_heartbeat_keepalive = 1\n\
          wd_heartbeat_deadtime = 10\n",
-        command = shared.options.failover_command,
         priority = if node.number() == shared.options.leader {
             9
         } else {
@@ -235,9 +252,11 @@ impl Node {
     /// # Errors
     /// The host is off.
     pub fn start_pool(&self) -> Result<()> {
+        let names = self.shared.options.flavor.names();
         let command = format!(
-            "exec {POOL_BIN}/pgpool -n -f {POOL_ETC}/pgpool.conf -F {POOL_ETC}/pcp.conf \
-             -a {POOL_ETC}/pool_hba.conf >>{LOG}/cluster.log 2>&1"
+            "exec {POOL_BIN}/{} -n -f {POOL_ETC}/{} -F {POOL_ETC}/pcp.conf \
+             -a {POOL_ETC}/pool_hba.conf >>{LOG}/cluster.log 2>&1",
+            names.pool, names.pool_conf
         );
         self.spawn_daemon("root", &["/bin/sh", "-c", &command])
     }
@@ -247,9 +266,10 @@ impl Node {
     /// # Errors
     /// It does not run, or not stop.
     pub fn stop_pool(&self) -> Result<()> {
-        let pgpool = format!("{POOL_BIN}/pgpool");
-        let conf = format!("{POOL_ETC}/pgpool.conf");
-        let command = [&pgpool, "-f", &conf, "-m", "fast", "stop"];
+        let names = self.shared.options.flavor.names();
+        let pool = format!("{POOL_BIN}/{}", names.pool);
+        let conf = format!("{POOL_ETC}/{}", names.pool_conf);
+        let command = [&pool, "-f", &conf, "-m", "fast", "stop"];
         self.run(&command, START)?.success().map(drop)
     }
 
@@ -258,7 +278,8 @@ impl Node {
     /// # Errors
     /// One survives.
     pub fn kill_pool(&self) -> Result<()> {
-        self.kill_all(|process| process.program == "pgpool")
+        let relay = self.shared.options.flavor.names().pool;
+        self.kill_all(|process| process.program == "pgpool" || process.program == relay)
     }
 }
 
@@ -291,7 +312,7 @@ impl Lab {
         let passwords = self.shared().run.join("pcppass");
         files::write(
             &passwords,
-            &format!("*:*:{PCP_USER}:{PCP_PASSWORD}\n"),
+            &format!("*:*:{PCP_USER}:{}\n", files::escaped(PCP_PASSWORD)),
             0o600,
             0,
         )?;

@@ -6,11 +6,14 @@ use anyhow::Result;
 
 use crate::enter::ToolRun;
 use crate::files;
+use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::layout::{DB_BIN, USER};
 
 /// The sample, and where its own comment says that it goes.
 const SAMPLE: &str = include_str!("../../etc/failover-tools.cron");
+/// The line that a V8R3 host has for the script.
+const VENDORS: &str = "*/1 * * * * kingbase /home/kingbase/cluster/R3HA/db/bin/network_rewind.sh\n";
 const INSTALLED: &str = "/etc/cron.d/failover-tools";
 
 impl Node {
@@ -20,7 +23,11 @@ impl Node {
     /// # Errors
     /// The file cannot be written.
     pub fn enable_recovery(&self) -> Result<()> {
-        self.write(INSTALLED, SAMPLE, 0o644, 0)
+        let text = match self.shared.options.flavor {
+            Flavor::Postgres => SAMPLE,
+            Flavor::Kingbase => VENDORS,
+        };
+        self.write(INSTALLED, text, 0o644, 0)
     }
 
     /// Undoes [`Self::enable_recovery`]; a run that is under way goes on.

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-use crate::layout::{DATABASE, SQL_PASSWORD, SQL_USER};
+use crate::layout::{DATABASE, DATABASE_PORT, SQL_PASSWORD, SQL_USER};
 
 /// What a query returned: names of the columns, and rows of text (NULL is the empty text).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +49,10 @@ impl Session {
             .password(SQL_PASSWORD)
             .dbname(DATABASE)
             .application_name("lab");
+        if port == DATABASE_PORT {
+            // The stand-in for V8R3 hides PostgreSQL's own names from everybody else.
+            config.options("-c search_path=public");
+        }
         let client = runtime
             .block_on(async {
                 let connecting = timeout(limit, config.connect(NoTls)).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lab::layout::{DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD};
+use lab::layout::{DATABASE, DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD, SQL_USER};
 use lab::{Lab, LabOptions, Node, ToolRun};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -55,8 +55,10 @@ fn a_standby_goes_out_of_the_pool_and_comes_back() {
         "{shown}"
     );
     let psql =
-        "PGPASSWORD=\"$0\" psql -h 192.168.1.201 -p 9999 -U kbadmin test -c 'show pool_nodes'";
-    let client = node.run(&["sh", "-c", psql, SQL_PASSWORD], LIMIT).unwrap();
+        "PGPASSWORD=\"$0\" psql -h 192.168.1.201 -p 9999 -U \"$1\" \"$2\" -c 'show pool_nodes'";
+    let client = node
+        .run(&["sh", "-c", psql, SQL_PASSWORD, SQL_USER, DATABASE], LIMIT)
+        .unwrap();
     let client = client.success().unwrap();
     let headings: Vec<&str> = client.lines().map(str::trim_end).take(2).collect();
     assert_eq!(shown.lines().take(2).collect::<Vec<_>>(), headings);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN, SQL_USER};
-use lab::{Event, Lab, LabOptions, Node, Watch, wait_for};
+use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN};
+use lab::{Event, Flavor, Lab, LabOptions, Node, Watch, contract, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ fn power_cut_with_pool() -> Result<()> {
         let log = called_by_pool(lab.node(102))?;
         pool_shows(lab, [("down", "standby"), ("up", "primary")])?;
         watch.finish(102)?;
-        assert_is_the_contract(&log);
+        contract::failover(&log, Flavor::Postgres)?;
         Ok(())
     })
 }
@@ -385,62 +385,4 @@ fn assert_nothing_lost(lab: &Lab) -> Result<()> {
     let lost = &lab.rows_present(old)? - &lab.rows_present(new)?;
     assert!(lost.is_empty(), "lost {lost:?}");
     Ok(())
-}
-
-/// The log of a power cut is that of the case study, line by line. Lines of ours come on top, and
-/// what `arping` prints, which takes a second, may come later.
-fn assert_is_the_contract(log: &str) {
-    let wanted = case_study();
-    let is_of_arping = |line: &&str| {
-        ["ARPING ", "Sent ", "Received "]
-            .iter()
-            .any(|it| line.starts_with(it))
-    };
-    let log = without_times(log);
-    let (arping, mut lines): (Vec<&str>, Vec<&str>) = log.lines().partition(is_of_arping);
-    let (wanted_of_arping, wanted): (Vec<&str>, Vec<&str>) = wanted.lines().partition(is_of_arping);
-    lines.retain(|line| !line.starts_with("TIME old primary 192.168.1.101 is unreachable: "));
-    assert_eq!(lines, wanted);
-    assert_eq!(arping, wanted_of_arping);
-    let command = log.split_once("execute: /usr/bin/arping");
-    assert!(command.is_some_and(|(_, later)| later.contains("ARPING ")));
-}
-
-/// The log of the case study, with the values and names that are others here.
-fn case_study() -> String {
-    let log = without_times(include_str!("../fixtures/failover.log"));
-    [
-        ("SUPERMANAGER_V8ADMIN", SQL_USER),
-        ("dbname=TEST", "dbname=test"),
-        ("ksql", "psql"),
-        ("kingbase is ok", "postgres is ok"),
-        ("kingbase status", "postgres status"),
-        (" SYS_RELOAD_CONF", " pg_reload_conf"),
-        (
-            "/home/kingbase/cluster/R3HA/db/bin/arping",
-            "/usr/bin/arping",
-        ),
-    ]
-    .iter()
-    .fold(log, |log, (theirs, ours)| log.replace(theirs, ours))
-}
-
-/// `TIME` in place of each `2022-08-30 15:39:23`.
-fn without_times(log: &str) -> String {
-    let pattern = b"dddd-dd-dd dd:dd:dd";
-    let is_time = |text: &[u8]| {
-        let pairs = text.iter().zip(pattern);
-        text.len() == pattern.len()
-            && pairs.into_iter().all(|(found, wanted)| match wanted {
-                b'd' => found.is_ascii_digit(),
-                _ => found == wanted,
-            })
-    };
-    let times = log
-        .as_bytes()
-        .windows(pattern.len())
-        .filter(|it| is_time(it));
-    times.fold(log.to_owned(), |log, time| {
-        log.replace(&*String::from_utf8_lossy(time), "TIME")
-    })
 }

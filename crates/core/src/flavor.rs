@@ -110,8 +110,8 @@ pub enum StandbySettings {
 /// A way for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpPassword {
-    /// `-W PASSWORD`, encoded as in the configuration: kingbasecluster's own programs know no other,
-    /// and no port. While they run, everybody on the host can see it.
+    /// `-W PASSWORD`, encoded as in the configuration: kingbasecluster's own programs know no other.
+    /// While they run, everybody on the host can see it.
     Argument,
     /// A file that the environment names, and `-w`: pgpool-II's, whose `-W` asks at the terminal.
     File,

@@ -24,6 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
+/// Where the `pcp_*` programs look for a pool if they are not told.
+const PCP_PORT: u16 = 9898;
 const NODE_INFO: &str = "pcp_node_info";
 /// What that program tells of a node in every version, after its id.
 const PCP_COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
@@ -390,10 +392,13 @@ impl Pool {
             None => cmd.arg("-W").secret_arg(self.pcp_pass.encoded()),
             Some(file) => {
                 let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-                cmd.env("PCPPASSFILE", path)
-                    .args(["-w", "-p", &self.pcp_port.to_string()])
+                cmd.env("PCPPASSFILE", path).arg("-w")
             }
         };
+        // The scripts named no port, and the vendor's programs need not know the option.
+        if self.pcp_port != PCP_PORT {
+            cmd = cmd.args(["-p", &self.pcp_port.to_string()]);
+        }
         cmd.args(["-h", &self.host.to_string(), "-n", &id.to_string()])
     }
 
@@ -604,10 +609,11 @@ mod tests {
             "{kingbase}"
         );
         let file = File::open("/dev/null").unwrap();
-        let pool = pool(&POSTGRES);
+        let mut pool = pool(&POSTGRES);
+        pool.pcp_port = 9899;
         let postgres = pool.command("pcp_detach_node", 1, Some(&file)).shell_line();
         assert!(
-            postgres.ends_with("/pcp_detach_node -U kingbase -w -p 9898 -h 192.168.1.201 -n 1"),
+            postgres.ends_with("/pcp_detach_node -U kingbase -w -p 9899 -h 192.168.1.201 -n 1"),
             "{postgres}"
         );
     }

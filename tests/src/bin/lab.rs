@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::{Lab, LabOptions, Launch, Node, wait_for};
+use lab::{Flavor, Lab, LabOptions, Launch, Node, wait_for};
 
 /// More than any recovery of a lab's small database takes.
 const RECOVERY: Duration = Duration::from_secs(600);
@@ -133,6 +133,9 @@ struct Up {
     /// Pools, on the first hosts
     #[arg(long, default_value_t = 0)]
     pools: u8,
+    /// The stand-in for KingbaseES V8R3, in the place of PostgreSQL
+    #[arg(long)]
+    kingbase: bool,
     /// Asynchronous replication
     #[arg(long = "async")]
     asynchronous: bool,
@@ -208,6 +211,11 @@ fn host(lab: &Lab, number: u8) -> Result<&Node> {
 fn start(name: String, up: Up) -> Result<()> {
     let mut options = LabOptions {
         name,
+        flavor: if up.kingbase {
+            Flavor::Kingbase
+        } else {
+            Flavor::Postgres
+        },
         nodes: up.nodes,
         pools: up.pools,
         sync: !up.asynchronous,

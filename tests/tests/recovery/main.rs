@@ -9,6 +9,7 @@ mod disks;
 mod diverged;
 mod drill;
 mod killed;
+mod kingbase;
 mod own_files;
 mod promotion;
 mod rows;

@@ -104,7 +104,7 @@ fn by_hand(node: &Node) -> Result<()> {
     let name = node.name();
     let script = format!(
         "set -e; cd {DB_BIN}
-         ./pg_rewind --target-pgdata={DATA} --source-server='{source} dbname=test'
+         ./pg_rewind --target-pgdata={DATA} --source-server='{source} dbname=TEST'
          touch {DATA}/standby.signal
          cat >>{DATA}/postgresql.auto.conf <<END
 primary_conninfo = '{source} passfile={HOME}/.pgpass application_name={name}'

@@ -1,0 +1,192 @@
+//! The stand-in for KingbaseES V8R3 on a host: its programs, its data directory, its configuration,
+//! and the shell scripts that the tools are installed over.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::database::synchronous_setting;
+use crate::files::{self, with_settings};
+use crate::host::Node;
+use crate::lab::Shared;
+use crate::layout::{
+    DATA, DATABASE, DATABASE_PORT, DB_ETC, PCP_PASSWORD, POSTGRES_BIN, SQL_PASSWORD, SQL_USER, UID,
+    address,
+};
+use crate::process::run;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// V8R3's programs, in `db/bin`.
+const DATABASE_PROGRAMS: [&str; 6] = [
+    "kingbase",
+    "sys_ctl",
+    "sys_controldata",
+    "sys_rewind",
+    "sys_basebackup",
+    "ksql",
+];
+/// And in `kingbasecluster/bin`.
+const POOL_PROGRAMS: [&str; 4] = [
+    "kingbasecluster",
+    "pcp_attach_node",
+    "pcp_detach_node",
+    "pcp_node_info",
+];
+
+/// What V8R3 has in the place of the tools.
+const SCRIPTS: [&str; 3] = ["failover_stream.sh", "network_rewind.sh", "change_vip.sh"];
+
+/// The configuration as the vendor's installer writes it.
+const CONFIGURATION: &str = include_str!("../../etc/HAmodule.conf");
+
+/// Puts the programs into place; those of the tools as `make install` does, over the scripts.
+pub(crate) fn programs(shared: &Shared, cluster: &Path) -> Result<()> {
+    let built = &shared.options.tools;
+    let standin = built.join("standin");
+    ensure!(
+        standin.exists(),
+        "{} is missing: build the whole workspace",
+        standin.display()
+    );
+    let (db, pool) = (cluster.join("db/bin"), cluster.join("kingbasecluster/bin"));
+    for (bin, names) in [(&db, &DATABASE_PROGRAMS[..]), (&pool, &POOL_PROGRAMS[..])] {
+        // Copies: a process is told by the name of its program, which a link would hide.
+        for name in names {
+            files::copy(&standin, &bin.join(name), 0o755, UID)?;
+        }
+        for script in SCRIPTS {
+            let text = "#!/bin/sh\necho \"the script still runs\"\nexit 1\n";
+            files::write(&bin.join(script), text, 0o755, UID)?;
+        }
+    }
+    // Where the case study has it.
+    symlink("/usr/bin/arping", db.join("arping"))?;
+    for bin in ["db", "kingbasecluster"] {
+        let lib = cluster.join(bin).join("lib/standin");
+        files::directory(&lib, 0o755, UID)?;
+        let names = "libv8r3_names.so";
+        files::copy(&built.join(names), &lib.join(names), 0o755, UID)?;
+    }
+    let lib = cluster.join("db/lib/standin");
+    let postgres = Path::new(POSTGRES_BIN);
+    files::copy(
+        &postgres.join("postgres"),
+        &lib.join("kingbase"),
+        0o755,
+        UID,
+    )?;
+    let rewind = fs::read(postgres.join("pg_rewind"))?;
+    files::write_bytes(&lib.join("sys_rewind"), &with_slots(rewind)?, 0o755, UID)?;
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/install.sh");
+    let args = [&install, Path::new("install"), cluster].map(|it| it.to_string_lossy());
+    let (uid, built) = (UID.to_string(), built.to_string_lossy());
+    run("sh", &[&args[0], &args[1], &args[2], &uid, &built], LIMIT).map(drop)
+}
+
+/// PostgreSQL's program leaves out the replication slots since version 11: it is made to look for
+/// another name.
+fn with_slots(mut program: Vec<u8>) -> Result<Vec<u8>> {
+    let name = b"\0pg_replslot\0";
+    let mut places = (0..program.len() - name.len()).filter(|at| program[*at..].starts_with(name));
+    let (place, more) = (places.next(), places.next());
+    let place = place.context("pg_rewind knows no pg_replslot")?;
+    ensure!(more.is_none(), "pg_rewind knows pg_replslot twice");
+    program[place + name.len() - 2] = b'_';
+    Ok(program)
+}
+
+/// Makes V8R3's of a data directory of PostgreSQL's that `initdb` has made: functions and views, and
+/// the names of the files. `sql` runs statements in the database of the tools.
+pub(crate) fn make_v8r3(
+    standin: &Path,
+    data: &Path,
+    sql: impl Fn(&str) -> Result<()>,
+) -> Result<()> {
+    sql(include_str!("../standin/v8r3.sql"))?;
+    sql(&format!(
+        "ALTER ROLE \"{SQL_USER}\" IN DATABASE \"{DATABASE}\" \
+         SET search_path = sys_catalog, pg_catalog, public;\n\n"
+    ))?;
+    let program = standin.to_string_lossy();
+    run(&program, &["rename", &data.to_string_lossy()], LIMIT).map(drop)
+}
+
+/// Gives a host its `recovery.done`, and a standby its `recovery.conf`.
+pub(crate) fn follow(node: &Node) -> Result<()> {
+    let primary = if node.number() == 101 { 102 } else { 101 };
+    let quoted = |text: &str, quote: &str| text.replace('\\', r"\\").replace('\'', quote);
+    // Quoted for the conninfo, and once more for the file.
+    let password = format!("'{}'", quoted(SQL_PASSWORD, r"\'"));
+    let conninfo = format!(
+        "port={DATABASE_PORT} host={} user={SQL_USER} password={password} application_name={}",
+        address(primary),
+        node.name()
+    );
+    let text = format!(
+        "standby_mode = 'on'\n\
+         primary_conninfo = '{}'\n\
+         primary_slot_name = 'slot_{}'\n\
+         recovery_target_timeline = 'latest'\n",
+        quoted(&conninfo, "''"),
+        node.name()
+    );
+    let done = node.path(&format!("{DB_ETC}/recovery.done"))?;
+    files::write(&done, &text, 0o600, UID)?;
+    if node.id() == 0 {
+        return Ok(());
+    }
+    let data = node.path(DATA)?;
+    files::write(&data.join("recovery.conf"), &text, 0o600, UID)?;
+    let conf = data.join("kingbase.conf");
+    let mut conf = File::options().append(true).open(conf)?;
+    Ok(conf.write_all(synchronous_setting(node).as_bytes())?)
+}
+
+/// `HAmodule.conf` of a host: the vendor's, with the host's own values in their places.
+pub(crate) fn config(shared: &Shared, number: u8) -> String {
+    let all = |item: &dyn Fn(u8) -> String| {
+        let items: Vec<String> = shared.numbers().map(item).collect();
+        format!("({})", items.join(" "))
+    };
+    let mut values = vec![
+        ("KB_LOCALHOST_IP", address(number).to_string()),
+        ("KB_ALL_IP", all(&|number| address(number).to_string())),
+        ("NODE_NAME", format!("node{number}")),
+        ("ALL_NODE_NAME", all(&|number| format!("node{number}"))),
+        ("PCP_PASS", BASE64.encode(PCP_PASSWORD)),
+        ("KB_PASS", BASE64.encode(SQL_PASSWORD)),
+    ];
+    if !shared.options.sync {
+        values.push(("SYNC_FLAG", "0".to_owned()));
+    }
+    let text = values
+        .iter()
+        .fold(CONFIGURATION.to_owned(), |text, (key, value)| {
+            with_value(&text, key, value)
+        });
+    let overrides = &shared.options.config;
+    with_settings(
+        &text,
+        overrides
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    )
+}
+
+/// Another value in the place of one, quoted as that one was.
+fn with_value(text: &str, key: &str, value: &str) -> String {
+    let line = |line: &str| match line.strip_prefix(key).and_then(|it| it.strip_prefix('=')) {
+        Some(old) if old.starts_with('"') => format!("{key}=\"{value}\"\n"),
+        Some(old) if old.starts_with('\'') => format!("{key}='{value}'\n"),
+        Some(_) => format!("{key}={value}\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}

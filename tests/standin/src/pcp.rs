@@ -1,0 +1,51 @@
+//! The vendor's `pcp_*` programs: the password is an argument, encoded.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::preload::exec;
+
+/// Runs one.
+pub fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
+    let mut command = Command::new(format!("/usr/sbin/{name}"));
+    let (mut user, mut password) = (String::new(), None);
+    let mut rest = args.iter().map(|arg| arg.to_string_lossy());
+    while let Some(option) = rest.next() {
+        match &*option {
+            "-c" => continue,
+            "-U" | "-W" | "-h" | "-p" | "-n" => {}
+            other => bail!("invalid option {other}"),
+        }
+        let value = rest
+            .next()
+            .with_context(|| format!("{option} needs a value"))?;
+        match &*option {
+            "-W" => password = Some(BASE64.decode(value.as_bytes()).context("the password")?),
+            _ => {
+                if option == "-U" {
+                    user = value.to_string();
+                }
+                command.args([&*option, &*value]);
+            }
+        }
+    }
+    let Some(password) = password.and_then(|it| String::from_utf8(it).ok()) else {
+        bail!("-W PASSWORD is missing");
+    };
+    let escape = |field: &str| field.replace('\\', "\\\\").replace(':', "\\:");
+    // Kept open by the program that we become, and gone with it.
+    let file = memfd_create("password", MFdFlags::empty())?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let mut file = std::fs::File::from(file);
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    writeln!(file, "*:*:{}:{}", escape(&user), escape(&password))?;
+    exec(command.arg("-w").env("PCPPASSFILE", path))
+}

@@ -1,0 +1,99 @@
+//! `kingbase`: PostgreSQL's server, with the settings of a standby from `recovery.conf`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::preload::{exec, lib, with_names};
+use crate::{names, recovery_conf};
+
+/// Starts the server: for its whole life, or for one user (`--single`).
+pub fn run(args: &[OsString]) -> Result<ExitCode> {
+    let mut command = with_names(&lib("kingbase")?)?;
+    // Its processes are told from others by their program, and shown with its name.
+    command.args(args).env("V8R3_SERVER", "1");
+    if let Some(data) = data_directory(args) {
+        let file = configuration(&data)?;
+        command.arg("-c");
+        command.arg([OsStr::new("config_file="), file.as_os_str()].concat_os());
+    }
+    exec(&mut command)
+}
+
+trait Concat {
+    fn concat_os(&self) -> OsString;
+}
+
+impl Concat for [&OsStr; 2] {
+    fn concat_os(&self) -> OsString {
+        let mut all = self[0].to_owned();
+        all.push(self[1]);
+        all
+    }
+}
+
+fn data_directory(args: &[OsString]) -> Option<PathBuf> {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_bytes() {
+            b"-D" => return args.next().map(PathBuf::from),
+            [b'-', b'D', path @ ..] => return Some(OsStr::from_bytes(path).into()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// One file with all settings: those of `kingbase.conf`, and after them a standby's. It lies outside
+/// the data directory, in which 9.6 has no such file, and is the server's user's only: a
+/// conninfo may have a password.
+fn configuration(data: &Path) -> Result<PathBuf> {
+    let data = data
+        .canonicalize()
+        .with_context(|| data.display().to_string())?;
+    for name in ["kingbase.conf", "kingbase.auto.conf"] {
+        recovery_conf::check_configuration(&data.join(name))?;
+    }
+    let quoted = data.to_string_lossy().replace('\'', "''");
+    let mut text = format!("include '{quoted}/kingbase.conf'\n");
+    text += recovery_conf::read(&data)?.as_deref().unwrap_or_default();
+    let name = data.to_string_lossy().replace(['/', ' '], "_");
+    let file = Path::new("/tmp").join(format!("kingbase{name}.conf"));
+    let fresh = file.with_extension(std::process::id().to_string());
+    let mut options = fs::File::options();
+    let mut written = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    written.write_all(text.as_bytes())?;
+    fs::rename(&fresh, &file)?;
+    Ok(file)
+}
+
+/// Gives the files of a data directory that PostgreSQL's own `initdb` has made V8R3's names.
+pub fn rename_files(data: &Path) -> Result<ExitCode> {
+    for directory in [data.to_owned(), data.join("global"), data.join("base")] {
+        rename_in(&directory)?;
+    }
+    for entry in fs::read_dir(data.join("base"))? {
+        rename_in(&entry?.path())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rename_in(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if let Some(ours) = names::on_disk(entry.file_name().as_bytes()) {
+            fs::rename(entry.path(), directory.join(ours))?;
+        }
+    }
+    Ok(())
+}

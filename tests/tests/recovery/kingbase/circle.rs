@@ -1,0 +1,52 @@
+//! The case study itself, and back again.
+
+use anyhow::{Context, Result, ensure};
+use lab::{Flavor, Lab, LabOptions, Spy, Watch, contract};
+
+use super::{assert_kept, consent, v8r3};
+use crate::drill::same_end;
+use crate::scene::{BY_CRON, assert_logged, power_cycle, wait_until_whole};
+
+#[test]
+fn the_case_study() -> Result<()> {
+    let logs = [
+        // 9.6 begins its lines with nothing.
+        ("log_line_prefix", "''"),
+        ("logging_collector", "on"),
+        (
+            "log_directory",
+            "'/home/kingbase/cluster/R3HA/db/data/sys_log'",
+        ),
+    ];
+    let options = LabOptions {
+        recovery: true,
+        postgres: logs.map(|(key, value)| (key.into(), value.into())).into(),
+        ..v8r3("v8r3-circle")
+    };
+    Lab::with(options, |lab| {
+        let spy = Spy::start();
+        let watch = Watch::start(lab)?;
+        let (one, other) = (lab.node(101), lab.node(102));
+        for (old, new) in [(one, other), (other, one)] {
+            let turn = || -> Result<()> {
+                let promoted = power_cycle(lab, old.number())?;
+                ensure!(promoted == new.number(), "node{promoted} was promoted");
+                consent(old)?;
+                wait_until_whole(lab, promoted, BY_CRON)?;
+                // It was cut off, and not shut down.
+                let log = old.recovery_log()?;
+                assert_logged(
+                    &log,
+                    "was not shut down (\"in production\"): crash recovery first",
+                );
+                watch.check(promoted)
+            };
+            turn().with_context(|| format!("from {} to {}", old.name(), new.name()))?;
+        }
+        contract::failover(&other.failover_log()?, Flavor::Kingbase)?;
+        contract::recovery(&one.recovery_log()?, Flavor::Kingbase)?;
+        watch.finish(101)?;
+        same_end(lab, 101)?;
+        assert_kept(lab, spy)
+    })
+}

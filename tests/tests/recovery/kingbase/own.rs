@@ -1,0 +1,221 @@
+//! What is the node's own, on the stand-in: the settings of a standby, its slots, its way to the pool.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DATA, DB_BIN, DB_ETC, USER};
+use lab::{Lab, LabOptions};
+
+use super::{SHORT, assert_kept, consent, v8r3};
+use crate::drill::{at_once, killed_with_rows_of_its_own, recovers, same_end};
+use crate::scene::{RECOVERY, assert_logged};
+
+fn quick(name: &str) -> LabOptions {
+    LabOptions {
+        pgpool: at_once(name).pgpool,
+        ..v8r3(name)
+    }
+}
+
+/// A password that reads like a conninfo.
+const PASSWORD: &str = "192.168.1.103 host=192.168.1.103";
+
+#[test]
+fn only_the_host_changes() -> Result<()> {
+    Lab::with(quick("v8r3-conninfo"), |lab| {
+        let spy = lab::Spy::start();
+        let old = lab.node(101);
+        old.psql(&format!(
+            "create role \"192.168.1.103\" replication login password '{PASSWORD}'"
+        ))?;
+        let template = format!(
+            "# of 192.168.1.103\n\
+             standby_mode='on'\n\
+             primary_conninfo = 'user=192.168.1.103 password=''{PASSWORD}'' host = 192.168.1.103 \
+             port=54321 application_name=node101 fallback_application_name=192.168.1.103' # host=192.168.1.103\n\
+             recovery_target_timeline = 'latest'\n\
+             primary_slot_name = 'slot_node101'\n\
+             #trigger_file = '/tmp/192.168.1.103'\n"
+        );
+        old.write(&format!("{DB_ETC}/recovery.done"), &template, 0o600, 2001)?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        consent(old)?;
+        recovers(lab, old, 102)?;
+        assert_logged(
+            &old.recovery_log()?,
+            "change recovery.conf ip -> primary.ip",
+        );
+        let wanted = template.replace("host = 192.168.1.103", "host = 192.168.1.102");
+        assert_eq!(old.read(&format!("{DATA}/recovery.conf"))?, wanted);
+        // The template is the operator's.
+        assert_eq!(old.read(&format!("{DB_ETC}/recovery.done"))?, template);
+        assert_kept(lab, spy)
+    })
+}
+
+#[test]
+fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
+    let options = LabOptions {
+        postgres: vec![("wal_level".into(), "logical".into())],
+        ..quick("v8r3-slots")
+    };
+    Lab::with(options, |lab| {
+        let node = lab.node(101);
+        node.psql("select pg_create_logical_replication_slot('decoder', 'pgoutput')")?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        consent(node)?;
+        for step in ["recover.rewind", "recover.drop-slots", "recover.start"] {
+            let died = node.recover(&["--die-after", step], RECOVERY)?;
+            ensure!(died.signal == Some(9), "{died}");
+            if step == "recover.rewind" {
+                // The primary's, and without a use here: 9.6 copies it.
+                let copied = node.path(&format!("{DATA}/sys_replslot/slot_node101"))?;
+                ensure!(copied.exists(), "the rewind has not copied the slots");
+            }
+        }
+        recovers(lab, node, 102)?;
+        let log = node.recovery_log()?;
+        for line in [
+            "drop the slot [slot_node101].",
+            "drop the slot [slot_node102].",
+            "create the slot [slot_node101] success.",
+            "create the slot [slot_node102] success.",
+        ] {
+            assert_logged(&log, line);
+        }
+        assert!(!log.contains("drop the slot [decoder]"), "{log}");
+        let slots = "select string_agg(slot_name || ' ' || slot_type, ', ' order by slot_name) \
+                     from pg_replication_slots";
+        assert_eq!(
+            node.psql(slots)?,
+            "decoder logical, slot_node101 physical, slot_node102 physical"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_lost_data_directory_is_copied_where_that_is_allowed() -> Result<()> {
+    Lab::with(quick("v8r3-copy"), |lab| {
+        let node = lab.node(101);
+        killed_with_rows_of_its_own(lab, 101)?;
+        node.delete_data()?;
+        let run = node.recover(&[], RECOVERY)?;
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(run.stderr.contains("sys_basebackup -D "), "{run}");
+        node.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+        recovers(lab, node, 102)?;
+        let conf = node.read(&format!("{DATA}/recovery.conf"))?;
+        assert!(conf.contains("host=192.168.1.102"), "{conf}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_pool_may_listen_for_pcp_elsewhere() -> Result<()> {
+    let mut options = quick("v8r3-pcp");
+    options.pgpool.push(("pcp_port".into(), "9899".into()));
+    options.config = vec![("KB_POOL_PCP_PORT".into(), "9899".into())];
+    Lab::with(options, |lab| {
+        let attach_node = |option: &str| {
+            let tool = format!("{DB_BIN}/attach_node");
+            let run = lab.node(102).run_as(USER, &[&tool, option], RECOVERY)?;
+            run.success().context("attach_node")
+        };
+        attach_node("--detach")?;
+        lab.pool_shows(&[("up", "primary"), ("down", "standby")])?;
+        let shown = attach_node("--status")?;
+        let columns = " node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | \
+                       load_balance_node | replication_delay";
+        assert_logged(&shown, columns);
+        lab.node(102).recover(&[], RECOVERY)?.success()?;
+        same_end(lab, 101)
+    })
+}
+
+#[test]
+fn the_stand_in_refuses_what_9_6_refuses() -> Result<()> {
+    Lab::with(
+        LabOptions {
+            pools: 0,
+            ..v8r3("v8r3-refuses")
+        },
+        |lab| {
+            let node = lab.node(102);
+            let sql = |statement: &str| {
+                let script = format!(
+                    "exec {DB_BIN}/ksql -h 127.0.0.1 -p 54321 -U SUPERMANAGER_V8ADMIN -w TEST \
+                     -Atc '{statement}'"
+                );
+                node.run_as(USER, &["sh", "-c", &script], SHORT)
+            };
+            assert_eq!(sql("select sys_is_in_recovery()")?.success()?, "t\n");
+            for unknown in [
+                "select pg_is_in_recovery()",
+                "select pg_current_wal_lsn()",
+                "select pg_wal_lsn_diff(null, null)",
+                "select * from pg_stat_replication",
+                "select write_lsn from sys_stat_replication",
+            ] {
+                let run = sql(unknown)?;
+                assert!(run.stderr.contains("does not exist"), "{run}");
+            }
+            let program = |words: &str| {
+                let script = format!("cd {DB_BIN} && exec ./{words}");
+                node.run_as(USER, &["sh", "-c", &script], SHORT)
+            };
+            node.kill_database()?;
+            for (words, why) in [
+                (
+                    format!(
+                        "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 port=54321 user=SUPERMANAGER_V8ADMIN dbname=TEST'"
+                    ),
+                    "target server must be shut down cleanly",
+                ),
+                (
+                    format!(
+                        "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 tcp_user_timeout=1'"
+                    ),
+                    "invalid connection option",
+                ),
+                (
+                    format!("sys_rewind --target-pgdata={DATA}"),
+                    "unrecognized option",
+                ),
+                (
+                    format!("sys_ctl logrotate -D {DATA}"),
+                    "unrecognized option",
+                ),
+                (
+                    format!("sys_ctl start --wait -D {DATA}"),
+                    "unrecognized option",
+                ),
+                (
+                    "sys_basebackup -D /tmp/copy --create-slot".to_owned(),
+                    "unrecognized option",
+                ),
+                (
+                    format!("sys_controldata --pgdata={DATA}"),
+                    "unrecognized option",
+                ),
+            ] {
+                let run = program(&words)?;
+                let said = format!("{}{}", run.stdout, run.stderr);
+                assert!(run.code != Some(0) && said.contains(why), "{words}: {run}");
+            }
+            // Settings of a standby have their own file, and only there.
+            let conf = node.path(&format!("{DATA}/kingbase.conf"))?;
+            let before = fs::read_to_string(&conf)?;
+            fs::write(&conf, format!("{before}primary_conninfo = ''\n"))?;
+            let run = program(&format!("kingbase -D {DATA}"))?;
+            assert!(
+                run.stderr.contains("unrecognized configuration parameter"),
+                "{run}"
+            );
+            fs::write(&conf, before)?;
+            node.start_database()?;
+            assert!(node.in_recovery()?);
+            Ok(())
+        },
+    )
+}
