@@ -226,9 +226,11 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// Whether there is a pool that lets nobody in: a node of it is gone, or all are.
+    /// Whether there is a pool that lets nobody in: a node of it is gone, or all are. Its words have a
+    /// code of class 08 (connection exception); those about a login, or itself, have others.
     pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Sql(error) if matches!(error.failure, SqlFailure::Server { .. }))
+        let Self::Sql(error) = self else { return false };
+        matches!(&error.failure, SqlFailure::Server { code, .. } if code.starts_with("08"))
     }
 }
 
@@ -640,6 +642,29 @@ mod tests {
         );
         let text = pool.refusal("pcp_attach_node", 0, &login).to_string();
         assert!(text.contains("check PCP_USER and PCP_PASS") && !text.contains('\n'));
+    }
+
+    #[test]
+    fn a_pool_that_lets_nobody_in_is_told_from_a_wrong_password() {
+        let error = |failure| {
+            PoolError::Sql(SqlError {
+                server: "192.168.1.201:9999".to_owned(),
+                failure,
+            })
+        };
+        let said = |code: &str, message: &str| SqlFailure::Server {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        let closed = said("08S01", "pgpool is not accepting any new connections");
+        assert!(error(closed).is_closed());
+        for other in [
+            said("XX000", "SCRAM authentication failed"),
+            SqlFailure::Login("password authentication failed".to_owned()),
+            SqlFailure::Silent(Duration::ZERO),
+        ] {
+            assert!(!error(other).is_closed());
+        }
     }
 
     #[test]
