@@ -7,7 +7,7 @@ CARGO   ?= cargo
 
 # What building and the lab need, by Debian package.
 DEPS = gcc libc6-dev make pkg-config libssl-dev \
-       postgresql-15 pgpool2 openssh-server openssh-client cron \
+       postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \
        iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
 
 .PHONY: help deps build test demo lint install uninstall clean

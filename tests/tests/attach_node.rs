@@ -154,6 +154,60 @@ fn a_node_that_does_not_stream_is_refused() {
     assert_eq!(forced.code, Some(0), "{forced}");
 }
 
+/// Then the pool takes no sessions, so that `show pool_nodes` cannot be had.
+#[test]
+fn a_pool_with_every_node_down_is_asked_by_pcp() {
+    let lab = lab("do-closed");
+    let (primary, standby) = (lab.node(101), lab.node(102));
+    for id in ["1", "0"] {
+        let out = attach_node(standby, "kingbase", &["-n", id, "--detach", "--force"]);
+        assert_eq!(out.code, Some(0), "{out}");
+        assert!(out.stdout.contains("is down"), "{out}");
+    }
+    // The failover that follows the last one finds nobody to promote.
+    lab::wait_for("the failover to be over", LIMIT, || {
+        let log = [101, 102].map(|number| lab.node(number).failover_log());
+        let over = log
+            .into_iter()
+            .any(|log| log.is_ok_and(|log| log.contains("no node is left to promote")));
+        anyhow::ensure!(over && lab.pool_nodes().is_err());
+        Ok(())
+    })
+    .unwrap();
+
+    let shown = attach_node(standby, "kingbase", &["--status"]);
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(shown.stdout.contains("as PCP tells them"), "{shown}");
+    for line in [
+        " 0       | 192.168.1.101 | 54321 | down",
+        " 1       | 192.168.1.102 | 54321 | down",
+        "node 1 (192.168.1.102) is down",
+    ] {
+        assert!(shown.stdout.lines().any(|it| it == line), "{shown}");
+    }
+    let json = attach_node(standby, "kingbase", &["--status", "--json"]);
+    assert!(json.stdout.contains(r#""status":"down""#), "{json}");
+
+    // It streams, but from nobody that the pool knows of.
+    let refused = attach_node(standby, "kingbase", &[]);
+    assert_complaint(&refused, 1, "the pool has no primary");
+    let would = attach_node(primary, "kingbase", &["--dry-run"]);
+    assert!(would.stdout.contains("would attach node 0"), "{would}");
+    let already = attach_node(primary, "kingbase", &["--detach"]);
+    assert!(already.stdout.contains("is down already"), "{already}");
+
+    // The primary first, as a primary; then the pool is open again, and the standby goes by the rule.
+    for (node, line) in [
+        (primary, "node 0 (192.168.1.101) is"),
+        (standby, "node 1 (192.168.1.102) is"),
+    ] {
+        let back = attach_node(node, "kingbase", &[]);
+        assert_eq!(back.code, Some(0), "{back}");
+        assert!(back.stdout.contains(line), "{back}");
+    }
+    lab::wait_for("the pool to have all", LIMIT, || lab.pool_shows_all_up(101)).unwrap();
+}
+
 #[test]
 fn what_is_wrong_is_one_clear_line() {
     let lab = lab("attach-wrong");

@@ -31,7 +31,10 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     }
     .hiding(config.secrets());
 
-    let nodes = pool.nodes(Deadline::after(ANSWER_TIME))?;
+    let (nodes, closed) = pool.nodes_by_any_way(Deadline::after(ANSWER_TIME))?;
+    if let Some(why) = closed {
+        journal.line(format!("{why}; the nodes as PCP tells them:"));
+    }
     journal.line(nodes.table.to_string());
     let node = find(cli.node, &nodes, &config)?.clone();
     let wish = cli.wish();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a tool ended. Published in the README; scripts branch on the number.
+/// How a tool ended. Published in docs/tools.md; scripts branch on the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or nothing to do.
@@ -22,6 +22,9 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 impl Exit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Done, Self::NeedsPerson, Self::Usage, Self::Failed];
+
     /// How a tool ends that failed with `error`.
     pub fn of(error: &anyhow::Error) -> Self {
         match error.is::<Usage>() {
@@ -47,3 +50,19 @@ impl fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_code_and_no_other() {
+        let manual = include_str!("../../../docs/tools.md");
+        let (_, table) = manual.split_once("## Exit codes").unwrap();
+        let table = table.split("\n## ").next().unwrap();
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| "));
+        let first = |row: &str| row.split(" |").next()?.parse().ok();
+        let documented: Vec<u8> = rows.filter_map(first).collect();
+        assert_eq!(documented, Exit::ALL.map(|exit| exit as u8));
+    }
+}

@@ -27,8 +27,8 @@ const LOOK_TIME: Duration = Duration::from_secs(5);
 /// Where the `pcp_*` programs look for a pool if they are not told.
 const PCP_PORT: u16 = 9898;
 const NODE_INFO: &str = "pcp_node_info";
-/// How that program shows a node that is down.
-const STATUS_DOWN: &str = "3";
+/// What that program tells of a node in every version, after its id.
+const PCP_COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
 
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
@@ -226,9 +226,11 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// Whether there is a pool that lets nobody in: a node of it is gone, or all are.
+    /// Whether there is a pool that lets nobody in: a node of it is gone, or all are. Its words have a
+    /// code of class 08 (connection exception); those about a login, or itself, have others.
     pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Sql(error) if matches!(error.failure, SqlFailure::Server { .. }))
+        let Self::Sql(error) = self else { return false };
+        matches!(&error.failure, SqlFailure::Server { code, .. } if code.starts_with("08"))
     }
 }
 
@@ -244,6 +246,8 @@ pub struct Pool {
     pcp_pass: Secret,
     password: PcpPassword,
     state_dir: PathBuf,
+    /// How many database hosts there are.
+    hosts: usize,
 }
 
 impl Pool {
@@ -259,6 +263,7 @@ impl Pool {
             pcp_pass: config.pcp_pass.clone(),
             password: names.pcp_password,
             state_dir: config.state_dir.clone(),
+            hosts: config.kb_all_ip.len(),
         }
     }
 
@@ -290,7 +295,14 @@ impl Pool {
         journal.line(self.order(change, id, deadline)?);
         let mut seen = String::new();
         let done = deadline.poll(LOOK_INTERVAL, || {
-            let nodes = match self.nodes(deadline.at_most(LOOK_TIME)) {
+            let limit = deadline.at_most(LOOK_TIME);
+            let answer = match change {
+                // It is done when the pool takes sessions again: PCP tells of it earlier.
+                Change::Attach => self.nodes(limit),
+                // Of the last node: no session will ever tell.
+                Change::Detach => self.nodes_by_any_way(limit).map(|(nodes, _)| nodes),
+            };
+            let nodes = match answer {
                 Ok(nodes) => nodes,
                 Err(error) => {
                     seen = error.to_string();
@@ -312,28 +324,43 @@ impl Pool {
         })
     }
 
-    /// The id of the node with this address, if the pool has it down. Asked by PCP: a pool with no node
-    /// up takes no sessions, so that `show pool_nodes` cannot be had.
-    pub fn down_node(
+    /// What the pool says where it says anything: by PCP where it takes no sessions, which is so when
+    /// it has no node up. Then there is no role and no lag, and the error tells why.
+    pub fn nodes_by_any_way(
         &self,
-        address: IpAddr,
-        config: &Config,
         deadline: Deadline,
-    ) -> Result<Option<u32>, PoolError> {
-        // As many nodes as there are hosts; the program fails for an id beyond.
-        for id in (0..).take(config.kb_all_ip.len()) {
+    ) -> Result<(PoolNodes, Option<PoolError>), PoolError> {
+        match self.nodes(deadline) {
+            Ok(nodes) => Ok((nodes, None)),
+            Err(error) if error.is_closed() => Ok((self.nodes_by_pcp(deadline)?, Some(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The nodes as PCP tells them, which a pool also answers that takes no sessions.
+    fn nodes_by_pcp(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
+        let mut nodes = PoolNodes::default();
+        nodes.table.columns = PCP_COLUMNS.map(str::to_owned).to_vec();
+        // As many as there are hosts; where the pool has fewer, the program fails for an id beyond.
+        for id in (0..).take(self.hosts) {
             let output = self.pcp(NODE_INFO, id, deadline)?;
-            if output.code != 0 || output.stdout.trim().is_empty() {
-                return Err(self.refusal(NODE_INFO, id, &output));
-            }
-            // Host, port, status, and more in newer versions.
-            let mut fields = output.stdout.split_ascii_whitespace();
-            let host = fields.next().unwrap_or_default();
-            if host.parse() == Ok(address) || Some(host) == config.node_name_of(address) {
-                return Ok((fields.nth(1) == Some(STATUS_DOWN)).then_some(id));
+            match (node_info(&output), self.refusal(NODE_INFO, id, &output)) {
+                (Some((host, port, status)), _) => {
+                    let row = [id.to_string(), host.clone(), port, status.clone()];
+                    nodes.table.rows.push(row.map(Some).to_vec());
+                    nodes.nodes.push(PoolNode {
+                        id,
+                        host,
+                        status,
+                        role: String::new(),
+                        replication_delay: None,
+                    });
+                }
+                (None, PoolError::Refused { .. }) if id > 0 => break,
+                (None, error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(nodes)
     }
 
     /// Queues it; what the program printed.
@@ -425,6 +452,21 @@ fn said_success(output: &Output) -> Option<&str> {
     lines
         .find(|line| line.contains("Command Successful"))
         .filter(|_| output.code == 0)
+}
+
+/// Host, port and status of what `pcp_node_info` prints: `HOST PORT STATUS WEIGHT`, the status as a
+/// number, and more in newer versions. `None`: it is no node.
+fn node_info(output: &Output) -> Option<(String, String, String)> {
+    let mut fields = output.stdout.split_ascii_whitespace().map(str::to_owned);
+    let (host, port, status) = (fields.next()?, fields.next()?, fields.next()?);
+    let status = match status.as_str() {
+        "0" => "unused",
+        "1" => "waiting",
+        "2" => "up",
+        "3" => "down",
+        _ => return None,
+    };
+    (output.code == 0).then(|| (host, port, status.to_owned()))
 }
 
 /// A field of a password file: `:` ends one, and `\` escapes.
@@ -600,6 +642,58 @@ mod tests {
         );
         let text = pool.refusal("pcp_attach_node", 0, &login).to_string();
         assert!(text.contains("check PCP_USER and PCP_PASS") && !text.contains('\n'));
+    }
+
+    #[test]
+    fn a_pool_that_lets_nobody_in_is_told_from_a_wrong_password() {
+        let error = |failure| {
+            PoolError::Sql(SqlError {
+                server: "192.168.1.201:9999".to_owned(),
+                failure,
+            })
+        };
+        let said = |code: &str, message: &str| SqlFailure::Server {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        let closed = said("08S01", "pgpool is not accepting any new connections");
+        assert!(error(closed).is_closed());
+        for other in [
+            said("XX000", "SCRAM authentication failed"),
+            SqlFailure::Login("password authentication failed".to_owned()),
+            SqlFailure::Silent(Duration::ZERO),
+        ] {
+            assert!(!error(other).is_closed());
+        }
+    }
+
+    #[test]
+    fn a_node_is_read_as_pcp_tells_it() {
+        let told = |code: i32, stdout: &str| {
+            node_info(&Output {
+                code,
+                stdout: stdout.to_owned(),
+                stderr: String::new(),
+            })
+        };
+        let node = |status: &str| {
+            let words = ["192.168.1.101", "54321", status].map(str::to_owned);
+            let [host, port, status] = words;
+            Some((host, port, status))
+        };
+        // 3.6, and 4.3.
+        assert_eq!(told(0, "192.168.1.101 54321 3 0.500000\n"), node("down"));
+        let new =
+            "192.168.1.101 54321 2 0.500000 up up standby primary 0 none none 2026-11-25 12:00";
+        assert_eq!(told(0, new), node("up"));
+        for (code, nothing) in [
+            (1, "192.168.1.101 54321 3 0.5"),
+            (0, ""),
+            (0, "a b c d"),
+            (0, "a 1"),
+        ] {
+            assert_eq!(told(code, nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ const RESOLVE_TIME: Duration = Duration::from_secs(1);
                       failover_stream [OPTIONS] --new-primary-host=%H --old-primary-id=%P ...",
     after_help = "Example (node 0, the primary on 192.168.1.101, is down):\n  \
         failover_stream 192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0 /home/kingbase/cluster/R3HA/db/data\n\n\
-        Exit codes: 0 done, 1 a person is needed, 2 arguments or configuration, 66 failed or refused."
+        Exit codes: 0 done, 2 wrong arguments or configuration, 66 failed or refused: the log says why."
 )]
 pub struct Args {
     /// %H %P %d %h %O %m %M %D, in the order of kingbasecluster

@@ -132,7 +132,7 @@ keys! {
     CLUSTER_BIN_PATH cluster_bin_path: PathBuf = required(PATH);
     /// Directory of the pool's libraries.
     CLUSTER_LIB_PATH cluster_lib_path: Option<PathBuf> = optional(PATH, "the system's");
-    /// The system user that the pool runs as.
+    /// The system user that the pool runs as. Not used: who runs the tool is seen.
     KB_POOL_EXECUTE_SYS_USER kb_pool_execute_sys_user: String = defaulted(SYSTEM_USER, "root");
 
     /// SQL user, a superuser.
@@ -189,9 +189,9 @@ keys! {
     /// A primary reaches no trust IP: stop it if it is isolated from all hosts, always, or never.
     GATEWAY_LOST_ACTION gateway_lost_action: GatewayLostAction =
         defaulted(GATEWAY_LOST, "isolated");
-    /// How often a check is tried before it counts as failed.
+    /// How often is looked, within two seconds, before a primary counts as without standbys.
     HEALTH_CHECK_MAX_RETRIES health_check_max_retries: u32 = defaulted(TRIES, "3");
-    /// Seconds between two such tries.
+    /// Seconds between two looks of the scripts. Not used: nothing here sleeps.
     HEALTH_CHECK_RETRY_DELAY health_check_retry_delay: Duration =
         defaulted(SECONDS_OR_ZERO, "3");
     /// Stop the database when the disk check fails.

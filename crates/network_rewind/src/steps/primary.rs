@@ -7,6 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
+use failover_core::pool::{PoolError, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
@@ -164,19 +165,17 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 
 /// Tells the pool, where there is one. One that has no node up answers nothing but PCP.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    let error = match work.pool.nodes(deadline.at_most(budget::POOL)) {
-        Ok(_) => return rejoin::attach(work, deadline),
-        Err(error) => error,
+    let (nodes, error) = match work.pool.nodes_by_any_way(deadline.at_most(budget::POOL)) {
+        Ok((_, None)) => return rejoin::attach(work, deadline),
+        Ok((nodes, Some(error))) => (nodes, error),
+        Err(error @ (PoolError::Sql(_) | PoolError::NoNodes(_))) => (PoolNodes::default(), error),
+        Err(error) => return Err(error.into()),
     };
     let (me, config) = (work.me(), work.config());
-    let down = match error.is_closed() {
-        true => work.pool.down_node(me, config, deadline)?,
-        false => None,
-    };
-    match down {
-        Some(id) => {
-            rejoin::attach_node(work, id, deadline)?;
-            Ok(Done::Did(format!("node {id} ({me}) attached")))
+    match nodes.by_address(me, config).filter(|node| !node.is_up()) {
+        Some(node) => {
+            rejoin::attach_node(work, node.id, deadline)?;
+            Ok(Done::Did(format!("{node} attached")))
         }
         None => Ok(Done::Skipped(format!("no pool answers: {error}"))),
     }
