@@ -157,7 +157,7 @@ fn a_node_that_does_not_stream_is_refused() {
 /// Then the pool takes no sessions, so that `show pool_nodes` cannot be had.
 #[test]
 fn a_pool_with_every_node_down_is_asked_by_pcp() {
-    let lab = lab("do-closed");
+    let lab = lab("closed");
     let (primary, standby) = (lab.node(101), lab.node(102));
     for id in ["1", "0"] {
         let out = attach_node(standby, "kingbase", &["-n", id, "--detach", "--force"]);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::layout::{DATABASE, POOL_BIN, SQL_USER};
-use lab::{Lab, LabOptions, wait_for};
+use lab::{Flavor, Lab, LabOptions, wait_for};
 
 use crate::log_lines::Manual;
-use crate::settings::{KINGBASE, POSTGRES, configure};
+use crate::settings::{POSTGRES, configure, takes};
 
 const PGPOOL: &str = include_str!("../../../etc/pgpool.conf.sample");
 const KINGBASECLUSTER: &str = include_str!("../../../etc/kingbasecluster.conf.sample");
@@ -82,7 +82,7 @@ fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
         }
     }
     let options = LabOptions {
-        name: "do-samples-pgpool".into(),
+        name: "samples-pgpool".into(),
         nodes: 3,
         pools: 3,
         recovery: true,
@@ -95,20 +95,23 @@ fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
     })
 }
 
-/// kingbasecluster's `%O`, the old primary's host, is `%N` in pgpool-II, which plays its part here.
+/// `HAmodule.conf` of the stand-in's hosts is the sample, with the host's own values.
 #[test]
 fn two_hosts_as_kingbasees_has_them() -> Result<()> {
-    let command = failover_command(KINGBASECLUSTER)?;
-    ensure!(command.contains(" %O "), "{command}");
     let options = LabOptions {
-        name: "do-samples-kingbase".into(),
+        name: "samples-kingbase".into(),
+        flavor: Flavor::Kingbase,
         pools: 2,
         recovery: true,
-        failover_command: command.replace("%O", "%N"),
+        config: vec![("AUTO_PRIMARY_RECOVERY".into(), "1".into())],
+        pgpool: settings(KINGBASECLUSTER),
         ..LabOptions::default()
     };
     Lab::with(options, |lab| {
-        configure(lab, KINGBASE)?;
+        for node in lab.nodes() {
+            takes(node)?;
+            node.write("/etc/cron.d/failover-tools", CRON, 0o644, 0)?;
+        }
         circle(lab)
     })
 }

@@ -21,7 +21,7 @@ const NOBODY_LEFT: [&str; 2] = ["--new-primary-host=", "--new-primary-id=-1"];
 #[test]
 fn no_line_is_lost() -> Result<()> {
     let options = LabOptions {
-        name: "do-logrotate".into(),
+        name: "logrotate".into(),
         ..LabOptions::default()
     };
     Lab::with(options, |lab| {

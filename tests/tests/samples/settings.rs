@@ -12,7 +12,7 @@ use lab::layout::{
 use lab::{Lab, LabOptions, Node};
 
 /// The sample for KingbaseES: its addresses, paths and users are the lab's.
-pub const KINGBASE: &str = include_str!("../../../etc/HAmodule.conf");
+const KINGBASE: &str = include_str!("../../../etc/HAmodule.conf");
 /// The sample for PostgreSQL.
 pub const POSTGRES: &str = include_str!("../../../etc/HAmodule.postgres.conf");
 
@@ -61,7 +61,7 @@ pub fn configure(lab: &Lab, sample: &str) -> Result<()> {
 }
 
 /// Every tool reads the configuration of its host, finds nothing to say about it, and does its work.
-fn takes(node: &Node) -> Result<()> {
+pub fn takes(node: &Node) -> Result<()> {
     for bin in [DB_BIN, POOL_BIN] {
         let tool = format!("{bin}/failover_stream");
         let said = node.run(&[&tool, "--check-config"], LIMIT)?.success()?;
@@ -90,7 +90,7 @@ fn takes(node: &Node) -> Result<()> {
 #[test]
 fn every_tool_reads_both_samples_as_they_are() -> Result<()> {
     let options = LabOptions {
-        name: "do-samples".into(),
+        name: "samples".into(),
         ..LabOptions::default()
     };
     Lab::with(options, |lab| {
