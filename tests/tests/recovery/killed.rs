@@ -1,5 +1,6 @@
 //! Killed at any point, and started again by cron: the same end.
 
+use std::collections::BTreeMap;
 use std::mem::swap;
 use std::time::{Duration, Instant};
 
@@ -8,14 +9,14 @@ use lab::layout::{DB_BIN, USER};
 use lab::{Lab, Node, wait_for};
 
 use crate::drill::{
-    assert_same_files, at_once, check_pages, killed_with_rows_of_its_own, moments, own_files,
+    Kept, assert_same_files, at_once, check_pages, killed_with_rows_of_its_own, moments, own_files,
     recovers, time_of, wait_until,
 };
 use crate::own_files::{following, furnish};
 use crate::scene::{RECOVERY, SHORT};
 
 /// The steps of a recovery as the tool itself lists them.
-pub fn steps(node: &Node) -> Result<Vec<String>> {
+fn steps(node: &Node) -> Result<Vec<String>> {
     let plan = node
         .recover(&["--dry-run", "--force"], RECOVERY)?
         .success()?;
@@ -30,32 +31,44 @@ pub fn steps(node: &Node) -> Result<Vec<String>> {
     Ok(steps)
 }
 
+/// Kills a recovery after each of its steps, the two hosts taking turns, and runs it again. `files` of
+/// the node are then those that were `wanted`, asked before, of the node and its new primary.
+pub fn die_after_each(
+    lab: &Lab,
+    files: impl Fn(&Node) -> Result<BTreeMap<String, Kept>>,
+    wanted: impl Fn(&Node, u8) -> Result<BTreeMap<String, Kept>>,
+) -> Result<()> {
+    let (mut old, mut new) = (101, 102);
+    killed_with_rows_of_its_own(lab, old)?;
+    let steps = steps(lab.node(old))?;
+    recovers(lab, lab.node(old), new)?;
+    for step in &steps {
+        swap(&mut old, &mut new);
+        let turn = || -> Result<()> {
+            killed_with_rows_of_its_own(lab, old)?;
+            let node = lab.node(old);
+            let wanted = wanted(node, new)?;
+            let died = node.recover(&["--die-after", step], RECOVERY)?;
+            ensure!(died.signal == Some(9), "{died}");
+            ensure!(lab.primaries()? == [new], "{:?}", lab.primaries());
+            recovers(lab, node, new)?;
+            assert_same_files(&files(node)?, &wanted);
+            Ok(())
+        };
+        turn().with_context(|| format!("died after {step}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn after_each_step() -> Result<()> {
     Lab::with(at_once("brk-steps"), |lab| {
-        let (mut old, mut new) = (101, 102);
         for node in lab.nodes() {
             furnish(node, false)?;
         }
-        killed_with_rows_of_its_own(lab, old)?;
-        let steps = steps(lab.node(old))?;
-        recovers(lab, lab.node(old), new)?;
-        for step in &steps {
-            swap(&mut old, &mut new);
-            let turn = || -> Result<()> {
-                killed_with_rows_of_its_own(lab, old)?;
-                let node = lab.node(old);
-                let files = following(own_files(node)?, new);
-                let died = node.recover(&["--die-after", step], RECOVERY)?;
-                ensure!(died.signal == Some(9), "{died}");
-                ensure!(lab.primaries()? == [new], "{:?}", lab.primaries());
-                recovers(lab, node, new)?;
-                assert_same_files(&own_files(node)?, &files);
-                Ok(())
-            };
-            turn().with_context(|| format!("died after {step}"))?;
-        }
-        check_pages(lab, new)
+        let wanted = |node: &Node, new| Ok(following(own_files(node)?, new));
+        die_after_each(lab, own_files, wanted)?;
+        check_pages(lab, lab.primaries()?[0])
     })
 }
 

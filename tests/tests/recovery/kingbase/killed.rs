@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::mem::swap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::{Lab, LabOptions, Node};
 
 use super::v8r3;
-use crate::drill::{
-    Kept, assert_same_files, at_once, killed_with_rows_of_its_own, own_files, recovers,
-};
-use crate::killed::steps;
-use crate::scene::RECOVERY;
+use crate::drill::{Kept, at_once, killed_with_rows_of_its_own, own_files, recovers};
+use crate::killed::die_after_each;
 
 /// The files that a person or a recovery writes, not those that the database changes as a primary.
 fn written(node: &Node) -> Result<BTreeMap<String, Kept>> {
@@ -39,23 +36,6 @@ fn after_each_step() -> Result<()> {
             wanted.insert(old, files);
             swap(&mut old, &mut new);
         }
-        killed_with_rows_of_its_own(lab, old)?;
-        let steps = steps(lab.node(old))?;
-        recovers(lab, lab.node(old), new)?;
-        for step in &steps {
-            swap(&mut old, &mut new);
-            let turn = || -> Result<()> {
-                killed_with_rows_of_its_own(lab, old)?;
-                let node = lab.node(old);
-                let died = node.recover(&["--die-after", step], RECOVERY)?;
-                ensure!(died.signal == Some(9), "{died}");
-                ensure!(lab.primaries()? == [new], "{:?}", lab.primaries());
-                recovers(lab, node, new)?;
-                assert_same_files(&written(node)?, &wanted[&old]);
-                Ok(())
-            };
-            turn().with_context(|| format!("died after {step}"))?;
-        }
-        Ok(())
+        die_after_each(lab, written, |node, _| Ok(wanted[&node.number()].clone()))
     })
 }
