@@ -15,4 +15,3 @@ mod rows;
 mod scene;
 mod started;
 mod three_hosts;
-mod times;
