@@ -482,7 +482,8 @@ impl<'a> Run<'a> {
         };
         let user = self.site.instance.user();
         let text = format!("{table}\n");
-        let written = durable::write(file, text.as_bytes(), 0o640, Some((user.uid, user.gid)));
+        let owner = Some((user.uid, user.gid));
+        let written = durable::write_unsynced(file, text.as_bytes(), 0o640, owner);
         if let Err(error) = written {
             self.journal.stamped(format!(
                 "warning: KB_CLUSTER_STATUS {} cannot be written: {error}",
