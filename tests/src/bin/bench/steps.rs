@@ -50,7 +50,8 @@ impl Steps {
         Ok(())
     }
 
-    /// Medians of start and length, those that were started first first.
+    /// Medians of start and length, those that were started first first. What takes no time is left
+    /// out.
     fn medians(&self) -> Vec<(&str, f64, f64)> {
         let mut all: Vec<_> = self
             .steps
@@ -59,7 +60,9 @@ impl Steps {
                 Some((name.as_str(), starts.median()?, lengths.median()?))
             })
             .collect();
-        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all.retain(|(_, _, length)| *length >= 0.5);
+        // Of those that start together the longest is the whole of the others.
+        all.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.2.total_cmp(&a.2)));
         all
     }
 
