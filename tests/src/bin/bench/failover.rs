@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::layout::{DATA, DATABASE_PORT, DB_BIN, DEVICE, POOL_BIN, PRIMARY_DOWN, USER};
 use lab::{Lab, LabOptions, Node, Running, wait_for};
 
@@ -10,7 +10,7 @@ use crate::contenders;
 use crate::figures::{Table, Verdict};
 use crate::snapshot::Snapshot;
 use crate::steps::Steps;
-use crate::{Part, progress};
+use crate::{Part, measured, progress};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// For the VIP, after a command has ended that moves it.
@@ -147,10 +147,11 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
                     let row = (turn + repetition) % Contender::ALL.len();
                     let contender = Contender::ALL[row];
                     if contender.can(scene) {
-                        let what = || format!("{} by {}", scene.title(), contender.name());
-                        cluster
-                            .measure(scene, contender, row, &mut tables[at], &mut steps[at])
-                            .with_context(what)?;
+                        let what = format!("{} by {}", scene.title(), contender.name());
+                        measured(&what, contender == Contender::Ours, || {
+                            let (table, steps) = (&mut tables[at], &mut steps[at]);
+                            cluster.measure(scene, contender, row, table, steps)
+                        })?;
                     }
                 }
             }
@@ -257,12 +258,15 @@ impl<'a> Cluster<'a> {
         let run = running.wait()?;
         ensure!(run.code == Some(0), "{run}\n{}", self.new.failover_log()?);
         let committed = commit.wait(LIMIT)?;
+        let through_vip = match contender.goes_all_the_way() {
+            true => Some(through_vip.wait(VIP_LIMIT)?),
+            false => None,
+        };
         table.cell(row, INSIDE).add_ms(run.wall);
         table
             .cell(row, COMMIT)
             .add_ms(committed.duration_since(begin));
-        if contender.goes_all_the_way() {
-            let committed = through_vip.wait(VIP_LIMIT)?;
+        if let Some(committed) = through_vip {
             table.cell(row, VIP).add_ms(committed.duration_since(begin));
         }
         ensure!(!self.new.in_recovery()?, "it is no primary");

@@ -96,6 +96,18 @@ fn progress(what: &str, done: usize, of: usize) {
     eprintln!("{what}: repetition {} of {of}", done + 1);
 }
 
+/// Measures once. What the tools are compared with may fail one time in an hour, and is tried again;
+/// the tools may not.
+fn measured(what: &str, ours: bool, mut measure: impl FnMut() -> Result<()>) -> Result<()> {
+    match measure() {
+        Err(error) if !ours => {
+            eprintln!("{what} failed, once more: {error:#}");
+            measure().with_context(|| what.to_owned())
+        }
+        result => result.with_context(|| what.to_owned()),
+    }
+}
+
 fn text(part: &Part) -> String {
     let tables = part.tables.iter();
     let text = tables.fold(String::new(), |text, table| text + &format!("{table}\n"));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, HOME, LOG, POOL_BIN, SQL_USER, USER};
 use lab::{Lab, LabOptions, Node, wait_for};
 
@@ -10,7 +10,7 @@ use crate::contenders;
 use crate::figures::{Table, Verdict};
 use crate::snapshot::Snapshot;
 use crate::steps::Steps;
-use crate::{Part, progress};
+use crate::{Part, measured, progress};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// For what writes two gigabytes.
@@ -113,9 +113,10 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
                 for turn in 0..Contender::ALL.len() {
                     let row = (turn + repetition) % Contender::ALL.len();
                     let contender = Contender::ALL[row];
-                    cluster
-                        .measure(contender, row, &mut table, &mut steps)
-                        .with_context(|| format!("{} by {}", case.title(), contender.name()))?;
+                    let what = format!("{} by {}", case.title(), contender.name());
+                    measured(&what, contender == Contender::Ours, || {
+                        cluster.measure(contender, row, &mut table, &mut steps)
+                    })?;
                 }
             }
             Ok(())
