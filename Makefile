@@ -10,27 +10,49 @@ DEPS = gcc libc6-dev make pkg-config libssl-dev \
        postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \
        iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
 
-.PHONY: help deps build test demo lint install uninstall clean
+# OpenSSL, which ssh needs, is linked into the tools where its static libraries are there (libssl-dev has
+# them): loading it costs a program more than all the rest of its start, and each minute starts two. And
+# so the tools run where another version of it is installed.
+STATIC_OPENSSL = $(shell lib=$$(pkg-config --variable=libdir openssl 2>/dev/null) && \
+    [ -e "$$lib/libssl.a" ] && [ -e "$$lib/libcrypto.a" ] && echo OPENSSL_STATIC=1 \
+    OPENSSL_LIB_DIR=$$lib OPENSSL_INCLUDE_DIR=$$(pkg-config --variable=includedir openssl))
+
+# What `make bench` measures against and with. A shorter run: ONLY=failover|recovery|idle, REPETITIONS=n.
+BENCH_DEPS  = repmgr postgresql-15-repmgr strace
+ONLY        ?=
+REPETITIONS ?= 9
+
+.PHONY: help deps bench-deps build test demo bench lint install uninstall clean
+
+define install-missing
+missing=$$(for p in $(1); do \
+    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+    apt-get update -qq && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+fi
+endef
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
 
 deps: ## install the Debian packages that are missing (needs root)
-	@missing=$$(for p in $(DEPS); do \
-	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	if [ -n "$$missing" ]; then \
-	    apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
-	fi
+	@$(call install-missing,$(DEPS))
+
+bench-deps: deps
+	@$(call install-missing,$(BENCH_DEPS))
 
 build: deps ## build the tools
-	$(CARGO) build --release --locked --workspace
+	$(STATIC_OPENSSL) $(CARGO) build --release --locked --workspace
 
 test: build ## all tests, those on the lab included (needs root)
-	$(CARGO) test --release --locked --workspace
+	$(STATIC_OPENSSL) $(CARGO) test --release --locked --workspace
 
 demo: build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo
+
+bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery|idle REPETITIONS=n (needs root)
+	target/release/bench --docs docs --repetitions $(REPETITIONS) $(if $(ONLY),--only $(ONLY))
 
 lint: deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -18,6 +18,8 @@ pub struct Event {
     pub outcome: String,
     /// What was seen or done, or why it failed.
     pub detail: String,
+    /// Wall clock at its start: `2026-01-31T16:42:01.123+00:00`.
+    pub started: String,
     /// How long it took.
     pub milliseconds: u64,
 }

@@ -13,6 +13,28 @@ use std::path::Path;
 /// Without an `owner` the file belongs to this process's user. On an error `path` is as it was,
 /// unless it is the directory that could not be synced.
 pub fn write(path: &Path, contents: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+    place(path, contents, mode, owner, File::sync_all)?;
+    sync_dir(parent(path))
+}
+
+/// [`write`] without waiting for the disk: whole for whoever reads it, and perhaps empty after a power
+/// failure. For what is written anew each minute.
+pub fn write_unsynced(
+    path: &Path,
+    contents: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+) -> io::Result<()> {
+    place(path, contents, mode, owner, |_| Ok(()))
+}
+
+fn place(
+    path: &Path,
+    contents: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
@@ -29,13 +51,14 @@ pub fn write(path: &Path, contents: &[u8], mode: u32, owner: Option<(Uid, Gid)>)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&temporary)?;
-    let written = fill(file, contents, mode, owner).and_then(|()| fs::rename(&temporary, path));
+    let written = fill(&file, contents, mode, owner)
+        .and_then(|()| sync(&file))
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&temporary);
     }
-    written?;
-    sync_dir(parent(path))
+    written
 }
 
 /// Removes a file for good. That there is none is fine.
@@ -58,14 +81,13 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// The owner and the mode come first, so that nobody else can ever read what is written.
-fn fill(mut file: File, contents: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+fn fill(mut file: &File, contents: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> io::Result<()> {
     if let Some((uid, gid)) = owner {
-        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        fchown(file, Some(uid.as_raw()), Some(gid.as_raw()))?;
     }
     // The umask has no say in it.
     file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(contents)?;
-    file.sync_all()
+    file.write_all(contents)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -100,6 +122,18 @@ mod tests {
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn also_without_waiting_for_the_disk_it_is_replaced_whole() {
+        let dir = directory("unsynced");
+        let path = dir.join("f");
+        write(&path, b"old", 0o600, None).unwrap();
+        write_unsynced(&path, b"new", 0o640, None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(names(&dir), ["f"]);
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -237,9 +237,9 @@ impl Instance {
     /// database's user cannot be looked at: it may be one of them.
     pub fn processes(&self) -> io::Result<Vec<Process>> {
         let mut found = Vec::new();
-        for process in all_processes()? {
-            if self.is_ours(process.pid)? {
-                found.push(process);
+        for pid in all_pids()? {
+            if self.is_ours(pid)? {
+                found.extend(process(pid));
             }
         }
         found.sort_by_key(|process| process.pid);
@@ -256,11 +256,16 @@ impl Instance {
 
     fn is_ours(&self, pid: i32) -> io::Result<bool> {
         let link = |name| fs::read_link(format!("/proc/{pid}/{name}")).map(without_deleted);
-        match (link("cwd"), link("exe")) {
-            (Ok(cwd), Ok(exe)) => {
-                Ok(cwd == self.data && exe.file_name() == Some(OsStr::new(self.flavor.server)))
+        let its_program = link("cwd").and_then(|cwd| {
+            // Of most processes one look is enough.
+            (cwd == self.data).then(|| link("exe")).transpose()
+        });
+        match its_program {
+            Ok(program) => {
+                Ok(program
+                    .is_some_and(|exe| exe.file_name() == Some(OsStr::new(self.flavor.server))))
             }
-            (Err(e), _) | (_, Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
                 match owner {
                     // The system also hides what sshd is that serves a login of the same user: its
@@ -529,9 +534,11 @@ fn without_deleted(path: PathBuf) -> PathBuf {
 }
 
 fn all_processes() -> io::Result<Vec<Process>> {
-    Ok(fs::read_dir("/proc")?
-        .filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .collect())
+    Ok(all_pids()?.filter_map(process).collect())
+}
+
+fn all_pids() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
 fn process(pid: i32) -> Option<Process> {

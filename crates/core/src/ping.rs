@@ -17,6 +17,8 @@ const INTERVAL: &str = "0.2";
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the running ones are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(3);
+/// What an answer may take before `ping` itself is doubted.
+const DOUBT: Duration = Duration::from_millis(100);
 /// For an interrupted `ping` to print its summary.
 const SUMMARY_TIME: Duration = Duration::from_millis(200);
 
@@ -30,32 +32,47 @@ pub fn first_answer(
     times: u32,
     deadline: Deadline,
 ) -> Result<Option<IpAddr>, ProbeError> {
-    let mut works = Pinger::start(ping, Ipv4Addr::LOCALHOST.into(), times, deadline)?;
     let mut all = addrs
         .iter()
         .map(|addr| Pinger::start(ping, *addr, times, deadline))
         .collect::<Result<Vec<_>, _>>()?;
+    // Does it work at all? Not asked where an answer comes at once, which is each minute's case.
+    let mut works: Option<Pinger> = None;
     let mut complaint = None;
+    let doubt = deadline.at_most(DOUBT);
     let found = deadline.poll(LOOK_INTERVAL, || {
+        let mut one_ended = false;
         for pinger in &mut all {
-            pinger.look();
+            one_ended |= pinger.look().is_some();
             if pinger.answered {
-                return Some(pinger.addr);
+                return Some(Ok(pinger.addr));
             }
             pinger.start_again_if_ended();
         }
-        if let Some(out) = works.look() {
-            complaint = complaint.take().or(Some(out.last_line().to_owned()));
+        match &mut works {
+            None if one_ended || doubt.passed() => {
+                match Pinger::start(ping, Ipv4Addr::LOCALHOST.into(), times, deadline) {
+                    Ok(pinger) => works = Some(pinger),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            None => {}
+            Some(pinger) => {
+                if let Some(out) = pinger.look() {
+                    complaint = complaint.take().or(Some(out.last_line().to_owned()));
+                }
+            }
         }
         None
     });
     all.iter().for_each(Pinger::interrupt);
-    match complaint {
-        Some(why) if found.is_none() && !works.answered => Err(ProbeError::CannotProbe {
+    match (found, works, complaint) {
+        (Some(found), _, _) => found.map(Some),
+        (None, Some(works), Some(why)) if !works.answered => Err(ProbeError::CannotProbe {
             what: format!("{} (tried on this host itself)", works.command),
             why,
         }),
-        _ => Ok(found),
+        _ => Ok(None),
     }
 }
 

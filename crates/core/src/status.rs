@@ -68,6 +68,16 @@ const SQL_TIME: Duration = Duration::from_millis(800);
 
 /// How the instance of this host is.
 pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status {
+    look_and_stay(host, instance, deadline).0
+}
+
+/// [`look`], and the session with the server that answered, for whoever has more to ask: a login
+/// costs both sides a millisecond of work.
+pub fn look_and_stay(
+    host: &ThisHost,
+    instance: &Instance,
+    deadline: Deadline,
+) -> (Status, Option<Session>) {
     let mut status = Status {
         in_work: host.state().is_ok_and(|state| state.is_locked()),
         obstacle: obstacle(host, instance),
@@ -97,16 +107,19 @@ pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status 
     }
     let in_wal = instance.newest_timeline_in_wal();
     status.timeline = status.timeline.max(in_wal.unwrap_or(0));
-    let limit = deadline.at_most(SQL_TIME);
-    if status.running
-        && let Err(error) = ask_server(host, instance, &mut status, limit)
-    {
-        if matches!(error.failure, SqlFailure::Login(_)) {
-            status.obstacle.get_or_insert_with(|| error.to_string());
-        }
-        status.trouble = Some(error.to_string());
+    if !status.running {
+        return (status, None);
     }
-    status
+    match ask_server(host, instance, &mut status, deadline.at_most(SQL_TIME)) {
+        Ok(session) => (status, Some(session)),
+        Err(error) => {
+            if matches!(error.failure, SqlFailure::Login(_)) {
+                status.obstacle.get_or_insert_with(|| error.to_string());
+            }
+            status.trouble = Some(error.to_string());
+            (status, None)
+        }
+    }
 }
 
 /// What stands in the way of a promotion and is seen without the server.
@@ -128,7 +141,7 @@ fn ask_server(
     instance: &Instance,
     status: &mut Status,
     deadline: Deadline,
-) -> Result<(), SqlError> {
+) -> Result<Session, SqlError> {
     let names = instance.flavor;
     let session = Session::open(&host.sql_target(), deadline)?;
     let in_recovery = is_in_recovery(&session, names, deadline)?;
@@ -161,5 +174,5 @@ fn ask_server(
         }
     }
     status.in_recovery = Some(in_recovery);
-    Ok(())
+    Ok(session)
 }

@@ -10,6 +10,17 @@ pub fn start(work: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().spawn(work);
 }
 
+/// Has all threads share their memory. Ours wait nearly all the time, so they need not be kept apart
+/// from each other, and to map an arena for each costs more than the allocations in it. To be called
+/// before there is a second thread.
+pub fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator's; there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// What `work` gives, if it does so before `deadline`; else it is left behind.
 pub fn within<T: Send + 'static>(
     deadline: Deadline,

@@ -39,14 +39,14 @@ impl<'a> Eyes<'a> {
         &self.here.config
     }
 
-    /// What can be seen from here, and what the pool said.
+    /// What can be seen from here, and what the pool said; and the session with this host's server.
     pub fn view(
         &self,
         policy: Policy,
         state: &State,
         network: bool,
         pool: &Result<PoolNodes, PoolError>,
-    ) -> View {
+    ) -> (View, Option<Session>) {
         let data = self.instance.data();
         let files = StandbyFiles::new(
             self.instance.flavor,
@@ -54,8 +54,9 @@ impl<'a> Eyes<'a> {
             data,
             self.instance.user(),
         );
-        let me = self.me();
-        View {
+        let deadline = Deadline::after(budget::ANSWER);
+        let (me, session) = status::look_and_stay(self.here, self.instance, deadline);
+        let view = View {
             policy,
             paused: state.paused.clone(),
             left: state.recovery.clone(),
@@ -71,7 +72,8 @@ impl<'a> Eyes<'a> {
             primary: None,
             primary_host: None,
             others: None,
-        }
+        };
+        (view, session)
     }
 
     /// This host's instance.

@@ -18,6 +18,7 @@ use failover_core::inherited;
 use failover_core::journal::syslog;
 use failover_core::supervised;
 use failover_core::terminal::{complain, parse};
+use failover_core::workers;
 use std::process::ExitCode;
 
 const TOOL: &str = "network_rewind";
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     if let Some(exit) = disk::probe_if_asked(std::env::args_os()) {
         return exit.into();
     }
+    workers::share_memory();
     match parse::<Cli>(TOOL) {
         Ok(cli) => match privilege::become_database_user(cli.config.as_deref()) {
             Ok(()) => supervised::run(|| run::run(&cli)),

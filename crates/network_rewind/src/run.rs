@@ -21,6 +21,7 @@ use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::{Pool, PoolError, PoolNodes};
 use failover_core::procedure::{self, Frame};
+use failover_core::sql::Session;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::terminal::{complain, say};
 use failover_core::workers;
@@ -286,8 +287,8 @@ impl<'a> Run<'a> {
             let state = self.state()?;
             let copy_program = self.site.instance.flavor.basebackup;
             let policy = Policy::new(self.config(), copy_program, self.cli.force);
-            let (view, verdict) = self.timed("decide", || {
-                let mut view = eyes.view(policy, &state, network, &pool);
+            let (view, verdict, session) = self.timed("decide", || {
+                let (mut view, session) = eyes.view(policy, &state, network, &pool);
                 let verdict = loop {
                     match decide(&view) {
                         Decision::Look(look) => eyes.look(look, &mut view),
@@ -295,7 +296,7 @@ impl<'a> Run<'a> {
                     }
                 };
                 let why = verdict.why.clone();
-                ((view, verdict), Outcome::Done, why)
+                ((view, verdict, session), Outcome::Done, why)
             });
             if before == Some(verdict.action) {
                 break;
@@ -306,7 +307,7 @@ impl<'a> Run<'a> {
                 return Ok(self.plan(&view, &verdict));
             }
             self.drop_vip(&view, &eyes);
-            self.carry_out(&view, &verdict, state)?;
+            self.carry_out(&view, &verdict, state, session)?;
             self.forget_consent(&view, verdict.action)?;
             match verdict.action {
                 Action::Start { .. } | Action::StopWrongPrimary { .. } => {
@@ -481,7 +482,8 @@ impl<'a> Run<'a> {
         };
         let user = self.site.instance.user();
         let text = format!("{table}\n");
-        let written = durable::write(file, text.as_bytes(), 0o640, Some((user.uid, user.gid)));
+        let owner = Some((user.uid, user.gid));
+        let written = durable::write_unsynced(file, text.as_bytes(), 0o640, owner);
         if let Err(error) = written {
             self.journal.stamped(format!(
                 "warning: KB_CLUSTER_STATUS {} cannot be written: {error}",
@@ -581,12 +583,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn carry_out(&self, view: &View, verdict: &Verdict, state: State) -> Result<()> {
+    /// `own` is a session with this host's server.
+    fn carry_out(
+        &self,
+        view: &View,
+        verdict: &Verdict,
+        state: State,
+        own: Option<Session>,
+    ) -> Result<()> {
         let steps = steps(verdict.action);
         if steps.is_empty() {
             return Ok(());
         }
         let mut work = self.work(view, verdict.action);
+        if verdict.action == Action::KeepPrimary {
+            work.session = own;
+        }
         if let Action::Recover { primary }
         | Action::StopWrongPrimary {
             primary,

@@ -16,4 +16,3 @@ mod rows;
 mod scene;
 mod started;
 mod three_hosts;
-mod times;

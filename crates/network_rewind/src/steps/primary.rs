@@ -114,9 +114,9 @@ pub fn vip_off(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// Commits wait for a standby that has caught up, and for none where none streams.
 pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (config, names, journal) = (work.config(), work.names(), work.journal);
-    let session = Session::open(&work.here.sql_target(), deadline.at_most(budget::ANSWER))?;
-    let setting = synchronous::show(&session, deadline)?;
-    let all = standbys(&session, names, deadline)?;
+    let session = work.session(deadline.at_most(budget::ANSWER))?;
+    let setting = synchronous::show(session, deadline)?;
+    let all = standbys(session, names, deadline)?;
     if all.iter().any(Standby::is_waited_for) {
         return Ok(Done::AlreadySo(format!("commits wait for '{setting}'")));
     }
@@ -127,24 +127,17 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if let Some(standby) = all.iter().find(caught_up).filter(|_| config.sync_flag) {
         journal.stamped(format!("{} has caught up, async to sync", standby.name));
         let nodes = &config.all_node_name;
-        return to_sync(&session, names, nodes, journal, deadline);
+        return to_sync(session, names, nodes, journal, deadline);
     }
     if setting.is_empty() {
         return Ok(Done::AlreadySo("commits wait for nobody".to_owned()));
     }
     let looks = config.health_check_max_retries;
-    match streaming_after_looks(&session, names, None, looks, deadline)? {
+    match streaming_after_looks(session, names, None, looks, deadline)? {
         Some(standby) => Ok(Done::AlreadySo(format!("standby {standby} streams"))),
         None => {
             journal.stamped("sync to async");
-            to_async(
-                &session,
-                names,
-                config.sync_degrade,
-                None,
-                journal,
-                deadline,
-            )
+            to_async(session, names, config.sync_degrade, None, journal, deadline)
         }
     }
 }

@@ -1,0 +1,293 @@
+//! How long an old primary needs until it streams from the new one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, HOME, LOG, POOL_BIN, SQL_USER, USER};
+use lab::{Lab, LabOptions, Node, wait_for};
+
+use crate::contenders;
+use crate::figures::{Table, Verdict};
+use crate::snapshot::Snapshot;
+use crate::steps::Steps;
+use crate::{Part, measured, progress};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// For what writes two gigabytes.
+const FILL: Duration = Duration::from_secs(900);
+
+/// How large the data directory is, and how much the old primary wrote that the new one never had.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    data_mb: u32,
+    diverged_mb: u32,
+}
+
+impl Case {
+    const ALL: [Self; 4] = [
+        Self::new(100, 0),
+        Self::new(100, 50),
+        Self::new(100, 500),
+        Self::new(2048, 50),
+    ];
+
+    const fn new(data_mb: u32, diverged_mb: u32) -> Self {
+        Self {
+            data_mb,
+            diverged_mb,
+        }
+    }
+
+    fn title(self) -> String {
+        format!(
+            "recovery, data directory of {} MB, {} MB of divergence",
+            self.data_mb, self.diverged_mb
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contender {
+    Bare,
+    Ours,
+    Repmgr,
+    Shell,
+}
+
+impl Contender {
+    const ALL: [Self; 4] = [Self::Bare, Self::Ours, Self::Repmgr, Self::Shell];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare: pg_rewind, pg_ctl start",
+            Self::Ours => "network_rewind",
+            Self::Repmgr => "repmgr node rejoin --force-rewind",
+            Self::Shell => "shell, as in the case study",
+        }
+    }
+
+    /// Run as the database's user on the old primary's host.
+    fn command(self, old: &Node, new: &Node) -> Vec<String> {
+        match self {
+            Self::Bare => vec!["sh".to_owned(), "-c".to_owned(), bare(old, new)],
+            Self::Ours => vec![format!("{DB_BIN}/network_rewind")],
+            Self::Repmgr => contenders::repmgr_rejoin(new),
+            Self::Shell => vec![format!("{POOL_BIN}/shell/network_rewind.sh")],
+        }
+    }
+}
+
+/// What nobody can do without.
+fn bare(old: &Node, new: &Node) -> String {
+    let source = format!(
+        "host={} port={DATABASE_PORT} user={SQL_USER}",
+        new.address()
+    );
+    let name = old.name();
+    format!(
+        "set -e; cd {DB_BIN}
+         ./pg_rewind --target-pgdata={DATA} --source-server='{source} dbname={DATABASE}'
+         touch {DATA}/standby.signal
+         cat >>{DATA}/postgresql.auto.conf <<END
+primary_conninfo = '{source} passfile={HOME}/.pgpass application_name={name}'
+primary_slot_name = 'slot_{name}'
+END
+         ./pg_ctl start -w -D {DATA} -l {LOG}/database.log"
+    )
+}
+
+const MEASURES: [&str; 2] = ["until it streams, ms", "inside the command, ms"];
+const STREAMS: usize = 0;
+const INSIDE: usize = 1;
+
+pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
+    let mut part = Part::default();
+    for case in Case::ALL {
+        let names = Contender::ALL.map(Contender::name);
+        let mut table = Table::new(case.title(), &MEASURES, &names);
+        let mut steps = Steps::new(case.title());
+        Lab::with(options(lab_name), |lab| {
+            let cluster = Cluster::prepare(lab, case)?;
+            for repetition in 0..repetitions {
+                progress(&case.title(), repetition, repetitions);
+                for turn in 0..Contender::ALL.len() {
+                    let row = (turn + repetition) % Contender::ALL.len();
+                    let contender = Contender::ALL[row];
+                    let what = format!("{} by {}", case.title(), contender.name());
+                    measured(&what, contender == Contender::Ours, || {
+                        cluster.measure(contender, row, &mut table, &mut steps)
+                    })?;
+                }
+            }
+            Ok(())
+        })?;
+        part.verdicts.extend(verdicts(case, &table));
+        part.tables.push(table);
+        part.steps.push(steps);
+    }
+    Ok(part)
+}
+
+/// Settings by which WAL that was only filled in does not stay in the data directory: a rewind copies
+/// what lies there.
+fn options(name: &str) -> LabOptions {
+    let settings = [
+        ("max_wal_size", "'256MB'"),
+        ("min_wal_size", "'64MB'"),
+        ("wal_keep_size", "'64MB'"),
+    ];
+    LabOptions {
+        name: name.to_owned(),
+        pools: 2,
+        config: vec![("AUTO_PRIMARY_RECOVERY".to_owned(), "1".to_owned())],
+        postgres: settings
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..LabOptions::default()
+    }
+}
+
+/// Two hosts after a failover, as the pool left them: the old primary is down, and has left the
+/// history of the new one.
+struct Cluster<'a> {
+    lab: &'a Lab,
+    old: &'a Node,
+    new: &'a Node,
+    diverged: Snapshot,
+}
+
+impl<'a> Cluster<'a> {
+    fn prepare(lab: &'a Lab, case: Case) -> Result<Self> {
+        let (old, new) = (lab.node(101), lab.node(102));
+        contenders::install(lab)?;
+        contenders::register(old, new)?;
+        fill(old, "ballast", case.data_mb)?;
+        for node in [old, new] {
+            node.kill_pool()?;
+        }
+        new.stop_database("fast")?;
+        fill(old, "diverged", case.diverged_mb)?;
+        old.stop_database("fast")?;
+        contenders::take_vip(old)?;
+
+        new.start_database()?;
+        let promote = contenders::repmgr(&["standby", "promote"]);
+        let promote: Vec<&str> = promote.iter().map(String::as_str).collect();
+        new.run_as(USER, &promote, LIMIT)?.success()?;
+        new.add_vip()?;
+        new.psql(&format!(
+            "select pg_create_physical_replication_slot('slot_{}', true)",
+            old.name()
+        ))?;
+        new.psql("checkpoint")?;
+        for node in [old, new] {
+            node.write(&format!("{LOG}/pgpool_status"), "down\nup\n", 0o600, 0)?;
+            node.start_pool()?;
+        }
+        wait_for("the pools", FILL, || {
+            lab.pool_shows(&[("down", "standby"), ("up", "primary")])
+        })?;
+        Ok(Self {
+            lab,
+            old,
+            new,
+            diverged: Snapshot::take(old)?,
+        })
+    }
+
+    fn reset(&self) -> Result<()> {
+        if self
+            .lab
+            .pool_nodes()?
+            .iter()
+            .any(|it| it.id == self.old.id() && it.status != "down")
+        {
+            self.lab.pcp_detach(self.old.id())?;
+        }
+        wait_for("the pool to have it down", LIMIT, || {
+            self.lab
+                .pool_shows(&[("down", "standby"), ("up", "primary")])
+        })?;
+        self.old.kill_database()?;
+        self.diverged.restore()?;
+        contenders::forget_runs(self.old)?;
+        // Nobody finds it done already.
+        self.new
+            .psql("alter system reset synchronous_standby_names")?;
+        self.new.psql("select pg_reload_conf()")?;
+        wait_for("the primary to have no standby", LIMIT, || {
+            let seen = self.new.psql("select count(*) from pg_stat_replication")?;
+            ensure!(seen == "0", "it has {seen}");
+            Ok(())
+        })
+    }
+
+    fn measure(
+        &self,
+        contender: Contender,
+        row: usize,
+        table: &mut Table,
+        steps: &mut Steps,
+    ) -> Result<()> {
+        self.reset()?;
+        let command = contender.command(self.old, self.new);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let watch = self.lab.first_streaming(self.old, self.new)?;
+        watch.wait_until_asked(LIMIT)?;
+        let running = self.old.spawn(USER, &command, 4 * LIMIT)?;
+        let begin = Instant::now();
+        let run = running.wait()?;
+        ensure!(run.code == Some(0), "{run}\n{}", self.old.recovery_log()?);
+        let streams = watch.wait(LIMIT)?;
+        table
+            .cell(row, STREAMS)
+            .add_ms(streams.duration_since(begin));
+        table.cell(row, INSIDE).add_ms(run.wall);
+        if contender == Contender::Ours {
+            self.lab.is_whole(self.new.number())?;
+            steps.add_last_run(self.old)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes that many MB into a table of a primary, whether a standby is there or not.
+fn fill(primary: &Node, table: &str, mb: u32) -> Result<()> {
+    // Eight to a page, and too short to be compressed.
+    let rows = u64::from(mb) * 128 * 8;
+    primary.query(
+        &format!(
+            "set synchronous_commit = local;
+             create table {table} as
+             select n, repeat(md5(n::text), 29) from generate_series(1, {rows}) n"
+        ),
+        FILL,
+    )?;
+    // Two, so that the WAL of before is let go.
+    for _ in 0..2 {
+        primary.query("select pg_switch_wal(); checkpoint", FILL)?;
+    }
+    Ok(())
+}
+
+fn verdicts(case: Case, table: &Table) -> Vec<Verdict> {
+    let row = |contender| Contender::ALL.iter().position(|it| *it == contender);
+    let median = |contender| table.median(row(contender)?, STREAMS);
+    let beyond = || Some(median(Contender::Ours)? - 1.1 * median(Contender::Bare)?);
+    let to_repmgr = || Some(median(Contender::Ours)? / median(Contender::Repmgr)?);
+    let what = format!("{} MB, {} MB diverged", case.data_mb, case.diverged_mb);
+    vec![
+        Verdict::at_most(
+            format!("{what}: until it streams, beyond 1.1 times the bare steps"),
+            400.0,
+            "ms",
+            beyond(),
+        ),
+        Verdict::at_most(
+            format!("{what}: until it streams, to repmgr node rejoin"),
+            1.0,
+            "times",
+            to_repmgr(),
+        ),
+    ]
+}
