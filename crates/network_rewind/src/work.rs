@@ -489,6 +489,13 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         Action::StopWrongPrimary { .. } => vec![
             ask_primary(),
             lock(),
+            // It may be on both.
+            may_fail(step(
+                "wrong-primary.vip-off",
+                "take the database VIP off",
+                |_| budget::VIP,
+                primary::vip_off,
+            )),
             step(
                 "wrong-primary.stop",
                 "stop the database",
