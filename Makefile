@@ -10,7 +10,7 @@ DEPS = gcc libc6-dev make pkg-config libssl-dev \
        postgresql-15 pgpool2 openssh-server openssh-client cron \
        iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
 
-.PHONY: help deps build test demo lint install uninstall clean
+.PHONY: help deps build test drills demo lint install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ build: deps ## build the tools
 
 test: build ## all tests, those on the lab included (needs root)
 	$(CARGO) test --release --locked --workspace
+
+drills: build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
+	target/release/drills $(ONLY) $(if $(TABLE),--table)
 
 demo: build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo

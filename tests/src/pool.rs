@@ -182,7 +182,8 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
             // It takes connections a second before it listens to the others.
             let listens = "creating watchdog heartbeat receive socket";
             ensure!(
-                lab.options().pools == 1 || node.log("cluster.log")?.contains(listens),
+                (lab.options().pools == 1 && !lab.options().witness)
+                    || node.log("cluster.log")?.contains(listens),
                 "its watchdog does not listen"
             );
             Ok(())
@@ -223,6 +224,11 @@ fn pool_nodes(network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
 }
 
 impl Node {
+    /// Is there a database on this host (running or not)?
+    pub fn has_database(&self) -> bool {
+        self.shared.numbers().any(|number| number == self.number())
+    }
+
     /// Is there a pool on this host (running or not)?
     pub fn has_pool(&self) -> bool {
         self.shared

@@ -11,9 +11,19 @@ use anyhow::{Result, anyhow};
 ///
 /// # Errors
 /// When the limit has passed; the text names `what` and the last thing seen.
-pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T>) -> Result<T> {
+    look_each(Duration::from_millis(10), what, limit, look)
+}
+
+/// [`wait_for`], looking only every `pause`: for what takes long, and costs something to look at.
+pub(crate) fn look_each<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let mut seen = None;
-    poll(Duration::from_millis(10), limit, || match look() {
+    poll(pause, limit, || match look() {
         Ok(value) => Some(value),
         Err(error) => {
             seen = Some(error);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, R3HA, SQL_USER, USER};
+use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, SQL_USER, USER};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 use crate::scene::{RECOVERY, SHORT, failed_over, two_hosts, wait_until_whole};
@@ -96,13 +96,6 @@ pub fn same_end(lab: &Lab, primary: u8) -> Result<()> {
             ensure!(seen == wanted, "{} has {seen}, not {wanted}", node.name());
             Ok(())
         })?;
-        let state = node.log("network_rewind.json")?;
-        ensure!(
-            state.is_empty() || state.contains("\"recovery\":null"),
-            "a recovery is left: {state}"
-        );
-        let left = leftovers(node)?;
-        ensure!(left.is_empty(), "left on {}: {left}", node.name());
     }
     lab.wait_until_nothing_is_left(SHORT)
 }
@@ -115,23 +108,6 @@ fn contents(node: &Node) -> Result<String> {
              relname), false, true, '')))[1]::text, ', ' order by relname) \
          from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
     )
-}
-
-/// What only a recovery that is under way may have.
-fn leftovers(node: &Node) -> Result<String> {
-    let names = [
-        "data.rewind-*",
-        "data.new",
-        "*.aside",
-        "failover-tools.*",
-        "promotion.wanted",
-    ];
-    let mut find = vec!["find", R3HA, "-name", "backup_label"];
-    for name in names {
-        find.extend(["-o", "-name", name]);
-    }
-    // A file of the database may go while it looks.
-    Ok(node.run(&find, SHORT)?.stdout)
 }
 
 /// Are the pages and indexes of a node good, as `pg_amcheck` sees it?
