@@ -415,7 +415,13 @@ fn peer_lost(scene: &mut Scene<'_>, split: Split) -> Played {
     })?;
     let end = scene.is_whole(primary)?;
     let old = if primary == 101 { 102 } else { 101 };
-    scene.reads(old, "recovery.log", "decision: ")?;
+    if split != Split::Quorum {
+        scene.reads(
+            old,
+            "recovery.log",
+            "that one was promoted from this node's timeline",
+        )?;
+    }
     Ok(match split {
         Split::Quorum => end,
         _ => Expected {

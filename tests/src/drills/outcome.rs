@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
@@ -14,7 +15,7 @@ use crate::lab::Lab;
 use crate::prober::Prober;
 use crate::watch::Watch;
 
-/// Below the build directory: what each drill's last run measured, and the logs of those that failed.
+/// Below the build directory: what each drill's last run measured, and its hosts' logs.
 const RESULTS: &str = "target/drills";
 
 /// What became of a drill.
@@ -77,16 +78,17 @@ impl Outcome {
                 let mut outcome = Self::without_lab(drill, &error, begun.elapsed());
                 outcome.diary = seen.lines();
                 outcome.gap = watch.client().longest_gap();
-                outcome.screen = screen(drill, lab, &seen.lines(), &now);
+                outcome.screen = screen(&outcome.diary, &now, &save_logs(drill, lab));
                 return outcome;
             }
         };
         let (watch, seen) = scene.end();
         let before = states(lab, &watch);
         let answers = watch.answers(&expected);
+        let saved = save_logs(drill, lab);
         let screen = match answers.problems.is_empty() {
             true => String::new(),
-            false => screen(drill, lab, &seen.lines(), &before),
+            false => screen(&seen.lines(), &before, &saved),
         };
         let excuses = [expected.may_lose, expected.two.map(|it| it.why)];
         let acknowledged = answers.client.acknowledged.len();
@@ -133,13 +135,14 @@ impl Outcome {
     }
 }
 
+fn save_logs(drill: &Drill, lab: &Lab) -> Result<PathBuf> {
+    let directory = workspace(RESULTS)?.join(drill.name());
+    lab.copy_logs(&directory)?;
+    Ok(directory)
+}
+
 /// One screen: what was seen, when, on which host, and where the logs are.
-fn screen(drill: &Drill, lab: &Lab, diary: &[String], now: &str) -> String {
-    let saved = workspace(RESULTS).and_then(|results| {
-        let directory = results.join(drill.name());
-        lab.copy_logs(&directory)?;
-        Ok(directory)
-    });
+fn screen(diary: &[String], now: &str, saved: &Result<PathBuf>) -> String {
     let mut text = String::from("  seen (UTC, and since the client began):\n");
     let first = diary.len().saturating_sub(16);
     for line in &diary[first..] {

@@ -146,6 +146,8 @@ impl<'a> Scene<'a> {
         let lab = self.lab;
         let what = format!("the cluster is whole, node{primary} its primary");
         self.sees(&what, RECOVERY, || lab.is_whole(primary))?;
+        // A primary may show a standby that does not answer any more as streaming.
+        self.watch.client().wait_for_acks(20, RECOVERY)?;
         self.redundant = self.broken.map(|broken| broken.elapsed());
         Ok(Expected::whole(primary))
     }
