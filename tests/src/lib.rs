@@ -55,5 +55,5 @@ pub use pool::PoolNode;
 pub use prober::{Overlap, Prober, Span};
 pub use rounds::Rounds;
 pub use sql::Table;
-pub use wait::wait_for;
+pub use wait::{moments, wait_for};
 pub use watch::{Answers, Excuse, Expected, Watch};

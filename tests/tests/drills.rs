@@ -100,7 +100,8 @@ fn leftovers(lab: &Lab, node: &Node) -> Result<()> {
     let event = format!("{LOG}/events.jsonl");
     let half = format!("{DATA}/.postgresql.auto.conf.new");
     let lock = format!("{LOG}/network_rewind.lock");
-    let cases: [(&str, &dyn Fn() -> Result<()>, &str, &str); 5] = [
+    type Case<'a> = (&'a str, &'a dyn Fn() -> Result<()>, &'a str, &'a str);
+    let cases: [Case<'_>; 5] = [
         (
             "a process",
             &|| node.spawn_daemon("root", &["ping", "-c", "600", "192.168.1.1"]),

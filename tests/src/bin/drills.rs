@@ -74,7 +74,9 @@ fn main() -> Result<ExitCode> {
 
 fn chosen(cli: &Cli) -> Result<Vec<Drill>> {
     for word in &cli.only {
-        let known = all().iter().any(|drill| drill.is_one_of(&[word.clone()]));
+        let known = all()
+            .iter()
+            .any(|drill| drill.is_one_of(std::slice::from_ref(word)));
         ensure!(known, "there is no drill {word}: see --list");
     }
     let wanted = |drill: &Drill| {

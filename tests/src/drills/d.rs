@@ -1,6 +1,6 @@
 //! The tools themselves are killed, meet each other, or find things wrong; and the long run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -490,12 +490,4 @@ fn switch_reboot(scene: &mut Scene<'_>) -> Played {
         Ok(primary)
     })?;
     scene.is_whole(primary)
-}
-
-/// Waits for a moment.
-pub(super) fn wait_until(begun: Instant, moment: Duration) -> Result<()> {
-    wait_for("a moment", RECOVERY, || {
-        ensure!(begun.elapsed() >= moment, "it is too early");
-        Ok(())
-    })
 }

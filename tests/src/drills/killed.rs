@@ -2,17 +2,17 @@
 //! ends where an undisturbed one would. The steps are what the tools themselves list with `--dry-run`.
 
 use std::mem::swap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::d::{killed_with_rows_of_its_own, wait_until};
+use super::d::killed_with_rows_of_its_own;
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::two_hosts;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
 use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, USER};
-use crate::wait::wait_for;
+use crate::wait::{moments, wait_for};
 use crate::watch::{Excuse, Expected};
 
 /// Runs the failover command twice: as long as there is a step in `/root/die-after`, the first run
@@ -260,41 +260,6 @@ fn converges(lab: &Lab, primary: u8) -> Result<()> {
     lab.wait_until_nothing_is_left(SHORT)
 }
 
-/// Starts a recovery, and kills it so long after `program` has begun. Was it at work still?
-fn killed_inside(node: &Node, program: &str, moment: Duration) -> Result<bool> {
-    let tool = format!("{DB_BIN}/network_rewind");
-    let running = node.spawn(USER, &[&tool], RECOVERY)?;
-    wait_for(program, SHORT, || {
-        ensure!(!node.pids_of(program).is_empty(), "it does not run");
-        Ok(())
-    })?;
-    wait_until(Instant::now(), moment)?;
-    let inside = !node.pids_of(program).is_empty();
-    // It may be over already.
-    let _ = running.signal(libc::SIGKILL);
-    let run = running.wait()?;
-    let killed = run.signal == Some(libc::SIGKILL);
-    ensure!(killed || run.code == Some(0), "{run}");
-    wait_for("it to be gone", SHORT, || {
-        let left = node.pids_of("network_rewind");
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(())
-    })?;
-    Ok(inside && killed)
-}
-
-/// Moments as fractions of a time, the same ones in each run: Knuth's generator.
-fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
-    let mut seed = 20_220_830_u64;
-    (0..count).map(move |_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
-        time * per_mille / 1000
-    })
-}
-
 /// A rewind or a copy of a lab's database takes a bit longer.
 const INSIDE: Duration = Duration::from_millis(400);
 
@@ -318,7 +283,7 @@ pub(super) fn inside(scene: &mut Scene<'_>) -> Played {
                     old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
                 }
                 scene.note(format!("killed {moment:?} after the begin of {program}"));
-                let hit = killed_inside(old, program, moment)?;
+                let hit = old.recover_killed_inside(program, moment)?;
                 swap(&mut primary, &mut standby);
                 converges(lab, primary)?;
                 Ok(hit)

@@ -260,6 +260,10 @@ pub(super) struct Seen {
 
 impl Seen {
     /// The diary: time of day (UTC), seconds since the drill began, what.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time of day, by which the hosts' logs are found"
+    )]
     pub(super) fn lines(&self) -> Vec<String> {
         let now = (Instant::now(), SystemTime::now());
         let lines = self.diary.iter().map(|(at, text)| {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, SQL_USER, USER};
@@ -123,34 +122,6 @@ pub fn check_pages(lab: &Lab, primary: u8) -> Result<()> {
         node.run_as(USER, &check, RECOVERY)?.success()?;
     }
     Ok(())
-}
-
-/// Waits for a moment.
-pub fn wait_until(begun: Instant, moment: Duration) -> Result<()> {
-    wait_for("a moment", RECOVERY, || {
-        ensure!(begun.elapsed() >= moment, "it is too early");
-        Ok(())
-    })
-}
-
-/// Moments as fractions of a time, the same ones in each run of the test: Knuth's generator.
-pub fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
-    let mut seed = 20_220_830_u64;
-    (0..count).map(move |_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
-        time * per_mille / 1000
-    })
-}
-
-/// How long a step of the host's last run has taken.
-pub fn time_of(node: &Node, step: &str) -> Result<Duration> {
-    let events = node.events()?;
-    let event = events.iter().rfind(|event| event.step == step);
-    let event = event.with_context(|| format!("no step {step}"))?;
-    Ok(Duration::from_millis(event.milliseconds))
 }
 
 /// A file of the node: what is in it, or where it leads, with mode and owner.
