@@ -502,6 +502,12 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 |_| budget::STOP,
                 server::stop,
             ),
+            may_fail(step(
+                "wrong-primary.announce",
+                "have the primary's host announce the database VIP",
+                |_| budget::OTHER_HOST,
+                primary::announce_there,
+            )),
         ],
         Action::Recover { .. } => recover(),
         Action::Follow { .. } => vec![

@@ -344,15 +344,15 @@ pub(super) fn small_tools(scene: &mut Scene<'_>) -> Played {
             ensure!(!node.has_vip()?, "the VIP is there");
             node.run(&[&tool("vip_ctl"), "add"], SHORT)?.success()?;
 
-            standby.run_as(USER, &[&tool("attach_node"), "--detach"], moment)?;
-            standby
-                .run_as(USER, &[&tool("attach_node"), "--detach"], SHORT)?
-                .success()?;
-            standby.run_as(USER, &[&tool("attach_node")], moment)?;
-            // The pool has made the primary asynchronous: it is attached all the same.
-            standby
-                .run_as(USER, &[&tool("attach_node")], SHORT)?
-                .success()?;
+            for args in [&["--detach"][..], &[]] {
+                let attach_node = tool("attach_node");
+                let command = [&[attach_node.as_str()], args].concat();
+                standby.run_as(USER, &command, moment)?;
+                // While the pool is at a failover it closes its connections.
+                wait_for("a run that is not disturbed", SHORT, || {
+                    standby.run_as(USER, &command, SHORT)?.success()
+                })?;
+            }
 
             standby.run_as(USER, &[&tool("rw_check"), DATA], moment)?;
             standby
