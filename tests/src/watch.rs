@@ -15,6 +15,9 @@ const SHORT: Duration = Duration::from_secs(10);
 /// For what may have to wait for a failover.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Until a standby that was cut off has noticed it, and has what it missed: `wal_receiver_timeout`.
+const CATCH_UP: Duration = Duration::from_secs(90);
+
 /// A client that writes all the time, perhaps others on hosts of the cluster, and a prober on every
 /// host.
 #[derive(Debug)]
@@ -76,7 +79,9 @@ pub struct Answers {
     pub problems: Vec<String>,
     /// What the client saw.
     pub client: ClientReport,
-    /// Rows that were acknowledged, by all clients, and are not there.
+    /// How many rows were acknowledged, to all clients.
+    pub acknowledged: usize,
+    /// Those of them that are not there.
     pub lost: Vec<u64>,
     /// Two databases that took writes at the same time.
     pub two_writers: Option<Overlap>,
@@ -183,6 +188,7 @@ impl<'a> Watch<'a> {
         Answers {
             problems,
             client,
+            acknowledged: acknowledged.len(),
             lost,
             two_writers: self.prober.two_writers(),
             two_holders: self.prober.two_holders(),
@@ -249,7 +255,7 @@ fn look(
 fn missing_on_standbys(lab: &Lab, primary: u8, acknowledged: &[u64], lost: &[u64]) -> Vec<String> {
     let others = lab.nodes().iter().filter(|it| it.number() != primary);
     let looked = others.map(|node| {
-        wait_for("a standby's rows", SHORT, || {
+        wait_for("a standby's rows", CATCH_UP, || {
             let present = lab.rows_present(node)?;
             let rows = acknowledged.iter().filter(|row| !lost.contains(row));
             let missing = rows.filter(|row| !present.contains(row)).count();

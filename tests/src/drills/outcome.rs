@@ -91,14 +91,13 @@ impl Outcome {
             false => screen(&seen.lines(), &before, &saved),
         };
         let excuses = [expected.may_lose, expected.two.map(|it| it.why)];
-        let acknowledged = answers.client.acknowledged.len();
         Self {
             name: drill.name(),
             problems: answers.problems,
             screen,
             gap: answers.client.longest_gap,
             redundant: seen.redundant,
-            rows: (acknowledged, answers.lost.len()),
+            rows: (answers.acknowledged, answers.lost.len()),
             two_writers: answers.two_writers.map(|it| it.overlap).unwrap_or_default(),
             excuse: excuses.into_iter().flatten().collect::<Vec<_>>().join("; "),
             diary: seen.lines(),

@@ -147,6 +147,16 @@ impl<'a> Scene<'a> {
         let what = format!("the cluster is whole, node{primary} its primary");
         self.sees(&what, RECOVERY, || lab.is_whole(primary))?;
         // A primary may show a standby that does not answer any more as streaming.
+        let flushed = "select pg_current_wal_flush_lsn()";
+        let flushed = lab.node(primary).psql(flushed)?;
+        let replayed = format!("select pg_last_wal_replay_lsn() >= '{flushed}'");
+        for node in lab.nodes().iter().filter(|it| it.number() != primary) {
+            let what = format!("{} has it all", node.name());
+            look_each(PAUSE, &what, RECOVERY, || {
+                ensure!(node.psql(&replayed)? == "t", "it has not");
+                Ok(())
+            })?;
+        }
         self.watch.client().wait_for_acks(20, RECOVERY)?;
         self.redundant = self.broken.map(|broken| broken.elapsed());
         Ok(Expected::whole(primary))
