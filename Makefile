@@ -22,7 +22,7 @@ BENCH_DEPS  = repmgr postgresql-15-repmgr strace
 ONLY        ?=
 REPETITIONS ?= 9
 
-.PHONY: help deps bench-deps build test demo bench lint install uninstall clean
+.PHONY: help deps bench-deps build test drills demo bench lint install uninstall clean
 
 define install-missing
 missing=$$(for p in $(1); do \
@@ -47,6 +47,9 @@ build: deps ## build the tools
 
 test: build ## all tests, those on the lab included (needs root)
 	$(STATIC_OPENSSL) $(CARGO) test --release --locked --workspace
+
+drills: build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
+	target/release/drills $(ONLY) $(if $(TABLE),--table)
 
 demo: build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo

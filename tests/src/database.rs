@@ -185,7 +185,7 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
         ))?;
     }
     lab.for_each(|node| {
-        if node.id() > 0 {
+        if node.id() > 0 && node.has_database() {
             node.start_database()?;
         }
         Ok(())

@@ -1,16 +1,18 @@
 //! A disk of a host that can be made to hang, to fill up and to turn read-only.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::host::Node;
-use crate::layout::USER;
+use crate::layout::{DATA, USER};
 use crate::process::run;
 
 const LIMIT: Duration = Duration::from_secs(20);
+const DATA_DISK: &str = "/mnt/data";
 /// Directory of what fills it up.
 const FILLER: &str = "filler";
 
@@ -28,23 +30,51 @@ impl Node {
     /// # Errors
     /// The host is off, or the machine has no loop device left.
     pub fn add_disk(&self, path: &str, megabytes: u64) -> Result<Disk> {
-        let image = self
-            .shared
-            .disk(self.number())
-            .join(format!("image{}", path.replace('/', "-")));
+        let image = self.image(path);
         File::create(&image)?.set_len(megabytes << 20)?;
-        let image = image.to_string_lossy();
-        run("mkfs.ext4", &["-q", "-m", "0", &image], LIMIT)?;
-        let device = run("losetup", &["--find", "--show", &image], LIMIT)?;
-        let device = device.trim();
-        let mounted = self.mount(device, path);
-        // Lets go of it as soon as it is not mounted any more.
-        run("losetup", &["--detach", device], LIMIT)?;
-        mounted.with_context(|| format!("mount {device} on {path}"))?;
+        run(
+            "mkfs.ext4",
+            &["-q", "-m", "0", &image.to_string_lossy()],
+            LIMIT,
+        )?;
+        self.plug_in_disk(path)?;
         Ok(Disk {
             node: Self::new(Arc::clone(&self.shared), self.number()),
             path: path.to_owned(),
         })
+    }
+
+    fn image(&self, path: &str) -> PathBuf {
+        let name = format!("image{}", path.replace('/', "-"));
+        self.shared.disk(self.number()).join(name)
+    }
+
+    fn plug_in_disk(&self, path: &str) -> Result<()> {
+        let image = self.image(path);
+        let find = ["--find", "--show", &image.to_string_lossy()];
+        let device = run("losetup", &find, LIMIT)?;
+        let device = device.trim();
+        let mounted = self.mount(device, path);
+        // Lets go of it as soon as it is not mounted any more.
+        run("losetup", &["--detach", device], LIMIT)?;
+        mounted.with_context(|| format!("mount {device} on {path}"))
+    }
+
+    /// Moves the data directory to a disk of its own.
+    pub(crate) fn move_data(&self, megabytes: u64) -> Result<()> {
+        self.add_disk(DATA_DISK, megabytes)?;
+        let script = format!(
+            "mv {DATA} {DATA_DISK}/pgdata && ln -s {DATA_DISK}/pgdata {DATA} && sync -f {DATA_DISK}"
+        );
+        self.run(&["sh", "-c", &script], LIMIT)?.success().map(drop)
+    }
+
+    /// The disk of its data directory, where the lab's options give it one.
+    pub fn data_disk(&self) -> Disk {
+        Disk {
+            node: Self::new(Arc::clone(&self.shared), self.number()),
+            path: DATA_DISK.to_owned(),
+        }
     }
 
     fn mount(&self, device: &str, path: &str) -> Result<()> {
@@ -52,7 +82,8 @@ impl Node {
         let owner = format!("{USER}:");
         // The host has only the devices that it was given.
         for command in [
-            &["mknod", device, "b", "7", minor][..],
+            &["rm", "-f", device][..],
+            &["mknod", device, "b", "7", minor],
             &["mkdir", "-p", path],
             &["mount", device, path],
             &["chown", &owner, path],
@@ -118,6 +149,28 @@ impl Disk {
             "remount,rw"
         };
         self.run(&["mount", "-o", mode, &self.path])
+    }
+
+    /// Turns it read-only as the kernel does when it finds the file system damaged, whoever has
+    /// files open. There is no way back but [`Self::mount_again`].
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn fail(&self) -> Result<()> {
+        self.run(&["mount", "-o", "remount,abort", &self.path])
+    }
+
+    /// Mounts it anew, after [`Self::fail`].
+    ///
+    /// # Errors
+    /// Somebody still has a file on it open.
+    pub fn mount_again(&self) -> Result<()> {
+        self.run(&["umount", &self.path])?;
+        let image = self.node.image(&self.path);
+        // 1: it was damaged, and is not any more.
+        let check = format!("e2fsck -fp {} >&2 || [ $? = 1 ]", image.display());
+        run("sh", &["-c", &check], LIMIT)?;
+        self.node.plug_in_disk(&self.path)
     }
 
     fn run(&self, command: &[&str]) -> Result<()> {

@@ -120,7 +120,7 @@ fn system_files(shared: &Shared, number: u8) -> Result<()> {
     }
     write(&etc.join("hostname"), &format!("node{number}\n"), 0o644, 0)?;
     let mut hosts = String::from("127.0.0.1 localhost\n");
-    for number in shared.numbers() {
+    for number in shared.host_numbers() {
         hosts += &format!("{} node{number}\n", address(number));
     }
     write(&etc.join("hosts"), &hosts, 0o644, 0)?;
@@ -148,7 +148,7 @@ fn ssh_files(shared: &Shared, number: u8) -> Result<()> {
     }
     let mut authorized = String::new();
     let mut known = String::new();
-    for other in shared.numbers() {
+    for other in shared.host_numbers() {
         for (account, _, _) in ACCOUNTS {
             let key = key(other, account, "ed25519")?;
             authorized += &fs::read_to_string(key.with_extension("pub"))?;
@@ -258,7 +258,7 @@ fn config(shared: &Shared, number: u8) -> String {
     .map(|(key, value)| (key.to_owned(), value))
     .into();
     // The pools' hosts, where they are not simply all hosts.
-    if shared.options.pools > 0 && shared.options.pools < shared.options.nodes {
+    if shared.options.pools > 0 && !shared.pool_numbers().eq(shared.numbers()) {
         for (index, number) in (1..).zip(shared.pool_numbers()) {
             settings.push((format!("KB_POOL_IP{index}"), address(number).to_string()));
         }

@@ -423,6 +423,26 @@ impl Node {
         Running::start(&self.shared.program, &self.name(), launch)
     }
 
+    /// SIGSTOPs every process of the host but its first: nothing on it goes on, and it takes no
+    /// part in anything. The kernel still answers: pull the cable, too, for a machine that is paused.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// SIGCONTs them.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let init = self.init().map(|init| init.pid);
+        for process in self.processes() {
+            if init.as_ref().is_ok_and(|init| *init != process.pid) {
+                process.signal(signal);
+            }
+        }
+    }
+
     /// Pids, on the machine, of its processes that run this program; none when it is off.
     pub fn pids_of(&self, program: &str) -> Vec<i32> {
         let processes = self.processes();

@@ -39,6 +39,11 @@ pub struct LabOptions {
     /// Number of the host whose pool leads at first. One that dies together with its host costs
     /// an election, some ten seconds more until the failover command runs.
     pub leader: u8,
+    /// One more host, after those with a database, that has a pool and no database: the third vote.
+    pub witness: bool,
+    /// MB of a disk of its own for the data directory of each host, see [`Node::data_disk`]; 0 for
+    /// none. It is mounted until its host is switched off.
+    pub data_disk: u64,
     /// Synchronous replication, and `SYNC_FLAG=1`; else asynchronous, and 0.
     pub sync: bool,
     /// Run cron on every host (its table is empty: see `/etc/cron.d`).
@@ -68,6 +73,8 @@ impl Default for LabOptions {
             nodes: 2,
             pools: 0,
             leader: 102,
+            witness: false,
+            data_disk: 0,
             sync: true,
             cron: false,
             recovery: false,
@@ -122,14 +129,24 @@ impl Shared {
         })
     }
 
-    /// Numbers of the hosts.
+    /// Numbers of the hosts with a database.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u8> + use<> {
         101..101 + self.options.nodes
     }
 
+    /// Number of the host with a pool and without a database, if there is one.
+    fn witness(&self) -> Option<u8> {
+        self.options.witness.then_some(101 + self.options.nodes)
+    }
+
+    /// Numbers of all hosts.
+    pub(crate) fn host_numbers(&self) -> impl Iterator<Item = u8> + use<> {
+        self.numbers().chain(self.witness())
+    }
+
     /// Numbers of the hosts with a pool.
     pub(crate) fn pool_numbers(&self) -> impl Iterator<Item = u8> + use<> {
-        101..101 + self.options.pools
+        (101..101 + self.options.pools).chain(self.witness())
     }
 
     /// Directory of a host's disks.
@@ -166,7 +183,8 @@ struct State {
 #[derive(Debug)]
 pub struct Lab {
     shared: Arc<Shared>,
-    nodes: Vec<Node>,
+    /// Those with a database come first.
+    hosts: Vec<Node>,
     /// Of the owner, who takes it down in the end.
     lock: Option<Flock<File>>,
 }
@@ -187,7 +205,7 @@ impl Lab {
         let name = options.name.clone();
         ensure!(
             (2..=3).contains(&options.nodes) && options.pools <= options.nodes,
-            "a lab has 2 or 3 hosts, and at most as many pools"
+            "a lab has 2 or 3 hosts with a database, and at most as many with a pool, too"
         );
         ensure!(
             options.pools == 0 || (101..101 + options.pools).contains(&options.leader),
@@ -250,13 +268,13 @@ impl Lab {
 
     fn new(options: LabOptions, lock: Option<Flock<File>>) -> Result<Self> {
         let shared = Arc::new(Shared::new(options)?);
-        let nodes = shared.numbers();
-        let nodes = nodes
+        let hosts = shared.host_numbers();
+        let hosts = hosts
             .map(|number| Node::new(Arc::clone(&shared), number))
             .collect();
         Ok(Self {
             shared,
-            nodes,
+            hosts,
             lock,
         })
     }
@@ -282,14 +300,20 @@ impl Lab {
         shared.network.plug_in(CLIENT_HOST, CLIENT)?;
         self.for_each(|node| {
             files::prepare(shared, node.number())?;
-            database::prepare(node)?;
+            if node.has_database() {
+                database::prepare(node)?;
+            }
             if node.has_pool() {
                 pool::prepare(node)?;
             }
             if shared.options.recovery {
                 node.enable_recovery()?;
             }
-            node.boot()
+            node.boot()?;
+            if node.has_database() && shared.options.data_disk > 0 {
+                node.move_data(shared.options.data_disk)?;
+            }
+            Ok(())
         })?;
         self.node(101).add_vip()?;
         database::start(self)?;
@@ -324,14 +348,19 @@ impl Lab {
         reason = "a mistake in the test, not something that happens"
     )]
     pub fn node(&self, number: u8) -> &Node {
-        let mut nodes = self.nodes.iter();
-        let node = nodes.find(|node| node.number() == number);
+        let mut hosts = self.hosts.iter();
+        let node = hosts.find(|node| node.number() == number);
         node.unwrap_or_else(|| panic!("lab {} has no node{number}", self.options().name))
     }
 
-    /// All hosts, ascending.
+    /// All hosts with a database, ascending.
     pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+        &self.hosts[..usize::from(self.options().nodes)]
+    }
+
+    /// All hosts, ascending: [`Self::nodes`], and the one that has only a pool.
+    pub fn hosts(&self) -> &[Node] {
+        &self.hosts
     }
 
     /// Numbers of the hosts whose database runs and is not in recovery: one, if all is well.
@@ -340,7 +369,7 @@ impl Lab {
     /// A database runs and does not answer.
     pub fn primaries(&self) -> Result<Vec<u8>> {
         let mut found = Vec::new();
-        for node in &self.nodes {
+        for node in self.nodes() {
             if !node.pids_of_database().is_empty() && !node.in_recovery()? {
                 found.push(node.number());
             }
@@ -354,7 +383,7 @@ impl Lab {
     /// A host's addresses cannot be listed.
     pub fn vip_holders(&self) -> Result<Vec<u8>> {
         let mut found = Vec::new();
-        for node in &self.nodes {
+        for node in &self.hosts {
             if node.has_vip()? {
                 found.push(node.number());
             }
@@ -386,21 +415,39 @@ impl Lab {
         self.shared.network.add_vip(GATEWAY_HOST)
     }
 
+    /// Undoes [`Self::gateway_takes_vip`].
+    ///
+    /// # Errors
+    /// It does not have it.
+    pub fn gateway_drops_vip(&self) -> Result<()> {
+        self.shared.network.del_vip(GATEWAY_HOST)
+    }
+
     /// Starts a client that writes rows through the database VIP until it is stopped. Each
     /// client of a lab numbers its rows from another billion on.
     ///
     /// # Errors
     /// The lab is gone.
     pub fn start_client(&self) -> Result<Client> {
+        self.client_in(self.client_network())
+    }
+
+    /// [`Self::start_client`] on a host of the cluster: whatever is cut off from it, it reaches the
+    /// VIP that this host has.
+    ///
+    /// # Errors
+    /// The lab is gone.
+    pub fn start_client_on(&self, node: &Node) -> Result<Client> {
+        self.client_in(self.shared.network.file(&node.name()))
+    }
+
+    fn client_in(&self, network: PathBuf) -> Result<Client> {
         for client in 0.. {
             // A mark for each client, since another process may start one, too.
             let mark = self.shared.run.join(format!("client.{client}"));
             match File::create_new(&mark) {
                 Ok(_) => {
-                    return Ok(Client::start(
-                        self.client_network(),
-                        client * CLIENT_ROWS + 1,
-                    ));
+                    return Ok(Client::start(network, client * CLIENT_ROWS + 1));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| mark.display().to_string()),
@@ -411,7 +458,7 @@ impl Lab {
 
     /// Starts a prober that tries writes on every host's own database until it is dropped.
     pub fn start_prober(&self) -> Prober {
-        let nodes = self.nodes.iter();
+        let nodes = self.nodes().iter();
         let hosts = nodes.map(|node| (node.number(), self.shared.network.file(&node.name())));
         Prober::start(hosts.collect())
     }
@@ -437,7 +484,7 @@ impl Lab {
         let work = &work;
         std::thread::scope(|scope| {
             let threads: Vec<_> = self
-                .nodes
+                .hosts
                 .iter()
                 .map(|node| (node, scope.spawn(move || work(node))))
                 .collect();
@@ -456,17 +503,23 @@ impl Lab {
     /// says where.
     fn save_logs(&self) -> String {
         let saved = Path::new(STORE).join("failed").join(&self.options().name);
-        let save = || {
-            files::remove(&saved)?;
-            fs::create_dir_all(&saved)?;
-            self.nodes
-                .iter()
-                .try_for_each(|node| files::copy_tree(&node.path(LOG)?, &saved.join(node.name())))
-        };
-        match save() {
+        match self.copy_logs(&saved) {
             Ok(()) => saved.display().to_string(),
             Err(error) => format!("lost: {error:#}"),
         }
+    }
+
+    /// Copies the logs of all hosts to a directory of the machine, which is made anew: one
+    /// directory for each.
+    ///
+    /// # Errors
+    /// One of them cannot be read or written.
+    pub fn copy_logs(&self, to: &Path) -> Result<()> {
+        files::remove(to)?;
+        fs::create_dir_all(to)?;
+        self.hosts
+            .iter()
+            .try_for_each(|node| files::copy_tree(&node.path(LOG)?, &to.join(node.name())))
     }
 }
 

@@ -6,10 +6,22 @@ use anyhow::{Result, ensure};
 
 use crate::host::Node;
 use crate::lab::Lab;
-use crate::layout::{R3HA, TOOLS};
+use crate::layout::{LOG, R3HA, TOOLS};
 use crate::wait::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Files that none of them leaves behind, beside those that are written under another name first.
+const TEMPORARY: [&str; 8] = [
+    "rw_status_file_*",
+    "pcppass*",
+    "data.rewind-*",
+    "data.new",
+    "*.aside",
+    "failover-tools.*",
+    "promotion.wanted",
+    "backup_label",
+];
 
 /// Programs that the tools start.
 const STARTED: [&str; 11] = [
@@ -43,18 +55,55 @@ impl Node {
     }
 
     /// Files below the installation (programs, configuration, data, logs) that are there only while
-    /// a tool runs.
+    /// a tool runs, or has not finished what it began.
     ///
     /// # Errors
     /// The host is off.
     pub fn temporary_files(&self) -> Result<Vec<String>> {
         let mut find = vec!["find", R3HA, "-name", ".*.new"];
-        for name in ["rw_status_file_*", "pcppass*"] {
+        for name in TEMPORARY {
             find.extend(["-o", "-name", name]);
         }
         // A file of the database may go while it looks.
         let found = self.run(&find, LIMIT)?.stdout;
         Ok(found.lines().map(str::to_owned).collect())
+    }
+
+    /// The tools' locks that somebody holds, and what they have not written to the end: the state of
+    /// a recovery, an event.
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn unfinished(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for lock in ["network_rewind.lock", "instance.lock"] {
+            let path = format!("{LOG}/{lock}");
+            let test = format!("[ ! -e {path} ] || flock -n {path} true");
+            if self.run(&["sh", "-c", &test], LIMIT)?.code != Some(0) {
+                found.push(format!("{lock} is held"));
+            }
+        }
+        let state = self.log("network_rewind.json")?;
+        if !state.is_empty() {
+            match serde_json::from_str::<serde_json::Value>(&state) {
+                Ok(state) if state["recovery"].is_null() => {}
+                Ok(_) => found.push(format!("a recovery is unfinished: {state}")),
+                Err(error) => found.push(format!("network_rewind.json: {error}")),
+            }
+        }
+        if let Err(error) = self.events() {
+            found.push(format!("events.jsonl: {error:#}"));
+        }
+        Ok(found)
+    }
+
+    /// All of it: processes, files, and what is unfinished.
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let files = self.temporary_files()?;
+        Ok([self.tool_processes()?, files, self.unfinished()?].concat())
     }
 }
 
@@ -67,15 +116,13 @@ impl Lab {
         self.wait_for_none("the last process of a run", limit, Node::tool_processes)
     }
 
-    /// [`Self::wait_until_nothing_runs`], and no temporary file is left either. Cron may start the
-    /// next run meanwhile: it has to be so at one moment.
+    /// [`Self::wait_until_nothing_runs`], and nothing else is left either, see [`Node::leftovers`].
+    /// Cron may start the next run meanwhile: it has to be so at one moment.
     ///
     /// # Errors
     /// Something is, all the time; the text has its command line or name.
     pub fn wait_until_nothing_is_left(&self, limit: Duration) -> Result<()> {
-        self.wait_for_none("the last trace of a run", limit, |node| {
-            Ok([node.tool_processes()?, node.temporary_files()?].concat())
-        })
+        self.wait_for_none("the last trace of a run", limit, Node::leftovers)
     }
 
     fn wait_for_none(
@@ -84,7 +131,7 @@ impl Lab {
         limit: Duration,
         left: impl Fn(&Node) -> Result<Vec<String>>,
     ) -> Result<()> {
-        for node in self.nodes().iter().filter(|node| node.is_up()) {
+        for node in self.hosts().iter().filter(|node| node.is_up()) {
             wait_for(what, limit, || {
                 let left = left(node)?;
                 ensure!(left.is_empty(), "{}: {left:?}", node.name());

@@ -120,6 +120,11 @@ impl Network {
         self.ip(host, &args)
     }
 
+    /// Undoes [`Self::add_vip`].
+    pub(crate) fn del_vip(&self, host: &str) -> Result<()> {
+        self.ip(host, &format!("addr del {DATABASE_VIP}/24 dev {DEVICE}"))
+    }
+
     /// Runs `ip` with these arguments in a namespace.
     pub(crate) fn ip(&self, host: &str, args: &str) -> Result<()> {
         let name = self.name(host);

@@ -27,7 +27,7 @@ const START: Duration = Duration::from_secs(60);
 
 /// The command of the sample configuration: arguments by name, so that an empty placeholder
 /// shifts nothing.
-const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
+pub(crate) const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
      --new-primary-host=%H --old-primary-id=%P --failed-node-id=%d --failed-node-host=%h \
      --old-primary-host=%N --new-primary-id=%m --old-main-id=%M --data-dir=%D";
 /// The command of the case study, with the name of the script.
@@ -199,7 +199,8 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
             // It takes connections a second before it listens to the others.
             let listens = "creating watchdog heartbeat receive socket";
             ensure!(
-                lab.options().pools == 1 || node.log("cluster.log")?.contains(listens),
+                (lab.options().pools == 1 && !lab.options().witness)
+                    || node.log("cluster.log")?.contains(listens),
                 "its watchdog does not listen"
             );
             Ok(())
@@ -240,6 +241,11 @@ fn pool_nodes(network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
 }
 
 impl Node {
+    /// Is there a database on this host (running or not)?
+    pub fn has_database(&self) -> bool {
+        self.shared.numbers().any(|number| number == self.number())
+    }
+
     /// Is there a pool on this host (running or not)?
     pub fn has_pool(&self) -> bool {
         self.shared

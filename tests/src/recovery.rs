@@ -1,14 +1,20 @@
 //! The recovery of a host: by cron, with the sample that the project ships, or by hand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::enter::ToolRun;
 use crate::files;
 use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::layout::{DB_BIN, USER};
+use crate::wait::wait_for;
+
+/// For what begins soon.
+const SOON: Duration = Duration::from_secs(10);
+/// For a run that is killed.
+const RUN: Duration = Duration::from_secs(60);
 
 /// The sample, and where its own comment says that it goes.
 const SAMPLE: &str = include_str!("../../etc/failover-tools.cron");
@@ -45,5 +51,37 @@ impl Node {
     pub fn recover(&self, args: &[&str], limit: Duration) -> Result<ToolRun> {
         let program = format!("{DB_BIN}/network_rewind");
         self.run_as(USER, &[&[program.as_str()], args].concat(), limit)
+    }
+
+    /// Starts `network_rewind`, and kills it so long after `program` has begun. Was that at work still?
+    /// What the run has started may be there afterwards: the next run has to see to it.
+    ///
+    /// # Errors
+    /// The program is not begun, or the run fails before it is killed.
+    pub fn recover_killed_inside(&self, program: &str, moment: Duration) -> Result<bool> {
+        let tool = format!("{DB_BIN}/network_rewind");
+        let running = self.spawn(USER, &[&tool], RUN)?;
+        wait_for(program, SOON, || {
+            ensure!(!self.pids_of(program).is_empty(), "it does not run");
+            Ok(())
+        })?;
+        let begun = Instant::now();
+        wait_for("a moment", RUN, || {
+            ensure!(begun.elapsed() >= moment, "it is too early");
+            Ok(())
+        })?;
+        let inside = !self.pids_of(program).is_empty();
+        // It may be over already.
+        let _ = running.signal(libc::SIGKILL);
+        let run = running.wait()?;
+        let killed = run.signal == Some(libc::SIGKILL);
+        ensure!(killed || run.code == Some(0), "{run}");
+        // Its child, which has the lock, dies a moment later.
+        wait_for("it to be gone", SOON, || {
+            let left = self.pids_of("network_rewind");
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })?;
+        Ok(inside && killed)
     }
 }

@@ -11,9 +11,19 @@ use anyhow::{Result, anyhow};
 ///
 /// # Errors
 /// When the limit has passed; the text names `what` and the last thing seen.
-pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T>) -> Result<T> {
+    look_each(Duration::from_millis(10), what, limit, look)
+}
+
+/// [`wait_for`], looking only every `pause`: for what takes long, and costs something to look at.
+pub(crate) fn look_each<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let mut seen = None;
-    poll(Duration::from_millis(10), limit, || match look() {
+    poll(pause, limit, || match look() {
         Ok(value) => Some(value),
         Err(error) => {
             seen = Some(error);
@@ -23,6 +33,18 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result
     .ok_or_else(|| {
         let seen = seen.unwrap_or_else(|| anyhow!("nothing seen"));
         seen.context(format!("waited {limit:?} in vain for {what}"))
+    })
+}
+
+/// Moments as fractions of a time, the same ones each time: Knuth's generator.
+pub fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
+    let mut seed = 20_220_830_u64;
+    (0..count).map(move |_| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
+        time * per_mille / 1000
     })
 }
 

@@ -1,24 +1,92 @@
 //! Those who watch a drill, and the questions that are the same after every drill.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use crate::client::{Client, ClientReport};
+use crate::host::Node;
 use crate::lab::Lab;
-use crate::prober::Prober;
+use crate::prober::{Overlap, Prober};
+use crate::wait::wait_for;
 
 /// For what goes on already.
 const SHORT: Duration = Duration::from_secs(10);
 /// For what may have to wait for a failover.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A client that writes all the time, and a prober on every host.
+/// Until a standby that was cut off has noticed it, and has what it missed: `wal_receiver_timeout`.
+const CATCH_UP: Duration = Duration::from_secs(90);
+
+/// A client that writes all the time, perhaps others on hosts of the cluster, and a prober on every
+/// host.
 #[derive(Debug)]
 pub struct Watch<'a> {
     lab: &'a Lab,
     client: Client,
+    others: Vec<Client>,
     prober: Prober,
+    begun: Instant,
+}
+
+/// How a drill has to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Number of the only primary's host.
+    pub primary: u8,
+    /// Everything else is as it should be, too: see [`Lab::is_whole`].
+    pub whole: bool,
+    /// What may be lost: nothing, if there is no reason.
+    pub may_lose: Option<&'static str>,
+    /// Two databases may take writes, and two hosts have the VIP, for at most so long, if that is
+    /// what the drill is about.
+    pub two: Option<Excuse>,
+}
+
+/// Why there may be two of what should be one, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excuse {
+    /// In a word.
+    pub why: &'static str,
+    /// The most.
+    pub at_most: Duration,
+}
+
+impl Expected {
+    /// A whole cluster with this primary, nothing lost, never two of anything.
+    pub fn whole(primary: u8) -> Self {
+        Self {
+            whole: true,
+            ..Self::primary(primary)
+        }
+    }
+
+    /// The same of the primary and the VIP; the rest is not asked for.
+    pub fn primary(primary: u8) -> Self {
+        Self {
+            primary,
+            whole: false,
+            may_lose: None,
+            two: None,
+        }
+    }
+}
+
+/// The answers to the questions that are the same after every drill.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Everything that is not as it has to be; empty if all is well.
+    pub problems: Vec<String>,
+    /// What the client saw.
+    pub client: ClientReport,
+    /// How many rows were acknowledged, to all clients.
+    pub acknowledged: usize,
+    /// Those of them that are not there.
+    pub lost: Vec<u64>,
+    /// Two databases that took writes at the same time.
+    pub two_writers: Option<Overlap>,
+    /// Two hosts that had the VIP at the same time.
+    pub two_holders: Option<Overlap>,
 }
 
 impl<'a> Watch<'a> {
@@ -30,7 +98,9 @@ impl<'a> Watch<'a> {
         let watch = Self {
             lab,
             client: lab.start_client()?,
+            others: Vec::new(),
             prober: lab.start_prober(),
+            begun: Instant::now(),
         };
         watch.client.wait_for_acks(20, SHORT)?;
         Ok(watch)
@@ -41,6 +111,27 @@ impl<'a> Watch<'a> {
         &self.client
     }
 
+    /// The prober.
+    pub fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
+    /// When it began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// One more client, on a host of the cluster: see [`Lab::start_client_on`].
+    ///
+    /// # Errors
+    /// It cannot write.
+    pub fn add_client_on(&mut self, node: &Node) -> Result<()> {
+        let client = self.lab.start_client_on(node)?;
+        client.wait_for_acks(20, SHORT)?;
+        self.others.push(client);
+        Ok(())
+    }
+
     /// In the middle of a drill: the client's commits go on, on one primary that has all of them,
     /// and alone the VIP. Never did two databases take writes, or two hosts have the VIP.
     ///
@@ -48,18 +139,11 @@ impl<'a> Watch<'a> {
     /// What of this is not so.
     pub fn check(&self, primary: u8) -> Result<()> {
         self.client.wait_for_acks(20, LONG)?;
-        let lab = self.lab;
-        let (primaries, holders) = (lab.primaries()?, lab.vip_holders()?);
-        ensure!(primaries == [primary], "primaries are {primaries:?}");
-        ensure!(holders == [primary], "the VIP is on {holders:?}");
         // Before the rows: those of a moment later may not be there yet.
-        let mut lost = self.client.acknowledged();
-        let present = lab.rows_present(lab.node(primary))?;
-        lost.retain(|row| !present.contains(row));
-        ensure!(lost.is_empty(), "lost {lost:?}");
-        let (writers, holders) = (self.prober.two_writers(), self.prober.two_holders());
-        ensure!(writers.is_none(), "two took writes: {writers:?}");
-        ensure!(holders.is_none(), "two had the VIP: {holders:?}");
+        let acknowledged = self.client.acknowledged();
+        let expected = Expected::primary(primary);
+        let (problems, _) = look(self.lab, &self.prober, &expected, &acknowledged);
+        ensure!(problems.is_empty(), "{}", problems.join("; "));
         Ok(())
     }
 
@@ -68,11 +152,118 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// What of this is not so.
     pub fn finish(self, primary: u8) -> Result<ClientReport> {
-        self.check(primary)?;
-        self.lab.wait_until_nothing_is_left(SHORT)?;
-        let report = self.client.stop();
-        let lost = report.lost(&self.lab.rows_present(self.lab.node(primary))?);
-        ensure!(lost.is_empty(), "lost {lost:?}");
-        Ok(report)
+        let answers = self.answers(&Expected::primary(primary));
+        ensure!(
+            answers.problems.is_empty(),
+            "{}",
+            answers.problems.join("; ")
+        );
+        Ok(answers.client)
     }
+
+    /// Asks all questions at the end of a drill.
+    pub fn answers(self, expected: &Expected) -> Answers {
+        let mut problems = Vec::new();
+        let mut note = |asked: Result<()>| {
+            if let Err(error) = asked {
+                problems.push(format!("{error:#}"));
+            }
+        };
+        note(self.client.wait_for_acks(20, LONG));
+        if expected.whole {
+            note(wait_for("the cluster to be whole", SHORT, || {
+                self.lab.is_whole(expected.primary)
+            }));
+        }
+        note(self.lab.wait_until_nothing_is_left(SHORT));
+        let client = self.client.stop();
+        let others: Vec<ClientReport> = self.others.into_iter().map(Client::stop).collect();
+        let acknowledged: Vec<u64> = [&client]
+            .into_iter()
+            .chain(&others)
+            .flat_map(|report| report.acknowledged.iter().copied())
+            .collect();
+        let (found, lost) = look(self.lab, &self.prober, expected, &acknowledged);
+        problems.extend(found);
+        Answers {
+            problems,
+            client,
+            acknowledged: acknowledged.len(),
+            lost,
+            two_writers: self.prober.two_writers(),
+            two_holders: self.prober.two_holders(),
+        }
+    }
+}
+
+/// What is not as it has to be of primary, VIP and rows; the rows that are lost.
+fn look(
+    lab: &Lab,
+    prober: &Prober,
+    expected: &Expected,
+    acknowledged: &[u64],
+) -> (Vec<String>, Vec<u64>) {
+    let primary = expected.primary;
+    let mut problems = Vec::new();
+    for (what, seen) in [
+        ("primaries are", lab.primaries()),
+        ("the database VIP is on", lab.vip_holders()),
+    ] {
+        match seen {
+            Ok(seen) if seen == [primary] => {}
+            Ok(seen) => problems.push(format!("{what} {seen:?}, not [{primary}]")),
+            Err(error) => problems.push(format!("{what} not known: {error:#}")),
+        }
+    }
+    let lost = match lab.rows_present(lab.node(primary)) {
+        Ok(present) => {
+            let rows = acknowledged.iter().copied();
+            rows.filter(|row| !present.contains(row)).collect()
+        }
+        Err(error) => {
+            problems.push(format!("the rows of node{primary}: {error:#}"));
+            Vec::new()
+        }
+    };
+    if !lost.is_empty() && expected.may_lose.is_none() {
+        let first: Vec<u64> = lost.iter().copied().take(10).collect();
+        problems.push(format!(
+            "{} acknowledged rows are not on node{primary}: {first:?}",
+            lost.len()
+        ));
+    }
+    if expected.whole {
+        problems.extend(missing_on_standbys(lab, primary, acknowledged, &lost));
+    }
+    for (what, seen) in [
+        ("two databases took writes", prober.two_writers()),
+        ("two hosts had the VIP", prober.two_holders()),
+    ] {
+        let too_long = |overlap: &Overlap| {
+            expected
+                .two
+                .is_none_or(|excuse| overlap.overlap > excuse.at_most)
+        };
+        if let Some(overlap) = seen.filter(too_long) {
+            problems.push(format!("{what} at the same time: {overlap:?}"));
+        }
+    }
+    (problems, lost)
+}
+
+/// What the primary has of the client, its standbys get.
+fn missing_on_standbys(lab: &Lab, primary: u8, acknowledged: &[u64], lost: &[u64]) -> Vec<String> {
+    let others = lab.nodes().iter().filter(|it| it.number() != primary);
+    let looked = others.map(|node| {
+        wait_for("a standby's rows", CATCH_UP, || {
+            let present = lab.rows_present(node)?;
+            let rows = acknowledged.iter().filter(|row| !lost.contains(row));
+            let missing = rows.filter(|row| !present.contains(row)).count();
+            ensure!(missing == 0, "{} lacks {missing} rows", node.name());
+            Ok(())
+        })
+    });
+    looked
+        .filter_map(|it| it.err().map(|error| format!("{error:#}")))
+        .collect()
 }

@@ -172,6 +172,13 @@ impl Config {
         self.node_name_of(host).map(|name| format!("slot_{name}"))
     }
 
+    /// Whether this host has a database. One that has only a pool, the third vote, is none of
+    /// `KB_ALL_IP`, and one of the `KB_POOL_IPn`.
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        self.kb_all_ip.contains(&self.kb_localhost_ip)
+    }
+
     /// The database hosts other than this one.
     pub fn other_hosts(&self) -> impl Iterator<Item = IpAddr> {
         let hosts = self.kb_all_ip.iter().copied();

@@ -71,13 +71,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn is_still_there(&self) -> bool {
+    /// Whether it is there, perhaps as a zombie.
+    pub fn is_still_there(&self) -> bool {
         process(self.pid).is_some_and(|now| now.start == self.start)
     }
 
     /// Whether SIGKILL waits for it to come back from the kernel. Nothing of the program itself is
     /// run after that.
-    fn was_killed(&self) -> bool {
+    pub fn was_killed(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         pending_signals(&status) & (1 << (Signal::SIGKILL as u64 - 1)) != 0
     }

@@ -5,11 +5,17 @@ use failover_core::lsn::{Lsn, Timeline};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The old primary is fenced: no process of its server is left and its port refuses.
+/// The old primary is fenced: no process of its server is left and its port refuses. Or those that
+/// are left were killed and hang in the kernel, where a disk keeps them: see [`Self::stuck`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceReport {
     /// How the server ended.
     pub how: String,
+    /// Processes that SIGKILL has met in the kernel, waiting for a disk that does not answer. When it
+    /// does, the kernel ends them before they run another instruction: of the write that each is in,
+    /// the disk may get the rest, but no client and no standby hears of it.
+    #[serde(default)]
+    pub stuck: Vec<i32>,
     /// After a clean stop, the position of the shutdown checkpoint.
     pub shutdown_checkpoint: Option<Lsn>,
     /// The timeline on which it was primary; `None` if it runs as a standby or did not tell.
@@ -23,6 +29,13 @@ pub struct FenceReport {
 impl fmt::Display for FenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "database {}", self.how)?;
+        if !self.stuck.is_empty() {
+            let stuck = &self.stuck;
+            write!(
+                f,
+                ": processes {stuck:?} hang in the kernel until their disk answers, and then end"
+            )?;
+        }
         if let Some(position) = self.shutdown_checkpoint {
             write!(f, ", clean, shutdown checkpoint at {position}")?;
         }

@@ -370,8 +370,11 @@ fn wrong_primary(view: &View, address: IpAddr) -> Decision {
     };
     let timeline = primary.history.as_ref().map_or(0, |it| it.timeline());
     let seen = format!("{address} is one, too (timeline {timeline})");
+    let newer = timeline > view.me.timeline && view.pool.me_up == Some(false);
+    let replaced = newer && was_promoted_from(view, primary);
     if view.policy.has_vip {
-        if view.me.vip_here {
+        // Where both have it, nobody has moved it: a cut between the two has healed.
+        if view.me.vip_here && !replaced {
             return two(seen);
         }
         match &view.primary_host {
@@ -384,12 +387,20 @@ fn wrong_primary(view: &View, address: IpAddr) -> Decision {
                 ));
             }
         }
-    } else if timeline <= view.me.timeline || view.pool.me_up == Some(true) {
+    } else if !newer {
         return two(seen);
     }
     let recover = consent(view);
+    let proof = match view.me.vip_here {
+        true => format!(
+            " (both have the database VIP; that one was promoted from this node's timeline {}, and \
+             the pool has this node down)",
+            view.me.timeline
+        ),
+        false => String::new(),
+    };
     let text = format!(
-        "{address} is the pool's primary, and this node takes writes without being it: it is \
+        "{address} is the pool's primary, and this node takes writes without being it{proof}: it is \
          stopped"
     );
     act(
@@ -402,6 +413,20 @@ fn wrong_primary(view: &View, address: IpAddr) -> Decision {
             None => format!("{text} and left down; {HOW_TO_GO_ON}"),
         },
     )
+}
+
+/// Whether the other primary's timeline has left this node's newest one: it was promoted as a standby
+/// of this node, or of a node that was.
+fn was_promoted_from(view: &View, primary: &Primary) -> bool {
+    let mine = match (&view.history, view.me.timeline) {
+        (Some(own), _) => own.clone(),
+        // The only timeline that has no history.
+        (None, 1) => History::first(1),
+        (None, _) => return false,
+    };
+    let fork = primary.history.as_ref().map(|it| mine.fork_with(it));
+    let left = fork.flatten().map(|(timeline, _)| timeline);
+    left == Some(mine.timeline()) && left == Some(view.me.timeline)
 }
 
 /// This node is in recovery, and the pool names another.

@@ -17,6 +17,10 @@ pub fn become_database_user(config: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     let host = ThisHost::load(config)?;
+    // Nothing will be done, and that user may not be known here.
+    if !host.config.has_database() {
+        return Ok(());
+    }
     let user = SystemUser::named(&host.config.kb_execute_sys_user)?;
     if user.is_root() {
         return Ok(());

@@ -43,7 +43,11 @@ const STATE_TIME: Duration = Duration::from_secs(2);
 /// The whole tool.
 pub fn run(cli: &Cli) -> Exit {
     let site = match Site::load(cli) {
-        Ok(site) => site,
+        Ok(Some(site)) => site,
+        Ok(None) => {
+            say("this host has no database: KB_LOCALHOST_IP is none of KB_ALL_IP; nothing to do");
+            return Exit::Done;
+        }
         Err(error) => return wrong(&format!("{error:#}")),
     };
     if cli.pause.is_some() || cli.resume {
@@ -114,8 +118,12 @@ struct Site {
 }
 
 impl Site {
-    fn load(cli: &Cli) -> Result<Self> {
+    /// `None`: it has no database.
+    fn load(cli: &Cli) -> Result<Option<Self>> {
         let here = ThisHost::load(cli.config.as_deref())?;
+        if !here.config.has_database() {
+            return Ok(None);
+        }
         let user = &here.config.kb_execute_sys_user;
         if here.us.name != *user {
             return Err(usage(format!(
@@ -124,12 +132,12 @@ impl Site {
             )));
         }
         let instance = here.instance().map_err(usage)?;
-        Ok(Self {
+        Ok(Some(Self {
             pool: Pool::new(&here.config, instance.flavor),
             state: here.state().map_err(usage)?,
             instance,
             here,
-        })
+        }))
     }
 
     fn journal(&self, json: bool) -> Journal {

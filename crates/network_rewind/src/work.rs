@@ -489,12 +489,25 @@ pub fn steps<'a>(action: Action) -> List<'a> {
         Action::StopWrongPrimary { .. } => vec![
             ask_primary(),
             lock(),
+            // It may be on both.
+            may_fail(step(
+                "wrong-primary.vip-off",
+                "take the database VIP off",
+                |_| budget::VIP,
+                primary::vip_off,
+            )),
             step(
                 "wrong-primary.stop",
                 "stop the database",
                 |_| budget::STOP,
                 server::stop,
             ),
+            may_fail(step(
+                "wrong-primary.announce",
+                "have the primary's host announce the database VIP",
+                |_| budget::OTHER_HOST,
+                primary::announce_there,
+            )),
         ],
         Action::Recover { .. } => recover(),
         Action::Follow { .. } => vec![

@@ -111,6 +111,12 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
         return remote(name, request, &host);
     }
     let config = &host.config;
+    if request.action == Action::Add && !config.has_database() {
+        return Err(usage(
+            "this host has no database (KB_LOCALHOST_IP is none of KB_ALL_IP), and the database VIP \
+             belongs on the primary's: name that with --host",
+        ));
+    }
     let vip = wanted(request, config)?;
     if elevated {
         permitted(request.action, &vip, host.vip.as_ref()).map_err(usage)?;

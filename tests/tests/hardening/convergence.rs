@@ -1,28 +1,12 @@
-//! Killed at any point, and started again with the same arguments: the same end.
+//! Killed at any moment, and started again with the same arguments: the same end. After each of its
+//! steps: drill D1.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use lab::{Lab, Node, ToolRun};
+use anyhow::Result;
+use lab::{Lab, Node, ToolRun, moments};
 
-use crate::scene::{
-    Case, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, state, two_hosts,
-};
-
-/// The steps of a failover as the tool itself lists them: where each is done, and its name.
-fn steps(coordinator: &Node) -> Result<Vec<(String, String)>> {
-    let args = [&["--dry-run"], PRIMARY_DOWN.as_slice()].concat();
-    let plan = coordinator.failover(&args, SOON)?.success()?;
-    let steps: Vec<_> = plan
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?.to_owned(), words.next()?.to_owned()))
-        })
-        .collect();
-    ensure!(steps.len() > 10, "not a plan: {plan}");
-    Ok(steps)
-}
+use crate::scene::{Case, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, state, two_hosts};
 
 /// A failover from node101, alive and writing, to node102, run on `coordinator`: `first` breaks
 /// off, the second run has to bring the cluster to the one good end.
@@ -62,60 +46,11 @@ fn assert_end(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// `wanted` chooses the steps by name.
-fn converges_after_each_step(
-    name: &str,
-    coordinator: u8,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<()> {
-    let steps = steps(two_hosts(name)?.node(coordinator))?;
-    for (host, step) in steps.iter().filter(|(_, step)| wanted(step)) {
-        let die = [PRIMARY_DOWN.as_slice(), &["--die-after", step]].concat();
-        let died = converges(name, coordinator, |node| node.failover(&die, FAILOVER)).case(step)?;
-        if host.ends_with(&coordinator.to_string()) {
-            assert_eq!(died.signal, Some(9), "{step}: {died}");
-        } else if died.code != Some(0) {
-            // Elsewhere it is the step's own process that dies. The coordinator says so, unless
-            // it sees that the goal is reached all the same.
-            assert_says(&died, 66, "no answer");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn after_each_step_before_the_promotion() -> Result<()> {
-    converges_after_each_step("hard-die-a", 102, |step| !step.starts_with("promote"))
-}
-
-#[test]
-fn after_each_step_of_the_promotion() -> Result<()> {
-    converges_after_each_step("hard-die-b", 102, |step| step.starts_with("promote"))
-}
-
-#[test]
-fn after_a_step_of_a_promotion_elsewhere() -> Result<()> {
-    let few = [
-        "fence.stop",
-        "promote.vip-on",
-        "promote.promote",
-        "promote.slot",
-    ];
-    converges_after_each_step("hard-die-c", 101, |step| few.contains(&step))
-}
-
 #[test]
 fn at_any_moment() -> Result<()> {
     let name = "hard-die-d";
     let undisturbed = converges(name, 102, |node| node.failover(&PRIMARY_DOWN, FAILOVER))?;
-    let mut seed = 20_220_830_u64;
-    for _ in 0..5 {
-        // Knuth's generator: the same moments, as fractions of a run, each time.
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let per_mille = (seed >> 33) % 1000;
-        let moment = undisturbed.wall * u32::try_from(per_mille)? / 1000;
+    for moment in moments(5, undisturbed.wall) {
         // Its time being over means SIGKILL.
         let moment = moment.max(Duration::from_millis(1));
         converges(name, 102, |node| node.failover(&PRIMARY_DOWN, moment)).case(&moment)?;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::layout::{DATA, HOME, LOG, R3HA};
-use lab::{Lab, Node};
+use lab::{Lab, Node, moments};
 
 use crate::broken::{break_program, mend_program};
-use crate::drill::{assert_stays_down, at_once, killed_with_rows_of_its_own, moments, recovers};
-use crate::killed::killed_inside;
+use crate::drill::{assert_stays_down, at_once, killed_with_rows_of_its_own, recovers};
 use crate::scene::{RECOVERY, SHORT};
 
 /// Of the disk of one host, and what is left of it when it is nearly full.
@@ -69,7 +68,8 @@ fn copies_where_it_may() -> Result<()> {
         assert_refuses(one, &["cannot be copied", "make room"])?;
         sh(one, &make_room)?;
         for moment in moments(3, COPY) {
-            killed_inside(one, "pg_basebackup", moment).with_context(|| format!("{moment:?}"))?;
+            one.recover_killed_inside("pg_basebackup", moment)
+                .with_context(|| format!("{moment:?}"))?;
         }
         recovers(lab, one, 102).context("without data")?;
         ensure!(old_data(one)?.is_empty(), "{:?}", old_data(one));

@@ -119,23 +119,34 @@ fn disks_that_hang_for_good() -> Result<()> {
         only_the_state(lab, &states[0], 101).context("under the state of the primary")?;
         only_the_state(lab, &states[1], 102).context("under the state of the standby")?;
         data_without_use_check_disk(lab, &data[0]).context("under the data, USE_CHECK_DISK=0")?;
-        stopped(standby, &[&data[1]]).context("under the data of the standby")?;
+        stopped(standby, &[&data[1]], || Ok(())).context("under the data of the standby")?;
         wait_for("it to be back", RECOVERY, || {
             recover(standby)?;
             lab.is_whole(101)
         })?;
-        // It is the pool's turn then, so this comes last.
-        stopped(primary, &[&data[0], &states[0]]).context("under both of the primary")?;
+        // It is the pool's turn then, so this comes last. The failover does not wait for the disks:
+        // what is stuck there was killed.
+        let fail_over = || {
+            standby.failover(&PRIMARY_DOWN, RECOVERY)?.success()?;
+            let said = "old primary 192.168.1.101 is fenced: database killed: processes [";
+            let log = standby.failover_log()?;
+            ensure!(log.contains(said), "{log}");
+            ensure!(!standby.in_recovery()?, "it was not promoted");
+            ensure!(can_write(primary)?.is_empty(), "the old one can write");
+            Ok(())
+        };
+        stopped(primary, &[&data[0], &states[0]], fail_over)
+            .context("under both of the primary")?;
         ensure!(primary.pids_of_database().is_empty(), "it has come back");
-        standby.failover(&PRIMARY_DOWN, RECOVERY)?.success()?;
         recover(standby)?;
         recover(primary)?;
         wait_until_whole(lab, 102, SHORT)
     })
 }
 
-/// With these disks hanging the database is stopped, and no run hangs with them; then they go on.
-fn stopped(node: &Node, disks: &[&Disk]) -> Result<()> {
+/// With these disks hanging the database is stopped, and no run hangs with them; `then` something is
+/// done, and they go on.
+fn stopped(node: &Node, disks: &[&Disk], then: impl FnOnce() -> Result<()>) -> Result<()> {
     disks.iter().try_for_each(|disk| disk.hang())?;
     let first = run(node, IN_TIME)?;
     let is_stopped = |run: &ToolRun| -> Result<()> {
@@ -149,6 +160,7 @@ fn stopped(node: &Node, disks: &[&Disk]) -> Result<()> {
     ensure!(first.stderr.contains("the database is stopped"), "{first}");
     do_not_pile_up(node, AT_ONCE, is_stopped)?;
     ensure!(left(node)? <= 2, "{} processes", left(node)?);
+    then()?;
     disks.iter().try_for_each(|disk| disk.go_on())?;
     wait_until_nothing_is_left(node)
 }

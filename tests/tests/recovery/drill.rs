@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, R3HA, SQL_USER, USER};
+use lab::layout::{DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, SQL_USER, USER};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 use crate::scene::{RECOVERY, SHORT, failed_over, two_hosts, wait_until_whole};
@@ -99,13 +98,6 @@ pub fn same_end(lab: &Lab, primary: u8) -> Result<()> {
             ensure!(seen == wanted, "{} has {seen}, not {wanted}", node.name());
             Ok(())
         })?;
-        let state = node.log("network_rewind.json")?;
-        ensure!(
-            state.is_empty() || state.contains("\"recovery\":null"),
-            "a recovery is left: {state}"
-        );
-        let left = leftovers(node)?;
-        ensure!(left.is_empty(), "left on {}: {left}", node.name());
     }
     lab.wait_until_nothing_is_left(SHORT)
 }
@@ -118,23 +110,6 @@ fn contents(node: &Node) -> Result<String> {
              relname), false, true, '')))[1]::text, ', ' order by relname) \
          from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
     )
-}
-
-/// What only a recovery that is under way may have.
-fn leftovers(node: &Node) -> Result<String> {
-    let names = [
-        "data.rewind-*",
-        "data.new",
-        "*.aside",
-        "failover-tools.*",
-        "promotion.wanted",
-    ];
-    let mut find = vec!["find", R3HA, "-name", "backup_label"];
-    for name in names {
-        find.extend(["-o", "-name", name]);
-    }
-    // A file of the database may go while it looks.
-    Ok(node.run(&find, SHORT)?.stdout)
 }
 
 /// Are the pages and indexes of a node good, as `pg_amcheck` sees it?
@@ -150,34 +125,6 @@ pub fn check_pages(lab: &Lab, primary: u8) -> Result<()> {
         node.run_as(USER, &check, RECOVERY)?.success()?;
     }
     Ok(())
-}
-
-/// Waits for a moment.
-pub fn wait_until(begun: Instant, moment: Duration) -> Result<()> {
-    wait_for("a moment", RECOVERY, || {
-        ensure!(begun.elapsed() >= moment, "it is too early");
-        Ok(())
-    })
-}
-
-/// Moments as fractions of a time, the same ones in each run of the test: Knuth's generator.
-pub fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
-    let mut seed = 20_220_830_u64;
-    (0..count).map(move |_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
-        time * per_mille / 1000
-    })
-}
-
-/// How long a step of the host's last run has taken.
-pub fn time_of(node: &Node, step: &str) -> Result<Duration> {
-    let events = node.events()?;
-    let event = events.iter().rfind(|event| event.step == step);
-    let event = event.with_context(|| format!("no step {step}"))?;
-    Ok(Duration::from_millis(event.milliseconds))
 }
 
 /// A file of the node: what is in it, or where it leads, with mode and owner.

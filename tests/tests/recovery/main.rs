@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod broken;
-mod circle;
 mod contract;
 mod copied;
 mod disks;

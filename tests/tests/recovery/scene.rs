@@ -13,9 +13,6 @@ pub const SHORT: Duration = Duration::from_secs(10);
 pub const FAILOVER: Duration = Duration::from_secs(120);
 /// For one run that recovers a host.
 pub const RECOVERY: Duration = Duration::from_secs(60);
-/// Until cron has started such a run, and perhaps the next one, and these are done.
-pub const BY_CRON: Duration = Duration::from_secs(240);
-
 /// Two hosts, synchronous, with a pool each; an old primary may come back by itself.
 pub fn two_hosts(name: &str) -> LabOptions {
     LabOptions {

@@ -31,9 +31,11 @@ impl Config {
 
     fn check_nodes(&self, remarks: &mut Vec<Remark>) {
         let before = remarks.len();
-        if !self.kb_all_ip.contains(&self.kb_localhost_ip) {
+        let only_pool = !self.has_database() && self.kb_pool_ips.contains(&self.kb_localhost_ip);
+        if !self.has_database() && !only_pool {
             let text = format!(
-                "found {}, expected one of the addresses of KB_ALL_IP",
+                "found {}, expected one of the addresses of KB_ALL_IP (or of the KB_POOL_IPn, on a \
+                 host that has only a pool)",
                 self.kb_localhost_ip
             );
             remarks.push((Error, "KB_LOCALHOST_IP", text));
@@ -43,7 +45,8 @@ impl Config {
             let text = format!("found {six}, expected IPv4 addresses");
             remarks.push((Error, "KB_ALL_IP", text));
         }
-        if !self.all_node_name.contains(&self.node_name) {
+        // A host without a database is no node.
+        if !only_pool && !self.all_node_name.contains(&self.node_name) {
             let text = format!(
                 "found {:?}, expected one of the names of ALL_NODE_NAME",
                 self.node_name

@@ -402,11 +402,28 @@ fn the_first_of_several_errors_is_shown_and_the_others_are_counted() {
 }
 
 #[test]
+fn a_host_may_have_only_a_pool() {
+    let pools = "KB_POOL_IP1=192.168.1.101\nKB_POOL_IP2=192.168.1.102\nKB_POOL_IP3=192.168.1.109";
+    let only_pool = format!("KB_LOCALHOST_IP=192.168.1.109\nNODE_NAME=third\n{pools}");
+    let config = with(&only_pool);
+    assert!(!config.has_database());
+    let others: Vec<IpAddr> = config.other_hosts().collect();
+    assert_eq!(others, config.kb_all_ip);
+    assert!(with(pools).has_database());
+}
+
+#[test]
 fn keys_have_to_fit_each_other() {
     for (lines, expected) in [
         (
             "KB_LOCALHOST_IP=192.168.1.109",
-            "KB_LOCALHOST_IP: found 192.168.1.109, expected one of the addresses of KB_ALL_IP",
+            "KB_LOCALHOST_IP: found 192.168.1.109, expected one of the addresses of KB_ALL_IP (or of \
+             the KB_POOL_IPn, on a host that has only a pool)",
+        ),
+        (
+            "KB_LOCALHOST_IP=192.168.1.109\nKB_POOL_IP1=192.168.1.101\nKB_POOL_IP2=192.168.1.102",
+            "KB_LOCALHOST_IP: found 192.168.1.109, expected one of the addresses of KB_ALL_IP (or of \
+             the KB_POOL_IPn, on a host that has only a pool)",
         ),
         (
             "NODE_NAME=node109",

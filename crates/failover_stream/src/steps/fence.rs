@@ -6,7 +6,7 @@ use crate::report::FenceReport;
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
-use failover_core::instance::Stopped;
+use failover_core::instance::{Process, StopError, Stopped};
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
@@ -100,7 +100,16 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         fence.report.how = "runs as a standby".to_owned();
         return Ok(Done::AlreadySo(fence.report.how.clone()));
     }
-    let stopped = instance.stop(deadline)?;
+    let stopped = match instance.stop(deadline) {
+        // None of them runs the server's program any more, and none ever will: that is what fencing
+        // is for. Their disk decides when they are gone.
+        Err(StopError::Stuck { pids }) => {
+            fence.report.how = Stopped::Killed.how().to_owned();
+            fence.report.stuck = pids;
+            return Ok(Done::Did(fence.report.to_string()));
+        }
+        stopped => stopped?,
+    };
     fence.report.how = stopped.how().to_owned();
     Ok(match stopped {
         Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
@@ -119,12 +128,19 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("it runs as a standby".to_owned()));
     }
     let instance = &fence.here.instance;
-    let left = instance.processes()?;
+    let stuck = &fence.report.stuck;
+    // Exactly those, and still killed.
+    let is_stuck = |process: &Process| {
+        stuck.contains(&process.pid) && (process.was_killed() || !process.is_still_there())
+    };
+    let mut left = instance.processes()?;
+    left.retain(|process| !is_stuck(process));
     if !left.is_empty() {
         bail!("database process {} was started again", left[0].pid);
     }
-    let refuses = deadline.poll(PORT_INTERVAL, || instance.refuses(deadline).then_some(()));
-    if refuses.is_none() {
+    // The listening socket of one that is stuck takes connections until it ends, and nobody answers.
+    let refuses = || deadline.poll(PORT_INTERVAL, || instance.refuses(deadline).then_some(()));
+    if stuck.is_empty() && refuses().is_none() {
         bail!(
             "no database process is left, yet something answers on port {}",
             fence.config().kb_port
@@ -135,6 +151,10 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         && !fence.report.keeps_vip
     {
         fence.report.keeps_vip = fence.here.host.vip_off(vip, deadline).is_err();
+    }
+    // It was not stopped cleanly, and whoever looks at its disk hangs, too.
+    if !fence.report.stuck.is_empty() {
+        return Ok(Done::Did(fence.report.to_string()));
     }
     // Only worth something after a clean stop, and no part of being fenced.
     if let Ok(control) = instance.control_data(deadline) {

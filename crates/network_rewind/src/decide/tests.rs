@@ -234,6 +234,11 @@ macro_rules! table {
     })*};
 }
 
+fn changed(mut view: View, change: impl Fn(&mut View)) -> View {
+    change(&mut view);
+    view
+}
+
 /// Without the words.
 fn short(decision: Decision) -> Decision {
     match decision {
@@ -478,6 +483,48 @@ fn a_wrong_primary_is_stopped_only_with_proof() {
         "the pool's primary is a stranger":
             |v| v.pool.says = PoolSays::Stranger(STRANGER.to_string()) => refuses();
         "frozen": |v| v.me = status(Server::Silent, "in production", 5) => refuses();
+    }
+    // Both have it after a cut: then all of these prove it, each of them being needed.
+    let both = || {
+        let mut view = wrong_primary();
+        view.me.vip_here = true;
+        view.history = History::parse(5, "4\t0/5000000\n").ok();
+        view
+    };
+    let first = |v: &mut View| {
+        v.me.timeline = 1;
+        v.history = None;
+        the_primary(v).history = History::parse(2, "1\t0/5000000\n").ok();
+    };
+    assert_eq!(short(decide(&changed(both(), first))), stops(false));
+    table! { both,
+        "the other was promoted from this one": |_| () => stops(false);
+        "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => stops(true);
+        "its host was not asked yet":
+            |v| v.primary_host = None => Decision::Look(Look::PrimaryHost(PRIMARY));
+        "its host does not answer": |v| v.primary_host = silent() => person();
+        "it does not have the VIP":
+            |v| v.primary_host = Some(Ok(Status::default())) => person();
+        "the other is silent": |v| v.primary = silent() => person();
+        "the other is in recovery": |v| the_primary(v).in_recovery = true => person();
+        "the pool has this one up": |v| v.pool.me_up = Some(true) => person();
+        "the pool names this one": |v| v.pool.says = PoolSays::Me => does(Action::KeepPrimary);
+        "as new as this one": |v| {
+            v.me.timeline = 6;
+            v.history = History::parse(6, "5\t0/6000000\n").ok();
+        } => person();
+        "older than this one": |v| {
+            v.me.timeline = 7;
+            v.history = History::parse(7, "5\t0/6000000\n").ok();
+        } => person();
+        "both were promoted, from an older one":
+            |v| v.history = History::parse(5, "4\t0/4000000\n").ok() => person();
+        "this one is on a timeline that the other never had":
+            |v| the_primary(v).history = History::parse(6, "4\t0/5000000\n").ok() => person();
+        "its history cannot be read": |v| the_primary(v).history = None => person();
+        "this node's history cannot be read": |v| v.history = None => person();
+        "this node's history is of another timeline":
+            |v| v.history = History::parse(6, "5\t0/6000000\n").ok() => person();
     }
     // Without a VIP the newer timeline and the pool prove it, both of them.
     let base = || {
@@ -858,6 +905,12 @@ impl Choices {
             Some(BaseBackup::UnderWay),
         ]);
         view.me = self.status();
+        view.history = self.of([
+            view.history.clone(),
+            History::parse(5, "4\t0/5000000\n").ok(),
+            History::parse(5, "4\t0/4000000\n").ok(),
+            None,
+        ]);
         view.follows = self.of([None, Some(PRIMARY.to_string()), Some(THIRD.to_string())]);
         view.pool.says = self.of([
             NoAnswer(String::new()),
@@ -924,10 +977,11 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
             }
             Action::StopWrongPrimary { primary, recover } => {
                 let newer = view.me.timeline < 6 && view.pool.me_up == Some(false);
-                let holds_vip = !view.me.vip_here
-                    && matches!(&view.primary_host, Some(Ok(host)) if host.vip_here);
+                let holds_vip = matches!(&view.primary_host, Some(Ok(host)) if host.vip_here);
+                let theirs = view.primary.as_ref().and_then(|it| it.as_ref().ok());
+                let replaced = newer && was_promoted_from(&view, theirs.unwrap());
                 let proof = if view.policy.has_vip {
-                    holds_vip
+                    holds_vip && (!view.me.vip_here || replaced)
                 } else {
                     newer
                 };

@@ -9,8 +9,10 @@ use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::pool::{PoolError, PoolNodes};
 use failover_core::procedure::Done;
+use failover_core::process::Cmd;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
+use failover_core::ssh::Ssh;
 use failover_core::synchronous::{self, streaming_after_looks, to_async, to_sync};
 use failover_core::vip::{self, Did};
 use std::net::IpAddr;
@@ -109,6 +111,22 @@ pub fn vip_off(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             Done::AlreadySo(format!("{vip} is not here"))
         }
     })
+}
+
+/// Has the right primary say anew that the database VIP is there, after it was on both: clients that
+/// have learned this host's hardware address would write to nobody until they forget it, which takes
+/// a minute.
+pub fn announce_there(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    if work.here.vip.is_none() || !work.me.vip_here {
+        return Ok(Done::Skipped("it was not here".to_owned()));
+    }
+    let host = work.primary;
+    let command = Cmd::new(work.config().kb_path.join("vip_ctl")).arg("add");
+    let out = Ssh::connect(&work.here.login(host), deadline)?.run(&command, deadline)?;
+    if out.code != 0 {
+        bail!("vip_ctl add on {host}: {}", out.last_line());
+    }
+    Ok(Done::Did(format!("{host}: {}", out.stdout.trim())))
 }
 
 /// Commits wait for a standby that has caught up, and for none where none streams.

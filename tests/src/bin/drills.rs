@@ -1,0 +1,86 @@
+//! `drills`: plays the failure drills, all of them or those that are named.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use lab::drills::{Drill, all, write_table};
+
+/// Plays the failure drills one after the other, each on hosts of its own. Needs root.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Example: drills A6 D4; drills --table")]
+struct Cli {
+    /// Rows (A6) or names (A6-90-s) of the drills; all of them when there are none
+    only: Vec<String>,
+    /// Only those that `make test` runs, too
+    #[arg(long)]
+    fast: bool,
+    /// Show their names, and play none
+    #[arg(long)]
+    list: bool,
+    /// Write docs/drills.md afterwards: the last run of every drill has to have passed
+    #[arg(long)]
+    table: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    let chosen = chosen(&cli)?;
+    if cli.list {
+        for drill in chosen {
+            println!("{:<28} {}", drill.name(), drill.what);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let begun = Instant::now();
+    let mut failed = Vec::new();
+    for drill in &chosen {
+        let outcome = drill.run();
+        outcome.keep()?;
+        let (gap, took) = (outcome.gap.as_secs_f64(), outcome.took.as_secs_f64());
+        if outcome.passed() {
+            println!(
+                "{:<28} passed: gap {gap:.1} s, {took:.0} s in all",
+                outcome.name
+            );
+            continue;
+        }
+        println!(
+            "{:<28} FAILED after {took:.0} s: {}",
+            outcome.name, drill.what
+        );
+        for problem in &outcome.problems {
+            println!("  {problem}");
+        }
+        print!("{}", outcome.screen);
+        failed.push(outcome.name);
+    }
+    println!(
+        "{} drills, {} failed, {:.0} s",
+        chosen.len(),
+        failed.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    if !failed.is_empty() {
+        println!("failed: {}", failed.join(" "));
+        return Ok(ExitCode::FAILURE);
+    }
+    if cli.table {
+        write_table()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chosen(cli: &Cli) -> Result<Vec<Drill>> {
+    for word in &cli.only {
+        let known = all()
+            .iter()
+            .any(|drill| drill.is_one_of(std::slice::from_ref(word)));
+        ensure!(known, "there is no drill {word}: see --list");
+    }
+    let wanted = |drill: &Drill| {
+        (cli.only.is_empty() || drill.is_one_of(&cli.only)) && (drill.fast || !cli.fast)
+    };
+    Ok(all().into_iter().filter(wanted).collect())
+}

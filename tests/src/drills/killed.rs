@@ -1,0 +1,365 @@
+//! D1: each tool is killed after each of its steps, and at moments inside what takes long; the next run
+//! ends where an undisturbed one would. The steps are what the tools themselves list with `--dry-run`.
+
+use std::mem::swap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::d::killed_with_rows_of_its_own;
+use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
+use super::two_hosts;
+use crate::host::Node;
+use crate::lab::{Lab, LabOptions};
+use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, USER};
+use crate::wait::{moments, wait_for};
+use crate::watch::{Excuse, Expected};
+
+/// Runs the failover command twice: as long as there is a step in `/root/die-after`, the first run
+/// dies after it.
+const TWICE: &str = "/root/failover-twice";
+const SCRIPT: &str = "#!/bin/sh\n\
+    tool=/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream\n\
+    if [ -s /root/die-after ]; then\n\
+    $tool \"$@\" --die-after $(cat /root/die-after); echo $? >/root/died\n\
+    fi\n\
+    exec $tool \"$@\"\n";
+
+pub(super) fn failover_options() -> LabOptions {
+    let (_, arguments) = crate::pool::FAILOVER_COMMAND
+        .split_once(' ')
+        .unwrap_or_default();
+    LabOptions {
+        failover_command: format!("{TWICE} {arguments}"),
+        ..two_hosts()
+    }
+}
+
+/// The steps of a failover: where each is done, and its name.
+fn steps_of_failover(coordinator: &Node) -> Result<Vec<(String, String)>> {
+    let args = [&["--dry-run"], PRIMARY_DOWN.as_slice()].concat();
+    let plan = coordinator.failover(&args, SHORT)?.success()?;
+    let steps: Vec<_> = plan
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        })
+        .collect();
+    ensure!(steps.len() > 10, "not a plan: {plan}");
+    Ok(steps)
+}
+
+/// The pool that leads stays on node102, so that each step is done once over ssh and once here.
+pub(super) fn failover(scene: &mut Scene<'_>) -> Played {
+    let lab = scene.lab;
+    for node in lab.nodes() {
+        node.write(TWICE, SCRIPT, 0o755, 0)?;
+    }
+    let leader = lab.node(102);
+    let steps = steps_of_failover(leader)?;
+    let (mut old, mut new) = (101, 102);
+    for (_, step) in &steps {
+        for _ in 0..2 {
+            let mut turn = || killed_failover(scene, step, old, new);
+            turn().with_context(|| format!("died after {step}, from node{old} to node{new}"))?;
+            swap(&mut old, &mut new);
+        }
+    }
+    Ok(Expected::whole(old))
+}
+
+fn killed_failover(scene: &mut Scene<'_>, step: &str, old: u8, new: u8) -> Result<()> {
+    let leader = scene.lab.node(102);
+    leader.write("/root/die-after", step, 0o600, 0)?;
+    leader.run(&["rm", "-f", "/root/died"], SHORT)?;
+    // Alive, and writing: what is not fenced shows.
+    scene.breaks(&format!("detached, dies after {step}"), |lab| {
+        lab.pcp_detach(lab.node(old).id())
+    })?;
+    let promoted = scene.fails_over(old)?;
+    ensure!(promoted == new, "node{promoted} was promoted");
+    let died = leader.read("/root/died")?;
+    // Elsewhere it is the step's own process that dies: the coordinator says so (66), unless it sees
+    // that the goal is reached all the same.
+    let known = ["137", "66", "0"].contains(&died.trim());
+    ensure!(known, "the first run ended with {died}");
+    let events = leader.events()?;
+    let done = events.iter().any(|event| event.step == step);
+    ensure!(done || died.trim() != "0", "{step} was never done");
+    scene.is_whole(new)?;
+    scene.watch().check(new)
+}
+
+/// How a host comes to need something of `network_rewind`; the host that is the primary afterwards.
+struct Need {
+    what: &'static str,
+    /// Beginning of the names of its steps.
+    steps: &'static str,
+    make: fn(&mut Scene<'_>, u8, u8) -> Result<(u8, u8)>,
+}
+
+/// Each gets the primary and the standby, and returns where the run is due, and the primary then.
+const NEEDS: [Need; 6] = [
+    Need {
+        what: "an old primary with rows of its own",
+        steps: "recover.",
+        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
+    },
+    Need {
+        what: "a standby promoted by mistake",
+        steps: "wrong-primary.",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby is promoted by mistake", |lab| {
+                let pg_ctl = format!("{DB_BIN}/pg_ctl");
+                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
+                lab.node(standby).run_as(USER, &command, SHORT)?.success()
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "a standby that is down",
+        steps: "start.",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby is killed", |lab| {
+                lab.node(standby).kill_database()
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "a standby that follows somebody else",
+        steps: "",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby follows somebody else", |lab| {
+                let node = lab.node(standby);
+                let settings = node.psql("show primary_conninfo")?;
+                let right = lab.node(primary).address().to_string();
+                let wrong = settings.replace(&right, "192.168.1.1");
+                node.psql(&format!("alter system set primary_conninfo = '{wrong}'"))?;
+                node.psql("select pg_reload_conf()")
+            })?;
+            let lab = scene.lab;
+            scene.sees("it has lost the primary", SHORT, || {
+                ensure!(lab.streams(standby, primary).is_err(), "it streams");
+                Ok(())
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "a standby that was detached",
+        steps: "",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby is detached", |lab| {
+                lab.pcp_detach(lab.node(standby).id())
+            })?;
+            let lab = scene.lab;
+            scene.sees("the pool has it down", SHORT, || {
+                ensure!(lab.pool_shows_all_up(primary).is_err(), "it is up");
+                Ok(())
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "a primary without the VIP",
+        steps: "",
+        make: |scene, primary, _| {
+            scene.breaks("the primary loses the VIP", |lab| {
+                take_vip(lab.node(primary))
+            })?;
+            Ok((primary, primary))
+        },
+    },
+];
+
+fn take_vip(node: &Node) -> Result<()> {
+    let address = format!("{DATABASE_VIP}/24");
+    let command = ["ip", "addr", "del", &address, "dev", DEVICE];
+    node.run(&command, SHORT)?.success().map(drop)
+}
+
+/// What a run would do now, step by step.
+fn steps_of(node: &Node, beginning: &str) -> Result<Vec<String>> {
+    let plan = node.recover(&["--dry-run"], RECOVERY)?;
+    let address = node.address().to_string();
+    let steps: Vec<String> = plan
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with(&address))
+        .filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned))
+        .collect();
+    let fits = steps.iter().any(|step| step.starts_with(beginning));
+    ensure!(fits, "no {beginning} in {plan}");
+    Ok(steps)
+}
+
+pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
+    scene.stop_rounds();
+    let (mut primary, mut standby) = (101, 102);
+    for need in NEEDS {
+        // The first time tells the steps, and is not disturbed.
+        let mut steps: Vec<Option<String>> = vec![None];
+        let mut at = 0;
+        while at < steps.len() {
+            let step = steps[at].clone();
+            let mut turn = || -> Result<Vec<Option<String>>> {
+                let (due, now) = (need.make)(scene, primary, standby)?;
+                if now != primary {
+                    swap(&mut primary, &mut standby);
+                }
+                let node = scene.lab.node(due);
+                let mut found = Vec::new();
+                match &step {
+                    None => {
+                        let all = steps_of(node, need.steps)?;
+                        scene.note(format!("{}: {}", need.what, all.join(" ")));
+                        found.extend(all.into_iter().map(Some));
+                    }
+                    Some(step) => {
+                        scene.note(format!("network_rewind dies after {step}"));
+                        let died = node.recover(&["--die-after", step], RECOVERY)?;
+                        ensure!(died.signal == Some(9), "{died}");
+                        let primaries = scene.lab.primaries()?;
+                        let wrong = primaries.iter().any(|it| *it != primary && *it != due);
+                        ensure!(!wrong, "primaries are {primaries:?}");
+                    }
+                }
+                converges(scene.lab, primary)?;
+                Ok(found)
+            };
+            let found = turn().with_context(|| match &step {
+                Some(step) => format!("{}, died after {step}", need.what),
+                None => need.what.to_owned(),
+            })?;
+            steps.extend(found);
+            at += 1;
+        }
+    }
+    let end = scene.is_whole(primary)?;
+    Ok(Expected {
+        two: Some(Excuse {
+            why: "promoted by mistake, as the drill wants it",
+            at_most: Duration::from_secs(10),
+        }),
+        ..end
+    })
+}
+
+/// Runs on all hosts, one after the other, end in a whole cluster, with nothing left behind.
+fn converges(lab: &Lab, primary: u8) -> Result<()> {
+    wait_for("the cluster to be whole", RECOVERY, || {
+        for node in lab.nodes() {
+            let run = node.recover(&[], RECOVERY)?;
+            ensure!(!run.stderr.contains("panicked"), "{run}");
+        }
+        lab.is_whole(primary)
+    })?;
+    lab.wait_until_nothing_is_left(SHORT)
+}
+
+/// A rewind or a copy of a lab's database takes a bit longer.
+const INSIDE: Duration = Duration::from_millis(400);
+
+pub(super) fn inside(scene: &mut Scene<'_>) -> Played {
+    scene.stop_rounds();
+    let lab = scene.lab;
+    let (mut primary, mut standby) = (101, 102);
+    for program in ["pg_rewind", "pg_basebackup"] {
+        let mut inside = 0;
+        for (round, moment) in moments(8, INSIDE).enumerate() {
+            let mut turn = || -> Result<bool> {
+                let new = killed_with_rows_of_its_own(scene, primary)?;
+                let old = lab.node(primary);
+                lab.node(new).psql(&format!(
+                    "drop table if exists big; create table big as \
+                     select {round} as r, n, repeat(md5(n::text), 30) as t \
+                     from generate_series(1, 15000) n"
+                ))?;
+                if program == "pg_basebackup" {
+                    old.delete_data()?;
+                    old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+                }
+                scene.note(format!("killed {moment:?} after the begin of {program}"));
+                let hit = old.recover_killed_inside(program, moment)?;
+                swap(&mut primary, &mut standby);
+                converges(lab, primary)?;
+                Ok(hit)
+            };
+            let hit = turn().with_context(|| format!("{program}, killed after {moment:?}"))?;
+            inside += u8::from(hit);
+        }
+        // How long it takes is not the same each time.
+        ensure!(inside >= 2, "only {inside} were killed inside {program}");
+    }
+    check_pages(lab)?;
+    scene.is_whole(primary)
+}
+
+/// Are the pages and indexes of every node good, as `pg_amcheck` sees it?
+fn check_pages(lab: &Lab) -> Result<()> {
+    for number in lab.primaries()? {
+        let create = "create extension if not exists amcheck";
+        lab.node(number).psql(create)?;
+    }
+    for node in lab.nodes() {
+        let program = format!("{DB_BIN}/pg_amcheck");
+        let port = crate::layout::DATABASE_PORT.to_string();
+        let login = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            crate::layout::SQL_USER,
+            "-w",
+        ];
+        let database = crate::layout::DATABASE;
+        let check = [&[program.as_str()], &login[..], &[database]].concat();
+        wait_for("good pages", FAILOVER, || {
+            node.run_as(USER, &check, RECOVERY)?.success().map(drop)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn small_tools(scene: &mut Scene<'_>) -> Played {
+    scene.stop_rounds();
+    let lab = scene.lab;
+    let node = lab.node(101);
+    let standby = lab.node(102);
+    let tool = |name: &str| format!("{DB_BIN}/{name}");
+    // As long as each takes, about: its time being over means SIGKILL.
+    for moment in moments(8, Duration::from_millis(60)) {
+        let moment = moment.max(Duration::from_millis(1));
+        scene.breaks(&format!("killed after {moment:?}"), |_| {
+            take_vip(node)?;
+            node.run(&[&tool("vip_ctl"), "add"], moment)?;
+            node.run(&[&tool("vip_ctl"), "add"], SHORT)?.success()?;
+            ensure!(node.has_vip()?, "the VIP is not there");
+            node.run(&[&tool("vip_ctl"), "del"], moment)?;
+            node.run(&[&tool("vip_ctl"), "del"], SHORT)?.success()?;
+            ensure!(!node.has_vip()?, "the VIP is there");
+            node.run(&[&tool("vip_ctl"), "add"], SHORT)?.success()?;
+
+            for args in [&["--detach"][..], &[]] {
+                let attach_node = tool("attach_node");
+                let command = [&[attach_node.as_str()], args].concat();
+                standby.run_as(USER, &command, moment)?;
+                // While the pool is at a failover it closes its connections.
+                wait_for("a run that is not disturbed", SHORT, || {
+                    standby.run_as(USER, &command, SHORT)?.success()
+                })?;
+            }
+
+            standby.run_as(USER, &[&tool("rw_check"), DATA], moment)?;
+            standby
+                .run_as(USER, &[&tool("rw_check"), DATA], SHORT)?
+                .success()
+        })?;
+    }
+    scene.start_rounds();
+    scene.is_whole(101)
+}

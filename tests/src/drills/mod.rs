@@ -1,0 +1,126 @@
+//! Failure drills: what the tools are tried against. Each sets up a cluster, breaks something while a
+//! client writes, waits for states, heals, and asks the same questions in the end ([`Watch::answers`]).
+
+mod a;
+mod b;
+mod c;
+mod d;
+mod killed;
+mod outcome;
+mod scene;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::lab::{Lab, LabOptions};
+
+pub use outcome::Outcome;
+pub use scene::{Played, Scene};
+pub use table::write_table;
+
+/// One drill.
+#[derive(Clone, Copy)]
+pub struct Drill {
+    /// Its row: `A6`.
+    pub row: &'static str,
+    /// Which of several ways the row is played in; empty where there is one.
+    pub way: &'static str,
+    /// What happens.
+    pub what: &'static str,
+    /// It is one of those that `make test` runs, too.
+    pub fast: bool,
+    options: fn() -> LabOptions,
+    play: fn(&mut Scene<'_>) -> Played,
+}
+
+impl Drill {
+    /// Its name: `A6-cut-90-s`.
+    pub fn name(&self) -> String {
+        match self.way {
+            "" => self.row.to_owned(),
+            way => format!("{}-{}", self.row, way.replace(' ', "-")),
+        }
+    }
+
+    /// Is it meant by one of these words: its row, or its name, in any case?
+    pub fn is_one_of(&self, words: &[String]) -> bool {
+        let name = self.name();
+        words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(self.row) || word.eq_ignore_ascii_case(&name))
+    }
+
+    /// Plays it in a lab of its own.
+    pub fn run(&self) -> Outcome {
+        let begun = Instant::now();
+        let options = LabOptions {
+            name: format!("dr-{}", self.name().to_lowercase()),
+            ..(self.options)()
+        };
+        let lab = match Lab::start(options) {
+            Ok(lab) => lab,
+            Err(error) => return Outcome::without_lab(self, &error, begun.elapsed()),
+        };
+        let outcome = match Scene::begin(&lab) {
+            Ok(mut scene) => {
+                let played = (self.play)(&mut scene);
+                Outcome::of(self, &lab, scene, played, begun)
+            }
+            Err(error) => Outcome::without_lab(self, &error, begun.elapsed()),
+        };
+        drop(lab);
+        outcome
+    }
+}
+
+/// All drills, in the order of their rows.
+pub fn all() -> Vec<Drill> {
+    [a::DRILLS, b::DRILLS, c::DRILLS, d::DRILLS].concat()
+}
+
+/// Two hosts, synchronous, with a pool each; an old primary may come back by itself.
+fn two_hosts() -> LabOptions {
+    LabOptions {
+        pools: 2,
+        config: settings(&[("AUTO_PRIMARY_RECOVERY", "1")]),
+        ..LabOptions::default()
+    }
+}
+
+fn three_hosts() -> LabOptions {
+    LabOptions {
+        nodes: 3,
+        ..two_hosts()
+    }
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// `LabOptions` with cron in the place of rounds.
+fn by_cron(options: LabOptions) -> LabOptions {
+    LabOptions {
+        recovery: true,
+        ..options
+    }
+}
+
+fn asynchronous(options: LabOptions) -> LabOptions {
+    LabOptions {
+        sync: false,
+        ..options
+    }
+}
+
+/// A directory of the workspace.
+fn workspace(directory: &str) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    Ok(root.context("the workspace")?.join(directory))
+}

@@ -1,0 +1,202 @@
+//! The drills that are fast, and the checker's own trial: runs that are broken on purpose must not
+//! pass it. Needs root.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::drills::all;
+use lab::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, LOG, UID, USER};
+use lab::{Expected, Lab, LabOptions, Node, Watch, wait_for};
+
+const SHORT: Duration = Duration::from_secs(10);
+
+/// `make drills` plays all of them.
+#[test]
+fn fast_drills() -> Result<()> {
+    let mut failed = Vec::new();
+    for drill in all().iter().filter(|drill| drill.fast) {
+        let outcome = drill.run();
+        outcome.keep()?;
+        if !outcome.passed() {
+            eprintln!(
+                "{}: {:#?}\n{}",
+                outcome.name, outcome.problems, outcome.screen
+            );
+            failed.push(outcome.name);
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {failed:?}");
+    Ok(())
+}
+
+#[test]
+fn each_drill_has_a_name_of_its_own() {
+    let mut names: Vec<String> = all().iter().map(|drill| drill.name()).collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    for row in ["A1", "A9", "B7", "C6", "D8"] {
+        assert!(all().iter().any(|drill| drill.row == row), "no {row}");
+    }
+}
+
+/// What the checker says of a run in which something was done to the cluster.
+fn problems(lab: &Lab, harm: impl FnOnce() -> Result<()>) -> Result<Vec<String>> {
+    let watch = Watch::start(lab)?;
+    harm()?;
+    Ok(watch.answers(&Expected::whole(101)).problems)
+}
+
+#[track_caller]
+fn assert_finds(found: &[String], wanted: &[&str]) {
+    for text in wanted {
+        let has = found.iter().any(|problem| problem.contains(text));
+        assert!(has, "no {text:?} in {found:#?}");
+    }
+}
+
+fn sh(node: &Node, script: &str) -> Result<()> {
+    node.run(&["sh", "-c", script], SHORT)?.success().map(drop)
+}
+
+#[test]
+fn the_checker_finds_what_is_wrong() -> Result<()> {
+    let options = LabOptions {
+        name: "dr-checker".into(),
+        pools: 2,
+        ..LabOptions::default()
+    };
+    Lab::with(options, |lab| {
+        let (primary, standby) = (lab.node(101), lab.node(102));
+        let nothing = problems(lab, || Ok(()))?;
+        assert_eq!(nothing, Vec::<String>::new());
+
+        leftovers(lab, standby)?;
+        vip_on_two_hosts(lab, standby)?;
+
+        let found = problems(lab, || {
+            primary
+                .psql("delete from rows where n in (select n from rows order by n desc limit 3)")?;
+            Ok(())
+        })?;
+        assert_finds(&found, &["3 acknowledged rows are not on node101"]);
+
+        let found = problems(lab, || {
+            lab.pcp_detach(1)?;
+            wait_for("the pool to have it down", SHORT, || {
+                ensure!(lab.pool_shows_all_up(101).is_err(), "all up");
+                Ok(())
+            })
+        })?;
+        assert_finds(&found, &["in vain for the cluster to be whole"]);
+
+        a_second_writer(lab, standby)
+    })
+}
+
+fn leftovers(lab: &Lab, node: &Node) -> Result<()> {
+    let state = format!("{LOG}/network_rewind.json");
+    let event = format!("{LOG}/events.jsonl");
+    let half = format!("{DATA}/.postgresql.auto.conf.new");
+    let lock = format!("{LOG}/network_rewind.lock");
+    type Case<'a> = (&'a str, &'a dyn Fn() -> Result<()>, &'a str, &'a str);
+    let cases: [Case<'_>; 5] = [
+        (
+            "a process",
+            &|| node.spawn_daemon("root", &["ping", "-c", "600", "192.168.1.1"]),
+            "pkill ping",
+            "ping -c 600",
+        ),
+        (
+            "a lock",
+            &|| {
+                node.spawn_daemon(USER, &["flock", &lock, "sleep", "600"])?;
+                wait_for("the lock", SHORT, || {
+                    ensure!(!node.unfinished()?.is_empty(), "it is free");
+                    Ok(())
+                })
+            },
+            "pkill sleep",
+            "network_rewind.lock is held",
+        ),
+        (
+            "a half written file",
+            &|| node.write(&half, "primary_conn", 0o600, UID),
+            &format!("rm {half}"),
+            ".postgresql.auto.conf.new",
+        ),
+        (
+            "an unfinished recovery",
+            &|| node.write(&state, "{\"recovery\":{}}", 0o600, UID),
+            &format!("rm {state}"),
+            "a recovery is unfinished",
+        ),
+        (
+            "half an event",
+            &|| node.write(&event, "{\"run\":", 0o600, UID),
+            &format!("rm {event}"),
+            "events.jsonl",
+        ),
+    ];
+    for (case, leave, remove, wanted) in cases {
+        let found = problems(lab, leave)?;
+        assert_finds(&found, &["the last trace of a run", wanted]);
+        ensure!(found.len() == 1, "{case}: {found:?}");
+        sh(node, remove)?;
+    }
+    Ok(())
+}
+
+fn vip_on_two_hosts(lab: &Lab, node: &Node) -> Result<()> {
+    let drop_vip = || sh(node, &format!("ip addr del {DATABASE_VIP}/24 dev {DEVICE}"));
+    let found = problems(lab, || node.add_vip())?;
+    drop_vip()?;
+    assert_finds(
+        &found,
+        &[
+            "the database VIP is on [101, 102], not [101]",
+            "two hosts had the VIP at the same time",
+        ],
+    );
+    // For a moment is long enough.
+    let watch = Watch::start(lab)?;
+    node.add_vip()?;
+    wait_for("the prober to have seen it", SHORT, || {
+        ensure!(watch.prober().two_holders().is_some(), "it has not");
+        Ok(())
+    })?;
+    drop_vip()?;
+    let found = watch.answers(&Expected::whole(101)).problems;
+    assert_finds(&found, &["two hosts had the VIP at the same time"]);
+    Ok(())
+}
+
+fn a_second_writer(lab: &Lab, node: &Node) -> Result<()> {
+    let watch = Watch::start(lab)?;
+    let pg_ctl = format!("{DB_BIN}/pg_ctl");
+    let promote = [&pg_ctl, "promote", "-w", "-D", DATA];
+    node.run_as(USER, &promote, SHORT)?.success()?;
+    wait_for("the prober to have seen it", SHORT, || {
+        ensure!(watch.prober().two_writers().is_some(), "it has not");
+        Ok(())
+    })?;
+    let found = watch.answers(&Expected::whole(101)).problems;
+    assert_finds(
+        &found,
+        &[
+            "primaries are [101, 102], not [101]",
+            "two databases took writes at the same time",
+        ],
+    );
+    // What is gone in the end was there all the same.
+    let watch = Watch::start(lab)?;
+    wait_for("the prober to have seen it", SHORT, || {
+        ensure!(watch.prober().two_writers().is_some(), "it has not");
+        Ok(())
+    })?;
+    node.kill_database()?;
+    let found = watch.answers(&Expected::primary(101)).problems;
+    assert_finds(&found, &["two databases took writes at the same time"]);
+    Ok(())
+}
