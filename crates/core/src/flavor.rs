@@ -21,12 +21,16 @@ pub struct Flavor {
     pub pid_file: &'static str,
     /// Directory of the WAL, in the data directory.
     pub wal_dir: &'static str,
+    /// Directory of links to the tablespaces, in the data directory.
+    pub tablespace_dir: &'static str,
     /// A file in the data directory that makes the server start as a standby.
     pub standby_file: &'static str,
     /// The program that makes one server's data directory another's again.
     pub rewind: &'static str,
     /// Its option for the data directory to change.
     pub rewind_target: &'static str,
+    /// Its options for leaving it to us to sync what it wrote; none where it has no such option.
+    pub rewind_unsynced: &'static [&'static str],
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
     /// The configuration file, in the data directory and in `KB_ETC_PATH`.
@@ -125,9 +129,11 @@ pub static KINGBASE: Flavor = Flavor {
     sql_client: "ksql",
     pid_file: "kingbase.pid",
     wal_dir: "sys_xlog",
+    tablespace_dir: "sys_tblspc",
     standby_file: "recovery.conf",
     rewind: "sys_rewind",
     rewind_target: "--target-data",
+    rewind_unsynced: &[],
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     slots_dir: "sys_replslot",
@@ -168,9 +174,11 @@ pub static POSTGRES: Flavor = Flavor {
     sql_client: "psql",
     pid_file: "postmaster.pid",
     wal_dir: "pg_wal",
+    tablespace_dir: "pg_tblspc",
     standby_file: "standby.signal",
     rewind: "pg_rewind",
     rewind_target: "--target-pgdata",
+    rewind_unsynced: &["--no-sync"],
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     slots_dir: "pg_replslot",

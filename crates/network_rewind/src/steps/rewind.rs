@@ -396,6 +396,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         .arg(format!("{}={}", names.rewind_target, work.data().display()))
         .arg(format!("--source-server={source}"))
         .arg("--progress")
+        .args(names.rewind_unsynced)
         .dying_with_us();
     let end = before.checkpoint.max(before.min_recovery);
     let output = run_into_log(work, &command, names.rewind, deadline).and_then(|()| {
@@ -405,7 +406,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
                 "{} did nothing, and this node has WAL up to {end}, beyond the fork at {at}",
                 names.rewind
             ),
-            _ => Ok(()),
+            _ => sync_rewound(work),
         }
     });
     match output {
@@ -436,6 +437,22 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             bail!("the rewind failed ({error:#}): {next}")
         }
     }
+}
+
+/// What the rewind wrote, through to the disk, before the mark says that it is there. The program
+/// itself syncs file by file, and it writes hundreds of small ones anew: each costs a commit of the file
+/// system's journal.
+fn sync_rewound(work: &Work<'_>) -> Result<()> {
+    let (data, names) = (work.data(), work.names());
+    let mut places = vec![data.to_owned(), data.join(names.wal_dir)];
+    if let Ok(spaces) = fs::read_dir(data.join(names.tablespace_dir)) {
+        places.extend(spaces.flatten().map(|space| space.path()));
+    }
+    for place in places.iter().filter(|place| place.exists()) {
+        durable::sync_file_system(place)
+            .with_context(|| format!("failed to sync {}", place.display()))?;
+    }
+    Ok(())
 }
 
 /// A value in a connection string.
