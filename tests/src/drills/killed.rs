@@ -214,13 +214,18 @@ pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
                 let mut found = Vec::new();
                 match &step {
                     None => {
-                        let all = steps_of(node, need.steps)?;
+                        // While the pool is at a failover it gives no answer.
+                        let all = wait_for("a plan", SHORT, || steps_of(node, need.steps))?;
                         scene.note(format!("{}: {}", need.what, all.join(" ")));
                         found.extend(all.into_iter().map(Some));
                     }
                     Some(step) => {
                         scene.note(format!("network_rewind dies after {step}"));
-                        let died = node.recover(&["--die-after", step], RECOVERY)?;
+                        let died = wait_for("a run that gets on", SHORT, || {
+                            let run = node.recover(&["--die-after", step], RECOVERY)?;
+                            ensure!(run.code != Some(66), "{run}");
+                            Ok(run)
+                        })?;
                         ensure!(died.signal == Some(9), "{died}");
                         let primaries = scene.lab.primaries()?;
                         let wrong = primaries.iter().any(|it| *it != primary && *it != due);
