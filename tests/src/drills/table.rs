@@ -20,20 +20,28 @@ const AFTER: &str = "\n## What was lost\n\n\
     itself: up to a minute of writes, or as long as the cut lasts where it still sees its gateway. \
     Measured, with clients that write a row each 5 ms:\n\n";
 
-/// Writes the table from what the last run of each drill has measured.
+/// Writes the table from what the last run of each drill has measured. One that was not run is in it as
+/// that.
 ///
 /// # Errors
-/// One of them was not run, or did not pass.
+/// One of them did not pass.
 pub fn write_table() -> Result<()> {
     let mut text = BEFORE.to_owned();
     let mut lost = String::new();
     for drill in all() {
-        let outcome = Outcome::kept(&drill)?;
-        ensure!(outcome.passed(), "{} did not pass", outcome.name);
         let way = match drill.way {
             "" => String::new(),
             way => format!(" ({way})"),
         };
+        let Some(outcome) = Outcome::kept(&drill)? else {
+            let _ = writeln!(
+                text,
+                "| {} | {}{way} | not run yet | | | |",
+                drill.row, drill.what
+            );
+            continue;
+        };
+        ensure!(outcome.passed(), "{} did not pass", outcome.name);
         let reads = outcome
             .reads
             .iter()
