@@ -102,23 +102,6 @@ struct Need {
 /// Each gets the primary and the standby, and returns where the run is due, and the primary then.
 const NEEDS: [Need; 6] = [
     Need {
-        what: "an old primary with rows of its own",
-        steps: "recover.",
-        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
-    },
-    Need {
-        what: "a standby promoted by mistake",
-        steps: "wrong-primary.",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby is promoted by mistake", |lab| {
-                let pg_ctl = format!("{DB_BIN}/pg_ctl");
-                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
-                lab.node(standby).run_as(USER, &command, SHORT)?.success()
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
         what: "a standby that is down",
         steps: "start.",
         make: |scene, primary, standby| {
@@ -172,6 +155,23 @@ const NEEDS: [Need; 6] = [
             })?;
             Ok((primary, primary))
         },
+    },
+    Need {
+        what: "a standby promoted by mistake",
+        steps: "wrong-primary.",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby is promoted by mistake", |lab| {
+                let pg_ctl = format!("{DB_BIN}/pg_ctl");
+                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
+                lab.node(standby).run_as(USER, &command, SHORT)?.success()
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "an old primary with rows of its own",
+        steps: "recover.",
+        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
     },
 ];
 
