@@ -38,6 +38,7 @@ pub struct Outcome {
     /// Why rows may be lost, or two write.
     pub excuse: String,
     /// What was done and seen, and when.
+    #[serde(default)]
     pub diary: Vec<String>,
     /// Lines that the operator reads.
     pub reads: Vec<String>,
