@@ -57,14 +57,14 @@ pub fn write_table() -> Result<()> {
             reads.collect::<Vec<_>>().join("<br>"),
         );
         if outcome.rows.1 > 0 {
-            let (rows, gone) = outcome.rows;
+            let (_, gone) = outcome.rows;
             let both = match outcome.two_writers {
                 Duration::ZERO => String::new(),
                 time => format!(" in the {} in which two took writes", seconds(Some(time))),
             };
             let _ = writeln!(
                 lost,
-                "- {}{way}: {gone} of {rows} acknowledged rows{both}. {}.",
+                "- {}{way}: {gone} acknowledged rows{both}. Why: {}.",
                 drill.row, outcome.excuse
             );
         }
