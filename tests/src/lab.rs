@@ -207,8 +207,11 @@ impl Lab {
             (2..=3).contains(&options.nodes) && options.pools <= options.nodes,
             "a lab has 2 or 3 hosts with a database, and at most as many with a pool, too"
         );
+        let led_by_witness = options.witness && options.leader == 101 + options.nodes;
         ensure!(
-            options.pools == 0 || (101..101 + options.pools).contains(&options.leader),
+            options.pools == 0
+                || (101..101 + options.pools).contains(&options.leader)
+                || led_by_witness,
             "host {} has no pool that could lead",
             options.leader
         );

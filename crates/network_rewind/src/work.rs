@@ -543,7 +543,15 @@ pub fn steps<'a>(action: Action) -> List<'a> {
             )),
         ],
         Action::Rejoin { .. } => vec![ask_primary(), sync(), attach()],
-        Action::Wait { .. } => vec![slot()],
+        Action::Wait { .. } => vec![
+            slot(),
+            may_fail(step(
+                "wait.reload",
+                "have the server read its settings, which a killed run may have left unread",
+                |_| budget::ANSWER,
+                server::reload,
+            )),
+        ],
         Action::TakeOver { .. } => vec![
             lock(),
             step(

@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, asynchronous, by_cron, settings, two_hosts};
 use crate::lab::LabOptions;
-use crate::layout::DATA;
+use crate::layout::{DATA, DB_BIN};
 use crate::watch::{Excuse, Expected};
 
 pub(super) const DRILLS: &[Drill] = &[
@@ -26,6 +26,17 @@ pub(super) const DRILLS: &[Drill] = &[
         fast: true,
         options: two_hosts,
         play: killed,
+    },
+    Drill {
+        row: "A2",
+        way: "pool elsewhere",
+        what: "the same, and the pool that leads is on a host without a database",
+        fast: true,
+        options: || LabOptions {
+            leader: 103,
+            ..three_pools()
+        },
+        play: killed_and_pool_elsewhere,
     },
     Drill {
         row: "A3",
@@ -224,6 +235,27 @@ fn killed(scene: &mut Scene<'_>) -> Played {
     )?;
     scene.reads(101, "recovery.log", "recovery success")?;
     end
+}
+
+fn killed_and_pool_elsewhere(scene: &mut Scene<'_>) -> Played {
+    scene.breaks("the primary database is killed", |lab| {
+        lab.node(101).kill_database()
+    })?;
+    scene.fails_over(101)?;
+    scene.reads(
+        103,
+        "failover.log",
+        "old primary 192.168.1.101 is fenced: database was not running",
+    )?;
+    let node = scene.lab.node(103);
+    let run = scene.does("network_rewind on node103", |_| {
+        node.recover(&[], SHORT)?.success()
+    })?;
+    ensure!(run.contains("this host has no database"), "{run}");
+    let vip_ctl = format!("{DB_BIN}/vip_ctl");
+    let run = node.run(&[&vip_ctl, "add"], SHORT)?;
+    ensure!(run.code == Some(2) && !node.has_vip()?, "{run}");
+    scene.is_whole(102)
 }
 
 fn stopped(scene: &mut Scene<'_>) -> Played {

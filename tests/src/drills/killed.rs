@@ -102,23 +102,6 @@ struct Need {
 /// Each gets the primary and the standby, and returns where the run is due, and the primary then.
 const NEEDS: [Need; 6] = [
     Need {
-        what: "an old primary with rows of its own",
-        steps: "recover.",
-        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
-    },
-    Need {
-        what: "a standby promoted by mistake",
-        steps: "wrong-primary.",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby is promoted by mistake", |lab| {
-                let pg_ctl = format!("{DB_BIN}/pg_ctl");
-                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
-                lab.node(standby).run_as(USER, &command, SHORT)?.success()
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
         what: "a standby that is down",
         steps: "start.",
         make: |scene, primary, standby| {
@@ -173,6 +156,23 @@ const NEEDS: [Need; 6] = [
             Ok((primary, primary))
         },
     },
+    Need {
+        what: "a standby promoted by mistake",
+        steps: "wrong-primary.",
+        make: |scene, primary, standby| {
+            scene.breaks("the standby is promoted by mistake", |lab| {
+                let pg_ctl = format!("{DB_BIN}/pg_ctl");
+                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
+                lab.node(standby).run_as(USER, &command, SHORT)?.success()
+            })?;
+            Ok((standby, primary))
+        },
+    },
+    Need {
+        what: "an old primary with rows of its own",
+        steps: "recover.",
+        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
+    },
 ];
 
 fn take_vip(node: &Node) -> Result<()> {
@@ -214,13 +214,18 @@ pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
                 let mut found = Vec::new();
                 match &step {
                     None => {
-                        let all = steps_of(node, need.steps)?;
+                        // While the pool is at a failover it gives no answer.
+                        let all = wait_for("a plan", SHORT, || steps_of(node, need.steps))?;
                         scene.note(format!("{}: {}", need.what, all.join(" ")));
                         found.extend(all.into_iter().map(Some));
                     }
                     Some(step) => {
                         scene.note(format!("network_rewind dies after {step}"));
-                        let died = node.recover(&["--die-after", step], RECOVERY)?;
+                        let died = wait_for("a run that gets on", SHORT, || {
+                            let run = node.recover(&["--die-after", step], RECOVERY)?;
+                            ensure!(run.code != Some(66), "{run}");
+                            Ok(run)
+                        })?;
                         ensure!(died.signal == Some(9), "{died}");
                         let primaries = scene.lab.primaries()?;
                         let wrong = primaries.iter().any(|it| *it != primary && *it != due);

@@ -38,6 +38,7 @@ pub struct Outcome {
     /// Why rows may be lost, or two write.
     pub excuse: String,
     /// What was done and seen, and when.
+    #[serde(default)]
     pub diary: Vec<String>,
     /// Lines that the operator reads.
     pub reads: Vec<String>,
@@ -122,14 +123,17 @@ impl Outcome {
         fs::write(&file, serde_json::to_vec_pretty(self)?).context(file.display().to_string())
     }
 
-    /// What the last run of a drill has kept.
+    /// What the last run of a drill has kept; `None` if there was none.
     ///
     /// # Errors
-    /// There was none.
-    pub fn kept(drill: &Drill) -> Result<Self> {
+    /// It cannot be read.
+    pub fn kept(drill: &Drill) -> Result<Option<Self>> {
         let file = format!("results/{}.json", drill.name());
         let file = workspace(RESULTS)?.join(file);
-        let text = fs::read(&file).with_context(|| format!("{} was not run yet", drill.name()))?;
+        if !file.exists() {
+            return Ok(None);
+        }
+        let text = fs::read(&file).with_context(|| file.display().to_string())?;
         serde_json::from_slice(&text).with_context(|| file.display().to_string())
     }
 }

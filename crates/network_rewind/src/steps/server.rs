@@ -350,19 +350,35 @@ fn wait_until_it_answers(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     }
 }
 
-/// Has a running standby follow what its settings name now.
-pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+/// Has the server read its settings, where it takes those of a standby without a restart.
+fn reloads(work: &Work<'_>) -> Result<bool> {
     let limit = Deadline::after(budget::ANSWER);
     let session = Session::open(&work.here.sql_target(), limit)?;
     let version = session.value("SHOW server_version_num", limit)?;
     let version: u32 = version.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let done = match work.names().standby_settings {
+    match work.names().standby_settings {
         StandbySettings::Configuration { reloads_from, .. } if version >= reloads_from => {
             session.query(&format!("SELECT {}()", work.names().reload_conf), limit)?;
-            "reloaded"
+            Ok(true)
         }
-        _ => {
-            drop(session);
+        _ => Ok(false),
+    }
+}
+
+/// A run that was killed after it had written the settings, and before the server read them, leaves a
+/// standby that follows somebody else than its settings say.
+pub fn reload(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    Ok(match reloads(work)? {
+        true => Done::Did("its settings are read anew".to_owned()),
+        false => Done::Skipped("its settings are read at the start only".to_owned()),
+    })
+}
+
+/// Has a running standby follow what its settings name now.
+pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let done = match reloads(work)? {
+        true => "reloaded",
+        false => {
             // The settings are read at the start only.
             work.yield_to_promotion()?;
             stop_now(work, Deadline::after(budget::STOP))?;
