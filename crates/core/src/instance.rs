@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How often processes are looked for while they end.
@@ -364,14 +365,18 @@ impl Instance {
     }
 
     fn pid_in_file(&self) -> Option<i32> {
+        self.line_of_pid_file(0)
+    }
+
+    /// When the server that runs was started, in seconds since 1970.
+    pub fn started(&self) -> Option<i64> {
+        self.line_of_pid_file(2)
+    }
+
+    fn line_of_pid_file<T: FromStr>(&self, number: usize) -> Option<T> {
         let file = self.data.join(self.flavor.pid_file);
-        on_disk(move || fs::read_to_string(file))?
-            .ok()?
-            .lines()
-            .next()?
-            .trim()
-            .parse()
-            .ok()
+        let text = on_disk(move || fs::read_to_string(file))?.ok()?;
+        text.lines().nth(number)?.trim().parse().ok()
     }
 
     /// Whether its port refuses connections; false also when it cannot be told.

@@ -510,6 +510,13 @@ fn standby(view: &View) -> Decision {
                 ),
             }
         }
+        Some(Standing::Part) if view.unread => act(
+            Action::Follow { primary: address },
+            format!(
+                "this standby does not stream from {address}, and its settings, which name it, were \
+                 written after its database had started; {at}"
+            ),
+        ),
         Some(Standing::Part) => act(
             Action::Wait { primary: address },
             format!(

@@ -7,6 +7,7 @@ use failover_core::config::Config;
 use failover_core::conninfo;
 use failover_core::durable;
 use failover_core::flavor::{Flavor, StandbySettings};
+use failover_core::instance::Instance;
 use failover_core::settings;
 use failover_core::users::SystemUser;
 use std::fs;
@@ -68,6 +69,17 @@ impl<'a> StandbyFiles<'a> {
             .setting(CONNINFO)
             .and_then(|it| conninfo::host(&it).ok()?);
         Some(host.unwrap_or_default())
+    }
+
+    /// Whether they were written after the server had started, where it reads them then only: a run
+    /// that was killed before it restarted it leaves them so, or a person.
+    pub fn written_since_start(&self, instance: &Instance) -> bool {
+        let written = fs::metadata(self.mark()).map(|meta| meta.mtime());
+        self.names.standby_settings == StandbySettings::OwnFile
+            && instance
+                .started()
+                .zip(written.ok())
+                .is_some_and(|(started, written)| written > started)
     }
 
     /// Makes the server follow `primary` from its next start on.

@@ -34,6 +34,8 @@ pub struct View {
     pub history: Option<History>,
     /// What its standby settings name as the host to follow, where it has such settings.
     pub follows: Option<String>,
+    /// Its server has been running since before these were written, and reads them at its start only.
+    pub unread: bool,
     /// What the pool says.
     pub pool: PoolView,
     /// The pool's primary on another host, once it was asked by SQL.

@@ -48,6 +48,7 @@ fn standby() -> View {
         me: status(Server::Standby, "in archive recovery", 6),
         history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
         follows: Some(PRIMARY.to_string()),
+        unread: false,
         pool: PoolView {
             says: PoolSays::Other(PRIMARY),
             me_up: Some(true),
@@ -606,6 +607,8 @@ fn a_standby_that_streams() {
             v.pool.me_up = Some(false);
             the_primary(v).standbys[0].behind = None;
         } => nothing();
+        "its settings were not read, and it streams all the same":
+            |v| v.unread = true => nothing();
         "by another way than its settings say":
             |v| v.follows = Some(THIRD.to_string()) => nothing();
         "the primary is silent": |v| v.primary = silent() => refuses();
@@ -635,6 +638,11 @@ fn a_standby_that_does_not_stream() {
             v.primary = silent();
         } => refuses();
         "up to the fork": |_| () => waits();
+        "its settings were not read": |v| v.unread = true => follows();
+        "nor were they, and it is beyond the fork": |v| {
+            v.unread = true;
+            v.me.replayed = Some(Lsn(FORK + 1));
+        } => recovers();
         "by the primary's name": |v| v.follows = Some("node102".to_owned()) => waits();
         "on the new timeline": |v| v.me.timeline = 6 => waits();
         "beyond the fork":
@@ -912,6 +920,7 @@ impl Choices {
             None,
         ]);
         view.follows = self.of([None, Some(PRIMARY.to_string()), Some(THIRD.to_string())]);
+        view.unread = self.of([false, true]);
         view.pool.says = self.of([
             NoAnswer(String::new()),
             Nobody,
