@@ -265,6 +265,19 @@ impl Node {
         self.run_as(USER, &command, SERVER)?.success().map(drop)
     }
 
+    /// Promotes its database, as a person may, and waits until that is done.
+    ///
+    /// # Errors
+    /// It does not run as a standby, or is not promoted.
+    pub fn promote_database(&self) -> Result<()> {
+        let command = [&self.ctl(), "promote", "-D", DATA];
+        self.run_as(USER, &command, SERVER)?.success()?;
+        wait_for("the promotion", SERVER, || {
+            ensure!(!self.in_recovery()?, "it is in recovery");
+            Ok(())
+        })
+    }
+
     fn ctl(&self) -> String {
         format!("{DB_BIN}/{}", self.shared.options.flavor.names().ctl)
     }

@@ -6,6 +6,7 @@ use anyhow::{bail, ensure};
 
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, asynchronous, by_cron, settings, two_hosts};
+use crate::flavor::Flavor;
 use crate::lab::LabOptions;
 use crate::layout::{DATA, DB_BIN};
 use crate::watch::{Excuse, Expected};
@@ -14,6 +15,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A1",
         way: "",
+        flavor: Flavor::Postgres,
         what: "power off the primary's host, power on",
         fast: false,
         options: || by_cron(two_hosts()),
@@ -22,6 +24,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A2",
         way: "",
+        flavor: Flavor::Postgres,
         what: "primary database killed, host alive",
         fast: true,
         options: two_hosts,
@@ -30,6 +33,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A2",
         way: "pool elsewhere",
+        flavor: Flavor::Postgres,
         what: "the same, and the pool that leads is on a host without a database",
         fast: true,
         options: || LabOptions {
@@ -41,6 +45,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A3",
         way: "",
+        flavor: Flavor::Postgres,
         what: "primary database stopped by hand",
         fast: true,
         options: two_hosts,
@@ -49,6 +54,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A4",
         way: "",
+        flavor: Flavor::Postgres,
         what: "primary database frozen, continued after the failover",
         fast: true,
         options: two_hosts,
@@ -57,6 +63,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A4",
         way: "asynchronous",
+        flavor: Flavor::Postgres,
         what: "primary database frozen, continued after the failover",
         fast: false,
         options: || asynchronous(two_hosts()),
@@ -65,6 +72,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A4",
         way: "whole host",
+        flavor: Flavor::Postgres,
         what: "primary's machine paused (nothing of it runs, nothing is on the network), continued \
                after the failover",
         fast: false,
@@ -74,6 +82,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A4",
         way: "whole host asynchronous",
+        flavor: Flavor::Postgres,
         what: "primary's machine paused, continued after the failover",
         fast: false,
         options: || asynchronous(two_hosts()),
@@ -82,6 +91,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A5",
         way: "hangs",
+        flavor: Flavor::Postgres,
         what: "primary's data disk hangs",
         fast: false,
         options: data_disk,
@@ -90,6 +100,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A5",
         way: "read-only",
+        flavor: Flavor::Postgres,
         what: "primary's data disk turns read-only",
         fast: false,
         options: data_disk,
@@ -98,6 +109,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A5",
         way: "full",
+        flavor: Flavor::Postgres,
         what: "primary's data disk is full",
         fast: false,
         options: data_disk,
@@ -106,6 +118,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A6",
         way: "20 s",
+        flavor: Flavor::Postgres,
         what: "primary's network cut off, healed after 20 s",
         fast: false,
         options: || by_cron(two_hosts()),
@@ -114,6 +127,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A6",
         way: "90 s",
+        flavor: Flavor::Postgres,
         what: "primary's network cut off, healed after 90 s",
         fast: false,
         options: || by_cron(two_hosts()),
@@ -122,6 +136,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A6",
         way: "90 s asynchronous",
+        flavor: Flavor::Postgres,
         what: "primary's network cut off, healed after 90 s, with a client on its side",
         fast: false,
         options: || by_cron(asynchronous(two_hosts())),
@@ -130,6 +145,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A7",
         way: "three pools",
+        flavor: Flavor::Postgres,
         what: "primary loses its peer, not the gateway; a third pool on a host of its own",
         fast: false,
         options: three_pools,
@@ -138,6 +154,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A7",
         way: "three pools asynchronous",
+        flavor: Flavor::Postgres,
         what: "the same",
         fast: false,
         options: || asynchronous(three_pools()),
@@ -146,6 +163,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A7",
         way: "two pools never",
+        flavor: Flavor::Postgres,
         what: "primary loses its peer, not the gateway; two pools, `SYNC_DEGRADE=never`",
         fast: false,
         options: || with_setting(two_hosts(), "SYNC_DEGRADE", "never"),
@@ -154,6 +172,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A7",
         way: "two pools always",
+        flavor: Flavor::Postgres,
         what: "the same, `SYNC_DEGRADE=always`",
         fast: false,
         options: two_hosts,
@@ -162,6 +181,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A7",
         way: "two pools asynchronous",
+        flavor: Flavor::Postgres,
         what: "the same, asynchronous",
         fast: false,
         options: || asynchronous(two_hosts()),
@@ -170,6 +190,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A8",
         way: "",
+        flavor: Flavor::Postgres,
         what: "operator detaches the primary at the pool",
         fast: true,
         options: two_hosts,
@@ -178,6 +199,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "A9",
         way: "",
+        flavor: Flavor::Postgres,
         what: "primary's data directory deleted",
         fast: false,
         options: two_hosts,
@@ -487,7 +509,7 @@ fn data_deleted(scene: &mut Scene<'_>) -> Played {
     })?;
     scene.fails_over(101)?;
     scene.client_writes(SHORT)?;
-    scene.reads_within(101, "recovery.log", "pg_basebackup -D", RECOVERY)?;
+    scene.reads_within(101, "recovery.log", "_basebackup -D", RECOVERY)?;
     scene.does("the operator allows a copy", |lab| {
         lab.node(101)
             .set_config(&[("REWIND_FALLBACK", "basebackup")])

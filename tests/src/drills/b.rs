@@ -6,15 +6,16 @@ use anyhow::{Context, Result, ensure};
 
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, asynchronous, settings, three_hosts, two_hosts};
+use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
-use crate::layout::{DATA, DB_BIN, USER};
 use crate::watch::{Excuse, Expected};
 
 pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B1",
         way: "",
+        flavor: Flavor::Postgres,
         what: "power off a standby's host, power on",
         fast: true,
         options: two_hosts,
@@ -23,6 +24,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B2",
         way: "",
+        flavor: Flavor::Postgres,
         what: "standby database killed, then stopped",
         fast: true,
         options: two_hosts,
@@ -31,6 +33,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B3",
         way: "",
+        flavor: Flavor::Postgres,
         what: "standby promoted by mistake",
         fast: true,
         options: two_hosts,
@@ -39,6 +42,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B4",
         way: "",
+        flavor: Flavor::Postgres,
         what: "standby's network cut, healed",
         fast: true,
         options: two_hosts,
@@ -47,6 +51,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B5",
         way: "",
+        flavor: Flavor::Postgres,
         what: "standby far behind (more than `DATA_SIZE_DIFF`)",
         fast: false,
         options: two_hosts,
@@ -55,6 +60,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B6",
         way: "",
+        flavor: Flavor::Postgres,
         what: "three nodes, the lowest id far behind, primary dies",
         fast: false,
         // A standby keeps no WAL for the other one, whatever its slots: without this the one that was
@@ -68,6 +74,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "B7",
         way: "",
+        flavor: Flavor::Postgres,
         what: "three nodes, primary dies",
         fast: false,
         options: three_hosts,
@@ -109,7 +116,7 @@ fn killed_and_stopped(scene: &mut Scene<'_>) -> Played {
 fn promoted(scene: &mut Scene<'_>) -> Played {
     scene.breaks("the standby is promoted by mistake", |lab| {
         let node = lab.node(102);
-        promote(node)?;
+        node.promote_database()?;
         node.psql("set synchronous_commit = local; insert into probe values ('mistake')")
     })?;
     let end = scene.is_whole(101)?;
@@ -126,12 +133,6 @@ fn promoted(scene: &mut Scene<'_>) -> Played {
         }),
         ..end
     })
-}
-
-fn promote(node: &Node) -> Result<()> {
-    let pg_ctl = format!("{DB_BIN}/pg_ctl");
-    let command = [&pg_ctl, "promote", "-w", "-D", DATA];
-    node.run_as(USER, &command, SHORT)?.success().map(drop)
 }
 
 fn cut_off(scene: &mut Scene<'_>) -> Played {

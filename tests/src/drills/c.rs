@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, settings, two_hosts};
+use crate::flavor::Flavor;
 use crate::lab::{Lab, LabOptions};
 use crate::layout::PRIMARY_DOWN;
 use crate::watch::{Excuse, Expected};
@@ -15,6 +16,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C1",
         way: "",
+        flavor: Flavor::Postgres,
         what: "primary's and pool leader's host die together",
         fast: false,
         options: || LabOptions {
@@ -26,6 +28,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C2",
         way: "",
+        flavor: Flavor::Postgres,
         what: "gateway down, everything else fine",
         fast: true,
         options: two_hosts,
@@ -34,6 +37,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C3",
         way: "",
+        flavor: Flavor::Postgres,
         what: "pool down on every node",
         fast: true,
         options: two_hosts,
@@ -42,6 +46,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C4",
         way: "unreachable",
+        flavor: Flavor::Postgres,
         what: "sshd down on the old primary, host and database alive, \
                `PROMOTE_WITHOUT_FENCE=unreachable`",
         fast: false,
@@ -51,6 +56,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C4",
         way: "always",
+        flavor: Flavor::Postgres,
         what: "the same, `PROMOTE_WITHOUT_FENCE=always`",
         fast: false,
         options: || {
@@ -64,6 +70,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C5",
         way: "",
+        flavor: Flavor::Postgres,
         what: "somebody else answers for the database VIP",
         fast: false,
         options: two_hosts,
@@ -72,6 +79,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "C6",
         way: "",
+        flavor: Flavor::Postgres,
         what: "every database down, all hosts up, `MAX_AVAILABLE_LEVEL=1`",
         fast: false,
         options: || {

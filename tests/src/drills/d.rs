@@ -8,6 +8,7 @@ use super::killed;
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, by_cron, settings, two_hosts};
 use crate::enter::{Running, ToolRun};
+use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
 use crate::layout::{DATA, DB_BIN, LOG, POOL_BIN, POSTGRES_BIN, UID, USER};
@@ -18,6 +19,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D1",
         way: "failover",
+        flavor: Flavor::Postgres,
         what: "`failover_stream` killed after each of its steps, here and over ssh, then run again",
         fast: false,
         options: killed::failover_options,
@@ -26,6 +28,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D1",
         way: "recovery",
+        flavor: Flavor::Postgres,
         what: "`network_rewind` killed after each step of whatever it does, then run again",
         fast: false,
         options: at_once,
@@ -34,6 +37,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D1",
         way: "inside",
+        flavor: Flavor::Postgres,
         what: "`network_rewind` killed inside the rewind and the base backup, then run again",
         fast: false,
         options: at_once,
@@ -42,6 +46,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D1",
         way: "small tools",
+        flavor: Flavor::Postgres,
         what: "`vip_ctl`, `attach_node`, `rw_check` killed at any moment, then run again",
         fast: false,
         options: two_hosts,
@@ -50,6 +55,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D2",
         way: "",
+        flavor: Flavor::Postgres,
         what: "rewind's source dies in the middle of the rewind",
         fast: false,
         options: at_once,
@@ -58,6 +64,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D3",
         way: "",
+        flavor: Flavor::Postgres,
         what: "old primary has lost WAL that a rewind needs",
         fast: false,
         options: at_once,
@@ -66,6 +73,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D4",
         way: "",
+        flavor: Flavor::Postgres,
         what: "failover, recovery, failover back, ten times in a row under load",
         fast: false,
         options: two_hosts,
@@ -74,6 +82,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D5",
         way: "",
+        flavor: Flavor::Postgres,
         what: "two `network_rewind` at once; one while a failover promotes this node",
         fast: false,
         options: || super::asynchronous(two_hosts()),
@@ -82,6 +91,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D6",
         way: "",
+        flavor: Flavor::Postgres,
         what: "log on a full disk, unreadable configuration, wrong password, wrong PCP password, \
                missing program",
         fast: false,
@@ -91,6 +101,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D7",
         way: "",
+        flavor: Flavor::Postgres,
         what: "paused: a standby stopped for patching stays down; resumed: it comes back",
         fast: true,
         options: two_hosts,
@@ -99,6 +110,7 @@ pub(super) const DRILLS: &[Drill] = &[
     Drill {
         row: "D8",
         way: "",
+        flavor: Flavor::Postgres,
         what: "switch reboot: every link down for 40 s, then up",
         fast: false,
         options: || by_cron(two_hosts()),
@@ -266,9 +278,7 @@ fn astray(lab: &Lab, node: &Node) -> Result<()> {
         ensure!(nodes.iter().any(down), "the pool shows {nodes:?}");
         Ok(())
     })?;
-    let pg_ctl = format!("{DB_BIN}/pg_ctl");
-    let promote = [&pg_ctl, "promote", "-w", "-D", DATA];
-    node.run_as(USER, &promote, SHORT)?.success()?;
+    node.promote_database()?;
     node.psql("set synchronous_commit = local; insert into probe values ('astray')")?;
     node.stop_database("fast")?;
     node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;

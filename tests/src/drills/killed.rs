@@ -161,9 +161,7 @@ const NEEDS: [Need; 6] = [
         steps: "wrong-primary.",
         make: |scene, primary, standby| {
             scene.breaks("the standby is promoted by mistake", |lab| {
-                let pg_ctl = format!("{DB_BIN}/pg_ctl");
-                let command = [&pg_ctl, "promote", "-w", "-D", DATA];
-                lab.node(standby).run_as(USER, &command, SHORT)?.success()
+                lab.node(standby).promote_database()
             })?;
             Ok((standby, primary))
         },

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::flavor::Flavor;
 use crate::lab::{Lab, LabOptions};
 
 pub use outcome::Outcome;
@@ -28,6 +29,8 @@ pub struct Drill {
     pub row: &'static str,
     /// Which of several ways the row is played in; empty where there is one.
     pub way: &'static str,
+    /// On what.
+    pub flavor: Flavor,
     /// What happens.
     pub what: &'static str,
     /// It is one of those that `make test` runs, too.
@@ -37,11 +40,30 @@ pub struct Drill {
 }
 
 impl Drill {
-    /// Its name: `A6-cut-90-s`.
+    /// Its name: `A6-90-s`, `A1-v8r3`.
     pub fn name(&self) -> String {
-        match self.way {
-            "" => self.row.to_owned(),
-            way => format!("{}-{}", self.row, way.replace(' ', "-")),
+        let way = match self.way {
+            "" => String::new(),
+            way => format!("-{}", way.replace(' ', "-")),
+        };
+        let on = match self.flavor {
+            Flavor::Postgres => "",
+            Flavor::Kingbase => "-v8r3",
+        };
+        format!("{}{way}{on}", self.row)
+    }
+
+    /// What the table says of it, in brackets: which way, and on what.
+    fn aside(&self) -> String {
+        let on = match self.flavor {
+            Flavor::Postgres => "",
+            Flavor::Kingbase => "on the stand-in for V8R3",
+        };
+        match [self.way, on].map(str::is_empty) {
+            [true, true] => String::new(),
+            [false, true] => format!(" ({})", self.way),
+            [true, false] => format!(" ({on})"),
+            [false, false] => format!(" ({}, {on})", self.way),
         }
     }
 
@@ -58,6 +80,7 @@ impl Drill {
         let begun = Instant::now();
         let options = LabOptions {
             name: format!("dr-{}", self.name().to_lowercase()),
+            flavor: self.flavor,
             ..(self.options)()
         };
         let lab = match Lab::start(options) {
@@ -76,9 +99,24 @@ impl Drill {
     }
 }
 
-/// All drills, in the order of their rows.
+/// The rows that are played on the stand-in for V8R3, too: those in which its own programs, files and
+/// SQL do the work.
+const ON_THE_STAND_IN: [&str; 8] = ["A1", "A2", "A4", "A8", "A9", "B1", "B3", "B7"];
+
+/// All drills, in the order of their rows; those on the stand-in come last.
 pub fn all() -> Vec<Drill> {
-    [a::DRILLS, b::DRILLS, c::DRILLS, d::DRILLS].concat()
+    let mut drills = [a::DRILLS, b::DRILLS, c::DRILLS, d::DRILLS].concat();
+    let again = drills.iter().filter(|drill| drill.way.is_empty());
+    let again = again.filter(|drill| ON_THE_STAND_IN.contains(&drill.row));
+    let again: Vec<Drill> = again
+        .map(|drill| Drill {
+            flavor: Flavor::Kingbase,
+            fast: false,
+            ..*drill
+        })
+        .collect();
+    drills.extend(again);
+    drills
 }
 
 /// Two hosts, synchronous, with a pool each; an old primary may come back by itself.

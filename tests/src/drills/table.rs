@@ -29,10 +29,7 @@ pub fn write_table() -> Result<()> {
     let mut text = BEFORE.to_owned();
     let mut lost = String::new();
     for drill in all() {
-        let way = match drill.way {
-            "" => String::new(),
-            way => format!(" ({way})"),
-        };
+        let way = drill.aside();
         let Some(outcome) = Outcome::kept(&drill)? else {
             let _ = writeln!(
                 text,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use lab::layout::{DATA, DB_BIN, UID};
+use lab::layout::{DATA, UID};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 /// For what is nearly there.
@@ -100,9 +100,7 @@ pub fn postmaster(node: &Node) -> Result<String> {
 pub fn astray(lab: &Lab, node: &Node) -> Result<()> {
     lab.pcp_detach(node.id())?;
     wait_for_status(lab, node, "down")?;
-    let pg_ctl = format!("{DB_BIN}/pg_ctl");
-    let promote = [&pg_ctl, "promote", "-w", "-D", DATA];
-    node.run_as("kingbase", &promote, SHORT)?.success()?;
+    node.promote_database()?;
     node.psql("set synchronous_commit = local; insert into probe values ('astray')")?;
     node.stop_database("fast")?;
     node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;
