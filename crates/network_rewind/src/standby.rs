@@ -72,14 +72,15 @@ impl<'a> StandbyFiles<'a> {
     }
 
     /// Whether they were written after the server had started, where it reads them then only: a run
-    /// that was killed before it restarted it leaves them so, or a person.
+    /// that was killed before it restarted it leaves them so, or a person. In doubt, within one second,
+    /// they were: a standby that does not stream is restarted once too often.
     pub fn written_since_start(&self, instance: &Instance) -> bool {
         let written = fs::metadata(self.mark()).map(|meta| meta.mtime());
         self.names.standby_settings == StandbySettings::OwnFile
             && instance
                 .started()
                 .zip(written.ok())
-                .is_some_and(|(started, written)| written > started)
+                .is_some_and(|(started, written)| written >= started)
     }
 
     /// Makes the server follow `primary` from its next start on.

@@ -11,7 +11,7 @@ use lab::{Lab, LabOptions, Node, wait_for};
 use super::v8r3;
 use crate::drill::{Kept, at_once, killed_with_rows_of_its_own, own_files, recovers};
 use crate::killed::die_after_each;
-use crate::scene::{RECOVERY, assert_logged};
+use crate::scene::{FAILOVER, RECOVERY, assert_logged};
 
 /// The files that a person or a recovery writes, not those that the database changes as a primary.
 fn written(node: &Node) -> Result<BTreeMap<String, Kept>> {
@@ -58,6 +58,9 @@ fn before_the_settings_are_read() -> Result<()> {
         for step in ["recover.settings", "follow.reload"] {
             fs::write(&conf, right.replace("192.168.1.101", "192.168.1.1"))?;
             node.stop_database("fast")?;
+            wait_for("the pool to be done with that", FAILOVER, || {
+                lab.pool_shows(&[("up", "primary"), ("down", "standby")])
+            })?;
             node.start_database()?;
             let died = node.recover(&["--die-after", step], RECOVERY)?;
             ensure!(died.signal == Some(9), "{died}");
