@@ -110,8 +110,8 @@ pub enum StandbySettings {
 /// A way for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpPassword {
-    /// `-W PASSWORD`, encoded as in the configuration: kingbasecluster's own programs know no other.
-    /// While they run, everybody on the host can see it.
+    /// `-W PASSWORD`, decoded, as the vendor's script calls kingbasecluster's own programs (the line
+    /// that it logs shows the encoded one). While they run, everybody on the host can see it.
     Argument,
     /// A file that the environment names, and `-w`: pgpool-II's, whose `-W` asks at the terminal.
     File,
