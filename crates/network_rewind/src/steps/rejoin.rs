@@ -75,7 +75,12 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     let names = work.names();
-    let slot = format!("slot_{}", work.config().node_name);
+    let data = work.data();
+    let Some(slot) = work.standby_files(data).primary_slot() else {
+        return Ok(Done::Skipped(
+            "the standby settings name no slot".to_owned(),
+        ));
+    };
     let primary = work.primary;
     let done = slots::reserve(work.session(deadline)?, names, &slot, deadline)
         .with_context(|| format!("failed to reserve WAL on {primary}"))?;
