@@ -42,8 +42,10 @@ pub struct Flavor {
     /// library, of 9.6, knows nothing for what was sent and not acknowledged: there it takes the
     /// kernel's quarter of an hour.
     pub source_options: &'static str,
-    /// The environment variable for a password of the server's own programs.
-    pub password_variable: &'static str,
+    /// The environment variables for a password of the server's own programs. The fork's library has
+    /// them under its own name, written in two ways; which of its versions still takes PostgreSQL's
+    /// is not known, and one that it does not know does no harm.
+    pub password_variables: &'static [&'static str],
     /// View of the standbys that stream from this server.
     pub stat_replication: &'static str,
     /// View of this standby's WAL receiver.
@@ -134,7 +136,7 @@ pub static KINGBASE: Flavor = Flavor {
     control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
-    password_variable: "PGPASSWORD",
+    password_variables: &["KINGBASE_PASSWORD", "KINGBASEPASSWORD", "PGPASSWORD"],
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
     replication_slots: "sys_replication_slots",
@@ -181,7 +183,7 @@ pub static POSTGRES: Flavor = Flavor {
     },
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
                      tcp_user_timeout=20000",
-    password_variable: "PGPASSWORD",
+    password_variables: &["PGPASSWORD"],
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",
     replication_slots: "pg_replication_slots",

@@ -43,12 +43,7 @@ fn consent(node: &Node) -> Result<()> {
 /// take theirs in no other way.
 fn assert_kept(lab: &Lab, spy: Spy) -> Result<()> {
     let [sql, pcp] = [SQL_PASSWORD, PCP_PASSWORD].map(|it| BASE64.encode(it));
-    let secrets = [
-        SQL_PASSWORD.to_owned(),
-        PCP_PASSWORD.to_owned(),
-        sql,
-        pcp,
-    ];
+    let secrets = [SQL_PASSWORD.to_owned(), PCP_PASSWORD.to_owned(), sql, pcp];
     for node in lab.nodes() {
         assert_no_secret(node, &secrets)?;
     }
