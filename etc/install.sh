@@ -20,6 +20,8 @@ fail() {
 
 [ $# -eq 4 ] || fail "usage: install.sh install|uninstall CLUSTER_DIRECTORY DATABASE_USER BUILT_TOOLS_DIRECTORY"
 action=$1 cluster=$2 user=$3 built=$4
+# Their group need not have their name; where a package is made they are not known.
+group=$(id -g -- "$user" 2>/dev/null) || group=$user
 
 # Makes room for a file of ours: what somebody else put there is kept.
 keep() { # DIRECTORY NAME
@@ -43,7 +45,7 @@ install_into() { # DIRECTORY
         chmod 0755 "$1/.$tool.new"
         if [ "$tool" = vip_ctl ]; then
             # It carries rights: root's, and for the database's group only.
-            chown "root:$user" "$1/.$tool.new"
+            chown "root:$group" "$1/.$tool.new"
             chmod 0750 "$1/.$tool.new"
             setcap cap_net_admin,cap_net_raw+ep "$1/.$tool.new"
         fi

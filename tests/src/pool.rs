@@ -253,6 +253,14 @@ impl Node {
             .any(|number| number == self.number())
     }
 
+    /// `show pool_nodes` of the pool on this host, whoever holds the VIP, within ten seconds.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn pool_nodes(&self) -> Result<Vec<PoolNode>> {
+        pool_nodes(&self.shared.network.file(&self.name()), Ipv4Addr::LOCALHOST)
+    }
+
     /// Starts its pool, without waiting for the watchdogs. Its log is `cluster.log`.
     ///
     /// # Errors

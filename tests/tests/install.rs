@@ -10,6 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 const SCRIPTS: [&str; 3] = ["failover_stream.sh", "network_rewind.sh", "change_vip.sh"];
 
+/// Any user will do: Debian's, whose group has another name.
+const USER: &str = "sync";
+
 /// A directory of its own, removed in the end.
 struct Cluster(PathBuf);
 
@@ -46,11 +49,8 @@ impl Cluster {
         let cluster = format!("CLUSTER={}", self.0.display());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let root = root.to_string_lossy();
-        // Any group will do.
-        run(
-            "make",
-            &["-s", "-C", &root, target, &cluster, "DB_USER=nogroup"],
-        )
+        let user = format!("DB_USER={USER}");
+        run("make", &["-s", "-C", &root, target, &cluster, &user])
     }
 
     /// Everything below it: what it is, its owner, mode, capabilities and content.
@@ -138,6 +138,10 @@ fn install_and_uninstall_leave_everything_as_it_was() -> Result<()> {
         }
         let vip_ctl = fs::metadata(bin.join("vip_ctl"))?;
         assert_eq!((vip_ctl.uid(), vip_ctl.mode() & 0o7777), (0, 0o750));
+        assert_eq!(
+            vip_ctl.gid().to_string(),
+            output("id", &["-g", USER])?.trim()
+        );
         let rights = output("getcap", &[&bin.join("vip_ctl").to_string_lossy()])?;
         assert!(
             rights.trim().ends_with("cap_net_admin,cap_net_raw=ep"),

@@ -46,8 +46,10 @@ pub struct Flavor {
     /// library, of 9.6, knows nothing for what was sent and not acknowledged: there it takes the
     /// kernel's quarter of an hour.
     pub source_options: &'static str,
-    /// The environment variable for a password of the server's own programs.
-    pub password_variable: &'static str,
+    /// The environment variables for a password of the server's own programs. The fork's library has
+    /// them under its own name, written in two ways; which of its versions still takes PostgreSQL's
+    /// is not known, and one that it does not know does no harm.
+    pub password_variables: &'static [&'static str],
     /// View of the standbys that stream from this server.
     pub stat_replication: &'static str,
     /// View of this standby's WAL receiver.
@@ -114,8 +116,8 @@ pub enum StandbySettings {
 /// A way for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpPassword {
-    /// `-W PASSWORD`, encoded as in the configuration: kingbasecluster's own programs know no other.
-    /// While they run, everybody on the host can see it.
+    /// `-W PASSWORD`, decoded, as the vendor's script calls kingbasecluster's own programs (the line
+    /// that it logs shows the encoded one). While they run, everybody on the host can see it.
     Argument,
     /// A file that the environment names, and `-w`: pgpool-II's, whose `-W` asks at the terminal.
     File,
@@ -140,7 +142,7 @@ pub static KINGBASE: Flavor = Flavor {
     control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
-    password_variable: "PGPASSWORD",
+    password_variables: &["KINGBASE_PASSWORD", "KINGBASEPASSWORD", "PGPASSWORD"],
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
     replication_slots: "sys_replication_slots",
@@ -189,7 +191,7 @@ pub static POSTGRES: Flavor = Flavor {
     },
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
                      tcp_user_timeout=20000",
-    password_variable: "PGPASSWORD",
+    password_variables: &["PGPASSWORD"],
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",
     replication_slots: "pg_replication_slots",

@@ -24,8 +24,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
-/// Where the `pcp_*` programs look for a pool if they are not told.
-const PCP_PORT: u16 = 9898;
 const NODE_INFO: &str = "pcp_node_info";
 /// What that program tells of a node in every version, after its id.
 const PCP_COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
@@ -285,7 +283,8 @@ impl Pool {
         deadline: Deadline,
     ) -> Result<PoolNodes, PoolError> {
         let given = deadline.remaining();
-        // The scripts' line, whatever the program takes; they showed the password.
+        // The scripts' line, whatever the program takes: theirs took a port, too, and the password
+        // as it is, where the line had the encoded one.
         journal.line(format!(
             "IM Node is {id}, will try [{} -U {} -W **** -h {} -n {id}]",
             change.program(),
@@ -391,17 +390,14 @@ impl Pool {
             cmd = cmd.env("LD_LIBRARY_PATH", lib);
         }
         cmd = match pass_file {
-            None => cmd.arg("-W").secret_arg(self.pcp_pass.encoded()),
+            None => cmd.arg("-W").secret_arg(self.pcp_pass.expose()),
             Some(file) => {
                 let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
                 cmd.env("PCPPASSFILE", path).arg("-w")
             }
         };
-        // The scripts named no port, and the vendor's programs need not know the option.
-        if self.pcp_port != PCP_PORT {
-            cmd = cmd.args(["-p", &self.pcp_port.to_string()]);
-        }
-        cmd.args(["-h", &self.host.to_string(), "-n", &id.to_string()])
+        let (host, port) = (self.host.to_string(), self.pcp_port.to_string());
+        cmd.args(["-h", &host, "-p", &port, "-n", &id.to_string()])
     }
 
     /// A file with the password that nobody but us and our children can find: it has no name any
@@ -447,8 +443,9 @@ impl Pool {
 }
 
 /// The line in which a PCP program reports success; its exit code is 0 also on a server's error.
+/// The scripts' log has both outputs of the vendor's in one, so either may have the line.
 fn said_success(output: &Output) -> Option<&str> {
-    let mut lines = output.stdout.lines();
+    let mut lines = output.stdout.lines().chain(output.stderr.lines());
     lines
         .find(|line| line.contains("Command Successful"))
         .filter(|_| output.code == 0)
@@ -607,15 +604,18 @@ mod tests {
         assert!(
             kingbase
                 .to_string()
-                .ends_with("/pcp_attach_node -U kingbase -W **** -h 192.168.1.201 -n 0"),
+                .ends_with("/pcp_attach_node -U kingbase -W **** -h 192.168.1.201 -p 9898 -n 0"),
             "{kingbase}"
         );
+        // What the vendor's script gave it: not what stands in the file, MTIzNDU2.
+        let line = kingbase.shell_line();
+        assert!(line.contains(" -W 123456 "), "{line}");
         let file = File::open("/dev/null").unwrap();
         let mut pool = pool(&POSTGRES);
         pool.pcp_port = 9899;
         let postgres = pool.command("pcp_detach_node", 1, Some(&file)).shell_line();
         assert!(
-            postgres.ends_with("/pcp_detach_node -U kingbase -w -p 9899 -h 192.168.1.201 -n 1"),
+            postgres.ends_with("/pcp_detach_node -U kingbase -w -h 192.168.1.201 -p 9899 -n 1"),
             "{postgres}"
         );
     }
@@ -630,6 +630,8 @@ mod tests {
         };
         let good = output(0, "pcp_attach_node -- Command Successful\n", "");
         assert!(said_success(&good).is_some());
+        let elsewhere = output(0, "", "pcp_attach_node -- Command Successful\n");
+        assert!(said_success(&elsewhere).is_some());
         let invalid = output(0, "", "ERROR:  invalid node id : 7\n\n");
         assert!(said_success(&invalid).is_none());
         let text = pool.refusal("pcp_attach_node", 7, &invalid).to_string();

@@ -47,3 +47,26 @@ pub fn reserve(
     )?;
     Ok(Done::Did(format!("{slot} made")))
 }
+
+/// Drops the physical slot `slot`, if it is there and nobody reads from it; whether it was.
+///
+/// # Errors
+/// The server does not answer.
+pub fn release(
+    session: &Session,
+    names: &Flavor,
+    slot: &str,
+    deadline: Deadline,
+) -> Result<bool, SqlError> {
+    let dropped = session.query(
+        &format!(
+            "SELECT {}(slot_name) FROM {} \
+             WHERE slot_name = {} AND slot_type = 'physical' AND NOT active",
+            names.drop_slot,
+            names.replication_slots,
+            quote(slot)
+        ),
+        deadline,
+    )?;
+    Ok(!dropped.is_empty())
+}

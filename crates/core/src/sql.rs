@@ -257,11 +257,11 @@ impl Session {
 
     /// The one value of a statement that gives true or false.
     pub fn truth(&self, statement: &str, deadline: Deadline) -> Result<bool, SqlError> {
-        match self.value(statement, deadline)?.as_deref() {
-            Some("t") => Ok(true),
-            Some("f") => Ok(false),
-            other => Err(self.unexpected(statement, format!("{other:?}"))),
-        }
+        let value = self.value(statement, deadline)?;
+        value
+            .as_deref()
+            .and_then(truth)
+            .ok_or_else(|| self.unexpected(statement, format!("{value:?}")))
     }
 
     fn unexpected(&self, statement: &str, found: String) -> SqlError {
@@ -269,6 +269,16 @@ impl Session {
             statement: statement.to_owned(),
             found,
         })
+    }
+}
+
+/// A boolean as text: PostgreSQL has one letter for it, and later releases of the fork are seen with
+/// the word.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "t" | "true" => Some(true),
+        "f" | "false" => Some(false),
+        _ => None,
     }
 }
 
@@ -351,6 +361,20 @@ mod tests {
         assert_eq!(quote("slot_node101"), "'slot_node101'");
         assert_eq!(quote("a'b"), "'a''b'");
         assert_eq!(quote(r"a\'b"), r" E'a\\''b'");
+    }
+
+    #[test]
+    fn a_boolean_is_a_letter_or_a_word() {
+        for (text, expected) in [
+            ("t", Some(true)),
+            ("true", Some(true)),
+            ("f", Some(false)),
+            ("false", Some(false)),
+            ("", None),
+            ("1", None),
+        ] {
+            assert_eq!(truth(text), expected, "{text}");
+        }
     }
 
     #[test]

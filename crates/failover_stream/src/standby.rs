@@ -166,7 +166,8 @@ fn find_primary(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Don
     }
     bail!(
         "no primary was found among the hosts that are left ({}): if its commits hang, set \
-         synchronous_standby_names to '' there and reload",
+         synchronous_standby_names to '' there and reload; if {failed} was the primary and the pool did \
+         not know that, run failover_stream again with its id for %P",
         seen.join("; ")
     )
 }

@@ -170,6 +170,21 @@ impl<'a> StandbyFiles<'a> {
         format!("slot_{}", self.config.node_name)
     }
 
+    /// The slot of the primary that they name once they have been pointed to it; `None`: they name
+    /// none, and a slot that nobody reads would keep WAL for ever.
+    pub fn primary_slot(&self) -> Option<String> {
+        let named = match self.names.standby_settings {
+            StandbySettings::OwnFile => {
+                let etc = self.config.kb_etc_path.join(TEMPLATE);
+                let own = read(&self.mark()).ok().flatten();
+                let text = own.or_else(|| read(&etc).ok().flatten());
+                text.and_then(|text| settings::value(&text, SLOT))
+            }
+            StandbySettings::Configuration { .. } => self.setting(SLOT),
+        };
+        Some(named.unwrap_or_else(|| self.slot())).filter(|name| !name.is_empty())
+    }
+
     /// Puts the mark aside, so that a single-user server recovers as the primary that it was.
     pub fn put_aside(&self) -> io::Result<()> {
         self.rename(&self.mark(), &self.aside())
@@ -214,7 +229,7 @@ impl<'a> StandbyFiles<'a> {
     /// How the operator wants a standby to connect.
     fn template(&self) -> Option<String> {
         let text = read(&self.config.kb_etc_path.join(TEMPLATE)).ok()??;
-        settings::value(&text, CONNINFO)
+        settings::value(&text, CONNINFO).filter(|value| !value.is_empty())
     }
 
     /// For a node that was never a standby, and no template: the login that the tools have. The

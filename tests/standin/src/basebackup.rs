@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 
 use crate::conninfo;
-use crate::preload::{exec, postgres};
+use crate::preload::{exec, postgres, with_password};
 
 /// Runs it.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
@@ -58,5 +58,5 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     if !slot {
         command.arg("--no-slot");
     }
-    exec(command.args(args))
+    exec(with_password(command.args(args)))
 }

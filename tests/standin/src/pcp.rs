@@ -1,4 +1,4 @@
-//! The vendor's `pcp_*` programs: the password is an argument, encoded.
+//! The vendor's `pcp_*` programs: the password is an argument, as it is in `pcp.conf` before its hash.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -7,8 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::preload::exec;
@@ -28,7 +26,7 @@ pub fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
             .next()
             .with_context(|| format!("{option} needs a value"))?;
         match &*option {
-            "-W" => password = Some(BASE64.decode(value.as_bytes()).context("the password")?),
+            "-W" => password = Some(value.into_owned()),
             _ => {
                 if option == "-U" {
                     user = value.to_string();
@@ -37,9 +35,7 @@ pub fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
             }
         }
     }
-    let Some(password) = password.and_then(|it| String::from_utf8(it).ok()) else {
-        bail!("-W PASSWORD is missing");
-    };
+    let password = password.context("-W PASSWORD is missing")?;
     let escape = |field: &str| field.replace('\\', "\\\\").replace(':', "\\:");
     // Kept open by the program that we become, and gone with it.
     let file = memfd_create("password", MFdFlags::empty())?;

@@ -30,6 +30,14 @@ pub fn postgres(name: &str, ours: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// One that finds its password in the environment, where the fork's library has a name of its own.
+pub fn with_password(command: &mut Command) -> &mut Command {
+    match env::var_os("KINGBASE_PASSWORD") {
+        Some(password) => command.env("PGPASSWORD", password),
+        None => command.env_remove("PGPASSWORD"),
+    }
+}
+
 /// A program that sees PostgreSQL's names.
 pub fn with_names(program: &Path) -> Result<Command> {
     let mut command = Command::new(program);

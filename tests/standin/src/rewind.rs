@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, Local};
 
 use crate::conninfo;
-use crate::preload::{dying_with_us, lib, postgres, with_names};
+use crate::preload::{dying_with_us, lib, postgres, with_names, with_password};
 
 /// Runs it.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
@@ -21,7 +21,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         .arg(&data)
         .arg(format!("--source-server={source}"))
         .stderr(Stdio::piped());
-    let mut child = dying_with_us(&mut command).spawn().context("sys_rewind")?;
+    let mut child = dying_with_us(with_password(&mut command))
+        .spawn()
+        .context("sys_rewind")?;
     println!("datadir_source = {}", data.display());
     let mut report = Report::begin(&data);
     let output = child.stderr.take().context("its output")?;

@@ -253,9 +253,19 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     }
     let names = context.names();
     let session = context.session()?;
-    if session.truth(&format!("SELECT {}()", names.is_replay_paused), deadline)? {
-        session.query(&format!("SELECT {}()", names.replay_resume), deadline)?;
-        context.journal.stamped("replay was paused, resumed");
+    match session.truth(&format!("SELECT {}()", names.is_replay_paused), deadline) {
+        Ok(true) => {
+            session.query(&format!("SELECT {}()", names.replay_resume), deadline)?;
+            context.journal.stamped("replay was paused, resumed");
+        }
+        Ok(false) => {}
+        // Hardly ever it is, and a question that the server does not take must not end a failover.
+        Err(error) if matches!(error.failure, SqlFailure::Server { .. }) => {
+            context.journal.stamped(format!(
+                "warning: whether replay is paused is not known: {error}"
+            ))
+        }
+        Err(error) => return Err(error.into()),
     }
     Ok(Done::Did(
         "the database answers and is in recovery".to_owned(),

@@ -334,3 +334,48 @@ fn the_mark_is_put_aside_and_back() {
         );
     }
 }
+
+#[test]
+fn the_slot_of_the_primary_is_the_one_that_is_named() {
+    const TEMPLATE: &str = "etc/recovery.done";
+    const OWN: &str = "data/recovery.conf";
+    for (file, text, expected) in [
+        (TEMPLATE, "", Some("slot_node101")),
+        (TEMPLATE, "primary_slot_name = 'mine'\r\n", Some("mine")),
+        (OWN, "standby_mode = on\n", Some("slot_node101")),
+        (OWN, "Primary_Slot_Name 'mine' # why\n", Some("mine")),
+        (OWN, "primary_slot_name = ''\n", None),
+    ] {
+        let site = Site::new(&KINGBASE, "slot");
+        site.write(file, text);
+        let slot = site.files().primary_slot();
+        assert_eq!(slot.as_deref(), expected, "{text}");
+        site.point();
+        assert_eq!(site.files().primary_slot(), slot, "pointed to: {text}");
+        // The server's own view.
+        let own = site.read(OWN).unwrap();
+        let named = settings::value(&own, SLOT).filter(|name| !name.is_empty());
+        assert_eq!(named, slot, "{own}");
+    }
+    for (text, expected) in [
+        ("", "slot_node101"),
+        ("primary_slot_name = ''\n", "slot_node101"),
+        ("primary_slot_name = 'mine'\n", "mine"),
+    ] {
+        let site = Site::new(&POSTGRES, "slot");
+        site.write("data/postgresql.auto.conf", text);
+        let slot = site.files().primary_slot();
+        assert_eq!(slot.as_deref(), Some(expected), "{text}");
+        site.point();
+        assert_eq!(site.files().primary_slot(), slot, "pointed to: {text}");
+    }
+}
+
+#[test]
+fn an_empty_conninfo_in_the_template_is_none() {
+    let site = Site::new(&KINGBASE, "empty");
+    site.write("etc/recovery.done", "primary_conninfo = ''\n");
+    assert_eq!(site.point(), Pointed::Changed);
+    let own = site.read("data/recovery.conf").unwrap();
+    assert!(own.contains("user=repl"), "{own}");
+}

@@ -75,7 +75,12 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     let names = work.names();
-    let slot = format!("slot_{}", work.config().node_name);
+    let data = work.data();
+    let Some(slot) = work.standby_files(data).primary_slot() else {
+        return Ok(Done::Skipped(
+            "the standby settings name no slot".to_owned(),
+        ));
+    };
     let primary = work.primary;
     let done = slots::reserve(work.session(deadline)?, names, &slot, deadline)
         .with_context(|| format!("failed to reserve WAL on {primary}"))?;
@@ -113,7 +118,32 @@ pub fn streaming(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let first = Deadline::after(budget::STREAMING);
     let behind = wait_for_stream(work, deadline, first)?;
     work.journal.stamped("start up standby successful!");
+    release_slot(work);
     Ok(Done::Did(format!("streams, {behind} bytes behind")))
+}
+
+/// A failover keeps WAL in the slot of this node's name. Where the settings name another, nobody would
+/// ever move it on, until the primary's disk is full.
+fn release_slot(work: &mut Work<'_>) {
+    let (data, primary, names) = (work.data(), work.primary, work.names());
+    let own = format!("slot_{}", work.config().node_name);
+    if work.standby_files(data).primary_slot().as_ref() == Some(&own) {
+        return;
+    }
+    let limit = Deadline::after(budget::ANSWER);
+    let released = match work.session(limit) {
+        Ok(session) => slots::release(session, names, &own, limit).map_err(Into::into),
+        Err(error) => Err(anyhow::Error::from(error)),
+    };
+    match released {
+        Ok(true) => work.journal.stamped(format!(
+            "{own} on the primary {primary} is dropped: this node reads from another slot"
+        )),
+        Ok(false) => {}
+        Err(error) => work.journal.stamped(format!(
+            "warning: nobody reads from {own}, which keeps WAL on {primary}: drop it there ({error:#})"
+        )),
+    }
 }
 
 /// A moment for a standby that was merely started: whatever it does not reach in that, the next look

@@ -464,7 +464,8 @@ fn value(text: &str) -> String {
 /// The server's own programs get the password where only the database's user can see it.
 pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
     let password = work.config().kb_pass.expose();
-    command.env(work.names().password_variable, password)
+    let variables = work.names().password_variables.iter();
+    variables.fold(command, |command, name| command.env(*name, password))
 }
 
 /// Runs a program with what it says in the log as it comes, without its own name before it. It says

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Flavor, Lab, LabOptions, Spy, Watch, contract};
+use lab::{Flavor, Lab, LabOptions, Spy, Watch, contract, wait_for};
 
 use super::{assert_kept, consent, v8r3};
 use crate::drill::same_end;
@@ -38,6 +38,13 @@ fn the_case_study() -> Result<()> {
                 ensure!(promoted == new.number(), "node{promoted} was promoted");
                 consent(old)?;
                 wait_until_whole(lab, promoted, BY_CRON)?;
+                // A pool that has seen no primary yet does not know which one it loses.
+                wait_for("its own pool to know the primary", BY_CRON, || {
+                    let nodes = old.pool_nodes()?;
+                    let known = nodes.iter().any(|it| it.role == "primary");
+                    ensure!(known, "it shows {nodes:?}");
+                    Ok(())
+                })?;
                 // It was cut off, and not shut down.
                 let log = old.recovery_log()?;
                 assert_logged(

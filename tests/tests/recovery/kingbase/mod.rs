@@ -40,15 +40,10 @@ fn consent(node: &Node) -> Result<()> {
 }
 
 /// No password was in any process's arguments, nor is one in a log. The vendor's `pcp_*` programs
-/// take theirs, encoded, in no other way.
+/// take theirs in no other way.
 fn assert_kept(lab: &Lab, spy: Spy) -> Result<()> {
     let [sql, pcp] = [SQL_PASSWORD, PCP_PASSWORD].map(|it| BASE64.encode(it));
-    let secrets = [
-        SQL_PASSWORD.to_owned(),
-        PCP_PASSWORD.to_owned(),
-        sql,
-        pcp.clone(),
-    ];
+    let secrets = [SQL_PASSWORD.to_owned(), PCP_PASSWORD.to_owned(), sql, pcp];
     for node in lab.nodes() {
         assert_no_secret(node, &secrets)?;
     }
@@ -57,7 +52,7 @@ fn assert_kept(lab: &Lab, spy: Spy) -> Result<()> {
     ensure!(lines.iter().any(|it| tools(&it)), "it saw nothing of a run");
     for secret in &secrets {
         let open = lines.iter().find(|line| {
-            let vendors = *secret == pcp && line.contains("/pcp_");
+            let vendors = secret == PCP_PASSWORD && line.contains("/pcp_");
             line.contains(secret.as_str()) && !vendors
         });
         ensure!(open.is_none(), "{secret} in {open:?}");

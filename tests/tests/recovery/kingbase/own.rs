@@ -54,6 +54,45 @@ fn only_the_host_changes() -> Result<()> {
 }
 
 #[test]
+fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
+    Lab::with(quick("v8r3-slot-name"), |lab| {
+        let old = lab.node(101);
+        let done = format!("{DB_ETC}/recovery.done");
+        let text = old.read(&done)?.replace("'slot_node101'", "'mine'");
+        // As an editor of Windows leaves it, and in the words that the server also takes.
+        let text = text
+            .replace("standby_mode = 'on'", "Standby_Mode true")
+            .replace("host=", "hostaddr = 192.168.1.102 host=")
+            .replace('\n', "\r\n");
+        old.write(&done, &text, 0o600, 2001)?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        consent(old)?;
+        recovers(lab, old, 102)?;
+        // That of the failover, which nobody reads, keeps no WAL any more.
+        let slots = "select string_agg(slot_name || ' ' || active, ', ') from pg_replication_slots \
+                     where restart_lsn is not null";
+        assert_eq!(lab.node(102).psql(slots)?, "mine true");
+        let dropped = "slot_node101 on the primary 192.168.1.102 is dropped";
+        assert_logged(&old.recovery_log()?, dropped);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_failover_does_not_need_to_know_whether_replay_is_paused() -> Result<()> {
+    Lab::with(quick("v8r3-paused"), |lab| {
+        let old = lab.node(101);
+        old.psql("drop function sys_catalog.sys_is_xlog_replay_paused()")?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        assert_logged(
+            &lab.node(102).failover_log()?,
+            "warning: whether replay is paused is not known",
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
     let options = LabOptions {
         postgres: vec![("wal_level".into(), "logical".into())],
