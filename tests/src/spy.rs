@@ -18,7 +18,8 @@ pub struct Spy {
 }
 
 impl Spy {
-    /// Starts looking at the processes of the whole machine, which are also those of the hosts.
+    /// Starts looking at the processes of all hosts, also of other labs. What the machine itself runs to
+    /// set them up does not count.
     pub fn start() -> Self {
         let seen = Arc::new(Mutex::new(BTreeSet::new()));
         let list = Arc::clone(&seen);
@@ -41,7 +42,12 @@ impl Spy {
 }
 
 fn command_lines() -> impl Iterator<Item = String> {
+    let machine = fs::read_link("/proc/self/ns/pid").ok();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let of_hosts = processes.filter(move |entry| {
+        let namespace = fs::read_link(entry.path().join("ns/pid"));
+        namespace.is_ok_and(|it| Some(it) != machine)
+    });
+    let lines = of_hosts.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
 }
