@@ -336,3 +336,42 @@ impl Node {
             .collect()
     }
 }
+
+impl Lab {
+    /// Kills the primary's database while it has rows that its standby has not.
+    ///
+    /// # Errors
+    /// One of the two hosts is off, or has no database that runs.
+    pub fn kill_with_rows_of_its_own(&self, primary: u8, standby: u8) -> Result<()> {
+        let (primary, standby) = (self.node(primary), self.node(standby));
+        let receiver = |signal: &str| -> Result<()> {
+            let kill = ["pkill", signal, "-f", "walreceiver"];
+            standby.run(&kill, STATEMENT)?.success().map(drop)
+        };
+        receiver("-STOP")?;
+        primary.psql(
+            "set synchronous_commit = local; create table if not exists own (n int, t text); \
+             update own set t = 'old'; \
+             insert into own select n, 'old' from generate_series(1, 2000) n",
+        )?;
+        primary.kill_database()?;
+        // What has arrived and was not read yet must not be read.
+        receiver("-TERM")?;
+        receiver("-CONT")
+    }
+}
+
+impl Node {
+    /// Writes as the new primary to what the old one has changed, see
+    /// [`Lab::kill_with_rows_of_its_own`].
+    ///
+    /// # Errors
+    /// As [`Self::psql`].
+    pub fn go_on_with_own_rows(&self) -> Result<()> {
+        self.psql(
+            "create table if not exists own (n int, t text); update own set t = 'new'; \
+             insert into own select n, 'new' from generate_series(1, 1000) n",
+        )
+        .map(drop)
+    }
+}

@@ -88,6 +88,24 @@ impl Default for LabOptions {
     }
 }
 
+impl LabOptions {
+    /// With pools that fail over at the first sign of a database that is gone.
+    #[must_use]
+    pub fn failing_over_at_once(mut self) -> Self {
+        let pgpool = [
+            // One more try, at once: now and then two processes of the pool that read their passwords
+            // at the same moment read nonsense, and one's first check fails to log in.
+            ("health_check_max_retries", "1"),
+            ("health_check_retry_delay", "0"),
+            ("health_check_timeout", "10"),
+            ("connect_timeout", "10000"),
+        ];
+        let pgpool = pgpool.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        self.pgpool.extend(pgpool);
+        self
+    }
+}
+
 /// Where cargo has put the tools: `release` or `debug` beside this program, whichever has
 /// the newer `failover_stream`.
 fn built_tools() -> PathBuf {

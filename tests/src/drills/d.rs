@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::killed;
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
-use super::{Drill, by_cron, settings, two_hosts};
+use super::{Drill, by_cron, two_hosts};
 use crate::enter::{Running, ToolRun};
 use crate::flavor::Flavor;
 use crate::host::Node;
@@ -120,17 +120,7 @@ pub(super) const DRILLS: &[Drill] = &[
 
 /// Two hosts whose pools fail over at the first sign of a database that is gone.
 pub(super) fn at_once() -> LabOptions {
-    LabOptions {
-        pgpool: settings(&[
-            // One more try, at once: now and then two processes of the pool that read their
-            // passwords at the same moment read nonsense, and one's first check fails to log in.
-            ("health_check_max_retries", "1"),
-            ("health_check_retry_delay", "0"),
-            ("health_check_timeout", "10"),
-            ("connect_timeout", "10000"),
-        ]),
-        ..two_hosts()
-    }
+    two_hosts().failing_over_at_once()
 }
 
 /// The primary's database is killed with rows that no other has, and the pool fails over to the other
@@ -138,29 +128,10 @@ pub(super) fn at_once() -> LabOptions {
 pub(super) fn killed_with_rows_of_its_own(scene: &mut Scene<'_>, old: u8) -> Result<u8> {
     let new = if old == 101 { 102 } else { 101 };
     let what = format!("node{old}, the primary, is killed with rows that no other has");
-    scene.breaks(&what, |lab| {
-        let (old, standby) = (lab.node(old), lab.node(new));
-        let receiver = |signal: &str| -> Result<()> {
-            let kill = ["pkill", signal, "-f", "walreceiver"];
-            standby.run(&kill, SHORT)?.success().map(drop)
-        };
-        receiver("-STOP")?;
-        old.psql(
-            "set synchronous_commit = local; create table if not exists own (n int, t text); \
-             update own set t = 'old'; \
-             insert into own select n, 'old' from generate_series(1, 2000) n",
-        )?;
-        old.kill_database()?;
-        // What has arrived and was not read yet must not be read.
-        receiver("-TERM")?;
-        receiver("-CONT")
-    })?;
+    scene.breaks(&what, |lab| lab.kill_with_rows_of_its_own(old, new))?;
     let promoted = scene.fails_over(old)?;
     ensure!(promoted == new, "node{promoted} was promoted");
-    scene.lab.node(new).psql(
-        "create table if not exists own (n int, t text); update own set t = 'new'; \
-         insert into own select n, 'new' from generate_series(1, 1000) n",
-    )?;
+    scene.lab.node(new).go_on_with_own_rows()?;
     Ok(new)
 }
 

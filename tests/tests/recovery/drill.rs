@@ -14,18 +14,7 @@ use crate::scene::{RECOVERY, SHORT, failed_over, two_hosts, wait_until_whole};
 
 /// Two hosts whose pools fail over at the first sign of a database that is gone.
 pub fn at_once(name: &str) -> LabOptions {
-    let pgpool = [
-        // One more try, at once: now and then two processes of the pool that read their passwords at
-        // the same moment read nonsense, and one's first check fails to log in.
-        ("health_check_max_retries", "1"),
-        ("health_check_retry_delay", "0"),
-        ("health_check_timeout", "10"),
-        ("connect_timeout", "10000"),
-    ];
-    LabOptions {
-        pgpool: pgpool.map(|(key, value)| (key.into(), value.into())).into(),
-        ..two_hosts(name)
-    }
+    two_hosts(name).failing_over_at_once()
 }
 
 /// The primary's database is killed with rows that no other has, and the pool fails over. Returns
@@ -33,25 +22,9 @@ pub fn at_once(name: &str) -> LabOptions {
 pub fn killed_with_rows_of_its_own(lab: &Lab, old: u8) -> Result<u8> {
     let mut others = lab.nodes().iter().filter(|it| it.number() != old);
     let standby = others.next().context("two hosts")?;
-    let old = lab.node(old);
-    let receiver = |signal: &str| -> Result<()> {
-        let kill = ["pkill", signal, "-f", "walreceiver"];
-        standby.run(&kill, SHORT)?.success().map(drop)
-    };
-    receiver("-STOP")?;
-    old.psql(
-        "set synchronous_commit = local; create table if not exists own (n int, t text); \
-         update own set t = 'old'; insert into own select n, 'old' from generate_series(1, 2000) n",
-    )?;
-    old.kill_database()?;
-    // What has arrived and was not read yet must not be read.
-    receiver("-TERM")?;
-    receiver("-CONT")?;
-    let new = failed_over(lab, old.number())?;
-    lab.node(new).psql(
-        "create table if not exists own (n int, t text); update own set t = 'new'; \
-         insert into own select n, 'new' from generate_series(1, 1000) n",
-    )?;
+    lab.kill_with_rows_of_its_own(old, standby.number())?;
+    let new = failed_over(lab, old)?;
+    lab.node(new).go_on_with_own_rows()?;
     Ok(new)
 }
 
