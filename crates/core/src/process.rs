@@ -1,5 +1,6 @@
-//! Child processes on this host: each in its own process group, with closed descriptors and a
-//! clean environment, both pipes drained, and a deadline after which it gets TERM and then KILL.
+//! Child processes on this host: each in its own process group, with a clean environment and none of
+//! our descriptors (a caller's were closed at the start, our own are all close-on-exec), both pipes
+//! drained, and a deadline after which it gets TERM and then KILL.
 
 use crate::deadline::Deadline;
 use crate::users::SystemUser;
@@ -168,22 +169,24 @@ impl Cmd {
         };
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let dying_with_us = self.dying_with_us;
-        // SAFETY: between fork and exec only system calls are made, on memory that was there
-        // before the fork.
-        unsafe {
-            command.pre_exec(move || {
-                mark_close_on_exec_from(3);
-                if let Some((user, groups)) = &other {
-                    nix::unistd::setgroups(groups)?;
-                    nix::unistd::setgid(user.gid)?;
-                    nix::unistd::setuid(user.uid)?;
-                }
-                // A change of user takes it back, so it comes after that.
-                if dying_with_us {
-                    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-                }
-                Ok(())
-            });
+        // Without this the child shares our memory until its exec, which spares copying our page tables.
+        if other.is_some() || dying_with_us {
+            // SAFETY: between fork and exec only system calls are made, on memory that was there
+            // before the fork.
+            unsafe {
+                command.pre_exec(move || {
+                    if let Some((user, groups)) = &other {
+                        nix::unistd::setgroups(groups)?;
+                        nix::unistd::setgid(user.gid)?;
+                        nix::unistd::setuid(user.uid)?;
+                    }
+                    // A change of user takes it back, so it comes after that.
+                    if dying_with_us {
+                        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                    }
+                    Ok(())
+                });
+            }
         }
         command.spawn().map_err(|source| RunError::NotStarted {
             command: self.to_string(),
@@ -195,22 +198,6 @@ impl Cmd {
                 _ => source.to_string(),
             },
         })
-    }
-}
-
-/// Rust reports a failed exec to the parent through a pipe, which has to stay open until the
-/// exec: so mark, do not close.
-fn mark_close_on_exec_from(first: i32) {
-    const CLOSE_RANGE_CLOEXEC: libc::c_long = 4;
-    // SAFETY: a system call on numbers. Where the kernel is older than 5.11, nothing is lost:
-    // foreign descriptors were closed at the start and our own are close-on-exec.
-    unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            libc::c_long::from(first),
-            libc::c_long::from(i32::MAX),
-            CLOSE_RANGE_CLOEXEC,
-        );
     }
 }
 

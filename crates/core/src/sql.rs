@@ -258,10 +258,13 @@ impl Session {
     /// The one value of a statement that gives true or false.
     pub fn truth(&self, statement: &str, deadline: Deadline) -> Result<bool, SqlError> {
         let value = self.value(statement, deadline)?;
-        value
-            .as_deref()
-            .and_then(truth)
-            .ok_or_else(|| self.unexpected(statement, format!("{value:?}")))
+        self.as_truth(statement, value)
+    }
+
+    /// `value`, from the answer to `statement`, as true or false.
+    pub fn as_truth(&self, statement: &str, value: Option<String>) -> Result<bool, SqlError> {
+        let truth = value.as_deref().and_then(truth);
+        truth.ok_or_else(|| self.unexpected(statement, format!("{value:?}")))
     }
 
     fn unexpected(&self, statement: &str, found: String) -> SqlError {

@@ -6,7 +6,6 @@ use crate::deadline::Deadline;
 use crate::host::ThisHost;
 use crate::instance::{Instance, is_primary_state};
 use crate::lsn::{Lsn, Timeline};
-use crate::replication::is_in_recovery;
 use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
@@ -144,34 +143,25 @@ fn ask_server(
 ) -> Result<Session, SqlError> {
     let names = instance.flavor;
     let session = Session::open(&host.sql_target(), deadline)?;
-    let in_recovery = is_in_recovery(&session, names, deadline)?;
+    // On a primary the positions are NULL; without a WAL receiver its view has no row, or NULLs.
+    let statement = format!(
+        "SELECT {}(), {}(), {}(), received_tli, \
+         (1000 * extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::bigint \
+         FROM (SELECT 1) AS one LEFT JOIN {} ON true",
+        names.is_in_recovery, names.last_receive, names.last_replay, names.stat_wal_receiver
+    );
+    let [in_recovery, received, replayed, timeline, silent] = session.row(&statement, deadline)?;
+    let in_recovery = session.as_truth(&statement, in_recovery)?;
     if in_recovery {
-        let [received, replayed] = session.row(
-            &format!("SELECT {}(), {}()", names.last_receive, names.last_replay),
-            deadline,
-        )?;
         let position = |text: Option<String>| text.and_then(|text| text.parse().ok());
         status.received = position(received);
         status.replayed = position(replayed);
-        // No row, or NULLs, without a receiver.
-        let receiver = session.query(
-            &format!(
-                "SELECT received_tli, \
-                 (1000 * extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::bigint \
-                 FROM {}",
-                names.stat_wal_receiver
-            ),
-            deadline,
-        )?;
-        if let Some([timeline, silent]) = receiver.first().map(Vec::as_slice) {
-            let timeline = timeline.as_ref().and_then(|text| text.parse().ok());
-            status.timeline = status.timeline.max(timeline.unwrap_or(0));
-            // A clock that was set back makes it negative: just now, then.
-            status.receiver_silent_ms = silent
-                .as_ref()
-                .and_then(|text| text.parse::<i64>().ok())
-                .map(|ms| u64::try_from(ms).unwrap_or(0));
-        }
+        let timeline = timeline.and_then(|text| text.parse().ok());
+        status.timeline = status.timeline.max(timeline.unwrap_or(0));
+        // A clock that was set back makes it negative: just now, then.
+        status.receiver_silent_ms = silent
+            .and_then(|text| text.parse::<i64>().ok())
+            .map(|ms| u64::try_from(ms).unwrap_or(0));
     }
     status.in_recovery = Some(in_recovery);
     Ok(session)

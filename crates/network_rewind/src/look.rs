@@ -14,7 +14,7 @@ use failover_core::life::{Finding, Target as Probed, signs_of_life};
 use failover_core::lsn::Timeline;
 use failover_core::peer;
 use failover_core::pool::{PoolError, PoolNodes};
-use failover_core::replication::{Standby, is_in_recovery, standbys};
+use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
 use failover_core::state::State;
 use failover_core::status::{self, Status};
@@ -205,17 +205,17 @@ impl<'a> Eyes<'a> {
 
 /// What a primary says of itself.
 pub fn primary(session: &Session, names: &Flavor, deadline: Deadline) -> Result<Primary, SqlError> {
-    if is_in_recovery(session, names, deadline)? {
+    let Some(segment) = segment(session, names, deadline)? else {
         return Ok(Primary {
             in_recovery: true,
             history: None,
             standbys: Vec::new(),
             wal: Vec::new(),
         });
-    }
+    };
     Ok(Primary {
         in_recovery: false,
-        history: history(session, names, deadline)?,
+        history: history(session, names, &segment, deadline)?,
         standbys: standbys(session, names, deadline)?,
         wal: Vec::new(),
     })
@@ -236,9 +236,10 @@ pub fn wal_files(
 fn history(
     session: &Session,
     names: &Flavor,
+    segment: &str,
     deadline: Deadline,
 ) -> Result<Option<History>, SqlError> {
-    let Some(timeline) = timeline(session, names, deadline)? else {
+    let Some(timeline) = timeline_of(segment) else {
         return Ok(None);
     };
     if timeline == 1 {
@@ -259,17 +260,33 @@ fn own_history(instance: &Instance, timeline: Timeline) -> Option<History> {
     History::parse(timeline, &text).ok()
 }
 
-/// The timeline that a primary writes: the first eight digits of its segment's name.
+/// The timeline that a primary writes. `None`: it is in recovery, or what it said makes no sense.
 pub fn timeline(
     session: &Session,
     names: &Flavor,
     deadline: Deadline,
 ) -> Result<Option<Timeline>, SqlError> {
-    let statement = format!("SELECT {}({}())", names.segment_name, names.current_write);
-    let name = session.value(&statement, deadline)?.unwrap_or_default();
-    Ok(name
-        .get(..8)
-        .and_then(|digits| Timeline::from_str_radix(digits, 16).ok()))
+    let segment = segment(session, names, deadline)?;
+    Ok(segment.as_deref().and_then(timeline_of))
+}
+
+/// The name of the WAL segment that a primary writes. `None`: it is in recovery.
+fn segment(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Option<String>, SqlError> {
+    let statement = format!(
+        "SELECT CASE WHEN NOT {}() THEN {}({}()) END",
+        names.is_in_recovery, names.segment_name, names.current_write
+    );
+    session.value(&statement, deadline)
+}
+
+/// The first eight digits of a segment's name.
+fn timeline_of(segment: &str) -> Option<Timeline> {
+    let digits = segment.get(..8)?;
+    Timeline::from_str_radix(digits, 16).ok()
 }
 
 /// Whether there is something in the data directory. A file of the disk check, or what a new file
