@@ -352,17 +352,15 @@ fn asynchronous_tail(scene: &Scene<'_>) -> Option<&'static str> {
     (!scene.lab.options().sync).then_some("asynchronous: rows that had not reached the new primary")
 }
 
+const DISK_FAILED: &str = "the disk check failed, the database is stopped";
+
 fn disk_hangs(scene: &mut Scene<'_>) -> Played {
     let disk = scene.lab.node(101).data_disk();
     scene.breaks("node101's data disk hangs", |_| disk.hang())?;
     scene.fails_over(101)?;
     scene.client_writes(SHORT)?;
     scene.reads(102, "failover.log", "old primary 192.168.1.101 is fenced")?;
-    scene.reads(
-        101,
-        "recovery.log",
-        "the disk check failed, the database is stopped",
-    )?;
+    scene.reads(101, "recovery.log", DISK_FAILED)?;
     scene.does("the disk answers again", |_| disk.go_on())?;
     scene.is_whole(102)
 }
@@ -372,11 +370,7 @@ fn disk_fails(scene: &mut Scene<'_>) -> Played {
     scene.breaks("node101's data disk turns read-only", |_| disk.fail())?;
     scene.fails_over(101)?;
     scene.client_writes(SHORT)?;
-    scene.reads(
-        101,
-        "recovery.log",
-        "the disk check failed, the database is stopped",
-    )?;
+    scene.reads(101, "recovery.log", DISK_FAILED)?;
     scene.stop_rounds();
     scene.does("the disk is mounted anew", |_| disk.mount_again())?;
     scene.start_rounds();
@@ -388,11 +382,7 @@ fn disk_full(scene: &mut Scene<'_>) -> Played {
     scene.breaks("node101's data disk is full", |_| disk.fill())?;
     scene.fails_over(101)?;
     scene.client_writes(SHORT)?;
-    scene.reads(
-        101,
-        "recovery.log",
-        "the disk check failed, the database is stopped",
-    )?;
+    scene.reads(101, "recovery.log", DISK_FAILED)?;
     scene.does("there is room again", |_| disk.make_room())?;
     scene.is_whole(102)
 }

@@ -9,7 +9,7 @@ use lab::layout::DATA;
 use lab::{Lab, LabOptions, Node, wait_for};
 
 use super::v8r3;
-use crate::drill::{Kept, at_once, killed_with_rows_of_its_own, own_files, recovers};
+use crate::drill::{Kept, killed_with_rows_of_its_own, own_files, recovers};
 use crate::killed::die_after_each;
 use crate::scene::{FAILOVER, RECOVERY, assert_logged};
 
@@ -24,8 +24,7 @@ fn written(node: &Node) -> Result<BTreeMap<String, Kept>> {
 fn after_each_step() -> Result<()> {
     let options = LabOptions {
         config: vec![("AUTO_PRIMARY_RECOVERY".into(), "1".into())],
-        pgpool: at_once("").pgpool,
-        ..v8r3("v8r3-steps")
+        ..v8r3("v8r3-steps").failing_over_at_once()
     };
     Lab::with(options, |lab| {
         let (mut old, mut new) = (101, 102);
@@ -47,11 +46,7 @@ fn after_each_step() -> Result<()> {
 /// server leaves them right, and unread.
 #[test]
 fn before_the_settings_are_read() -> Result<()> {
-    let options = LabOptions {
-        pgpool: at_once("").pgpool,
-        ..v8r3("v8r3-unread")
-    };
-    Lab::with(options, |lab| {
+    Lab::with(v8r3("v8r3-unread").failing_over_at_once(), |lab| {
         let node = lab.node(102);
         let conf = node.path(&format!("{DATA}/recovery.conf"))?;
         let right = fs::read_to_string(&conf)?;

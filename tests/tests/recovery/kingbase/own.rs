@@ -7,22 +7,15 @@ use lab::layout::{DATA, DB_BIN, DB_ETC, USER};
 use lab::{Lab, LabOptions};
 
 use super::{SHORT, assert_kept, consent, v8r3};
-use crate::drill::{at_once, killed_with_rows_of_its_own, recovers, same_end};
+use crate::drill::{killed_with_rows_of_its_own, recovers, same_end};
 use crate::scene::{RECOVERY, assert_logged};
-
-fn quick(name: &str) -> LabOptions {
-    LabOptions {
-        pgpool: at_once(name).pgpool,
-        ..v8r3(name)
-    }
-}
 
 /// A password that reads like a conninfo.
 const PASSWORD: &str = "192.168.1.103 host=192.168.1.103";
 
 #[test]
 fn only_the_host_changes() -> Result<()> {
-    Lab::with(quick("v8r3-conninfo"), |lab| {
+    Lab::with(v8r3("v8r3-conninfo").failing_over_at_once(), |lab| {
         let spy = lab::Spy::start();
         let old = lab.node(101);
         old.psql(&format!(
@@ -55,7 +48,7 @@ fn only_the_host_changes() -> Result<()> {
 
 #[test]
 fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
-    Lab::with(quick("v8r3-slot-name"), |lab| {
+    Lab::with(v8r3("v8r3-slot-name").failing_over_at_once(), |lab| {
         let old = lab.node(101);
         let done = format!("{DB_ETC}/recovery.done");
         let text = old.read(&done)?.replace("'slot_node101'", "'mine'");
@@ -80,7 +73,7 @@ fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
 
 #[test]
 fn a_failover_does_not_need_to_know_whether_replay_is_paused() -> Result<()> {
-    Lab::with(quick("v8r3-paused"), |lab| {
+    Lab::with(v8r3("v8r3-paused").failing_over_at_once(), |lab| {
         let old = lab.node(101);
         old.psql("drop function sys_catalog.sys_is_xlog_replay_paused()")?;
         killed_with_rows_of_its_own(lab, 101)?;
@@ -96,7 +89,7 @@ fn a_failover_does_not_need_to_know_whether_replay_is_paused() -> Result<()> {
 fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
     let options = LabOptions {
         postgres: vec![("wal_level".into(), "logical".into())],
-        ..quick("v8r3-slots")
+        ..v8r3("v8r3-slots").failing_over_at_once()
     };
     Lab::with(options, |lab| {
         let node = lab.node(101);
@@ -135,7 +128,7 @@ fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
 
 #[test]
 fn a_lost_data_directory_is_copied_where_that_is_allowed() -> Result<()> {
-    Lab::with(quick("v8r3-copy"), |lab| {
+    Lab::with(v8r3("v8r3-copy").failing_over_at_once(), |lab| {
         let node = lab.node(101);
         killed_with_rows_of_its_own(lab, 101)?;
         node.delete_data()?;
@@ -152,7 +145,7 @@ fn a_lost_data_directory_is_copied_where_that_is_allowed() -> Result<()> {
 
 #[test]
 fn the_pool_may_listen_for_pcp_elsewhere() -> Result<()> {
-    let mut options = quick("v8r3-pcp");
+    let mut options = v8r3("v8r3-pcp").failing_over_at_once();
     options.pgpool.push(("pcp_port".into(), "9899".into()));
     options.config = vec![("KB_POOL_PCP_PORT".into(), "9899".into())];
     Lab::with(options, |lab| {
