@@ -45,6 +45,17 @@ impl Standby {
         self.streams() && self.sync_state != "async"
     }
 
+    /// Whether commits could be told to wait for it: it is at most `limit` bytes behind, and streams
+    /// under one of `names`, which are those that they would be told.
+    pub fn can_be_waited_for<N: AsRef<str>>(
+        &self,
+        limit: u64,
+        names: impl IntoIterator<Item = N>,
+    ) -> bool {
+        let mut names = names.into_iter();
+        self.has_caught_up(limit) && names.any(|name| name.as_ref() == self.name)
+    }
+
     /// Host, name, state, the standby's position, the primary's, the synchronous state.
     fn from_row(row: &Row) -> Self {
         let cell = |at: usize| row.get(at).cloned().flatten();
@@ -107,6 +118,9 @@ mod tests {
         ]));
         assert_eq!((standby.streams(), standby.behind), (true, Some(0x800)));
         assert!(standby.is_waited_for());
+        assert!(standby.can_be_waited_for(0x800, ["node101", "node102"]));
+        assert!(!standby.can_be_waited_for(0x7ff, ["node102"]));
+        assert!(!standby.can_be_waited_for(0x800, ["node101"]));
         let cells = [None, None, Some("startup"), None, Some("0/1"), Some("sync")];
         let starting = Standby::from_row(&row(cells));
         assert_eq!((starting.streams(), starting.behind), (false, None));

@@ -139,9 +139,7 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::AlreadySo(format!("commits wait for '{setting}'")));
     }
     let limit = config.data_size_diff << 20;
-    let caught_up = |standby: &&Standby| {
-        standby.has_caught_up(limit) && config.all_node_name.contains(&standby.name)
-    };
+    let caught_up = |standby: &&Standby| standby.can_be_waited_for(limit, &config.all_node_name);
     if let Some(standby) = all.iter().find(caught_up).filter(|_| config.sync_flag) {
         journal.stamped(format!("{} has caught up, async to sync", standby.name));
         let nodes = &config.all_node_name;

@@ -253,13 +253,24 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("SYNC_FLAG is 0".to_owned()));
     }
     journal.line("cluster is sync cluster.");
-    if work.ask_primary(deadline)?.is_synchronous() {
+    let primary = work.ask_primary(deadline)?;
+    if primary.is_synchronous() {
         return Ok(Done::AlreadySo("a standby is synchronous".to_owned()));
+    }
+    let (limit, nodes) = (config.data_size_diff << 20, &config.all_node_name);
+    let mut standbys = primary.standbys.iter();
+    if !standbys.any(|it| it.can_be_waited_for(limit, nodes)) {
+        let why = format!(
+            "no standby streams under a name of ALL_NODE_NAME ({}), all commits would wait: set \
+             application_name in primary_conninfo to the node's name",
+            nodes.join(", ")
+        );
+        journal.stamped(format!("warning: {why}"));
+        return Ok(Done::Skipped(why));
     }
     let names = work.names();
     journal.line("SYNC RECOVER MODE ...");
     journal.stamped("remote primary node change sync");
-    let nodes = &config.all_node_name;
     let done = to_sync(work.session(deadline)?, names, nodes, journal, deadline)?;
     journal.line("SYNC RECOVER MODE DONE");
     Ok(done)

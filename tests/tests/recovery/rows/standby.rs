@@ -8,7 +8,7 @@ use super::{
     changes_nothing, commits_wait_for, ends, insert, let_in, lock_out, one_pool, run, runs,
     started, wait_for_row,
 };
-use crate::scene::{RECOVERY, SHORT, recover, wait_for_status, wait_until_whole};
+use crate::scene::{RECOVERY, SHORT, assert_logged, recover, wait_for_status, wait_until_whole};
 
 #[test]
 fn standby() -> Result<()> {
@@ -35,6 +35,7 @@ fn standby() -> Result<()> {
 
         far_behind(lab, primary, standby)?;
         lost_its_connection(lab, primary, standby)?;
+        under_another_name(lab, primary, standby)?;
         follows_another(lab, standby)?;
         no_primary_answers(lab, primary, standby)?;
         was_killed(lab, primary, standby)?;
@@ -98,6 +99,39 @@ fn lost_its_connection(lab: &Lab, primary: &Node, standby: &Node) -> Result<()> 
     // A standby sees to it as well as the primary does.
     primary.psql("alter system set synchronous_standby_names = ''")?;
     primary.psql("select pg_reload_conf()")?;
+    ends(standby, &[], 0, "the primary's commits may wait for it")?;
+    wait_until_whole(lab, 101, SHORT)
+}
+
+/// Commits that waited for the names of the nodes would wait for ever.
+fn under_another_name(lab: &Lab, primary: &Node, standby: &Node) -> Result<()> {
+    let streams_as = |settings: &str, name: &str| -> Result<()> {
+        standby.psql(&format!(
+            "alter system set primary_conninfo = '{}'",
+            settings.replace('\'', "''")
+        ))?;
+        standby.psql("select pg_reload_conf()")?;
+        wait_for("the standby to stream anew", SHORT, || {
+            let names =
+                "select application_name from pg_stat_replication where state = 'streaming'";
+            let seen = primary.psql(names)?;
+            ensure!(seen == name, "{seen}");
+            Ok(())
+        })
+    };
+    let settings = standby.psql("show primary_conninfo")?;
+    let other = settings.replace("application_name=node102", "application_name=db2");
+    ensure!(other != settings, "{settings}");
+    streams_as(&other, "db2")?;
+    detached(lab, standby)?;
+    ends(standby, &[], 0, "the pool has it down")?;
+    let why = "no standby streams under a name of ALL_NODE_NAME (node101, node102)";
+    assert_logged(&standby.recovery_log()?, why);
+    wait_for_status(lab, standby, "up")?;
+    ensure!(commits_wait_for(primary)?.is_empty(), "synchronous");
+    primary.psql("insert into rows values (19)")?;
+
+    streams_as(&settings, "node102")?;
     ends(standby, &[], 0, "the primary's commits may wait for it")?;
     wait_until_whole(lab, 101, SHORT)
 }
