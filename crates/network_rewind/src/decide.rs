@@ -170,7 +170,12 @@ pub fn decide(view: &View) -> Decision {
 
 /// Rows about this host's network.
 fn cut_off(view: &View) -> Option<Decision> {
-    let is_primary = server(&view.me) == Server::Primary;
+    let is_primary = match server(&view.me) {
+        Server::Primary => true,
+        // Its own address may have gone with the link. Whoever is on this host may write all the same.
+        Server::Silent => view.me.was_primary() == Some(true),
+        _ => false,
+    };
     let lonely = |Seen { others, hosts }: Seen| (others + 1) * 2 < hosts;
     if view.network {
         // By itself a pool that gives no answer says nothing.
@@ -564,13 +569,12 @@ fn follows(view: &View, address: IpAddr) -> bool {
 
 /// Whether the primary is asynchronous and should not be, a standby having caught up.
 fn sync_is_due(view: &View, primary: &Primary) -> bool {
-    let named = |name: &str| view.policy.names.iter().any(|(_, it)| it == name);
+    let names = || view.policy.names.iter().map(|(_, name)| name);
+    let limit = view.policy.lag_limit;
+    let mut standbys = primary.standbys.iter();
     view.policy.sync
         && !primary.is_synchronous()
-        && primary
-            .standbys
-            .iter()
-            .any(|it| it.has_caught_up(view.policy.lag_limit) && named(&it.name))
+        && standbys.any(|it| it.can_be_waited_for(limit, names()))
 }
 
 /// The data directory is a copy of another server, never started.

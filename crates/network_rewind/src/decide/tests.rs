@@ -327,7 +327,11 @@ fn a_primary_that_is_cut_off_stops_itself() {
         "nobody is seen": |_| () => fences();
         "not looked yet": |v| v.seen = None => Decision::Look(Look::Life);
         "one host is seen": |v| v.seen = seen(1, 9) => refuses();
+        "its address has gone with the link": |v| v.me.in_recovery = None => fences();
         "a standby": |v| v.me = standby().me => refuses();
+        "a standby that does not answer": |v| {
+            v.me = Status { in_recovery: None, ..standby().me };
+        } => refuses();
         "down": |v| v.me = all_down().me => refuses();
         "never": |v| v.policy.gateway_lost = GatewayLostAction::Never => refuses();
         "always, whoever is seen": |v| {
@@ -980,7 +984,9 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         let was_primary = view.me.was_primary();
         let ok = match action {
             Action::Nothing | Action::Refuse | Action::NeedsPerson => true,
-            Action::SelfFence => here == Server::Primary,
+            Action::SelfFence => {
+                here == Server::Primary || here == Server::Silent && was_primary == Some(true)
+            }
             Action::KeepPrimary => {
                 here == Server::Primary && view.pool.says == PoolSays::Me && !half
             }

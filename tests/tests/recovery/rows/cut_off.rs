@@ -1,6 +1,7 @@
 //! A host sees its gateway no more, or nobody.
 
 use anyhow::{Result, ensure};
+use lab::layout::DEVICE;
 use lab::{Lab, wait_for};
 
 use super::no_pool::without_pool;
@@ -21,6 +22,9 @@ fn cut_off_and_replaced() -> Result<()> {
         // Two pools that do not see each other would both lead: another drill.
         old.kill_pool()?;
         old.link_down()?;
+        // As a host's network service does it when the cable is out.
+        old.run(&["ip", "addr", "flush", "dev", DEVICE], SHORT)?
+            .success()?;
         ends(old, &[], 66, "this host is cut off")?;
         ensure!(!runs(old), "it runs");
         ensure!(!old.has_vip()?, "it has the VIP");
@@ -29,6 +33,9 @@ fn cut_off_and_replaced() -> Result<()> {
         ensure!(failed_over(lab, 101)? == 102, "not node102");
 
         old.link_up()?;
+        let address = format!("{}/24", old.address());
+        old.run(&["ip", "addr", "add", &address, "dev", DEVICE], SHORT)?
+            .success()?;
         old.start_pool()?;
         recover(old)?;
         wait_until_whole(lab, 102, SHORT)?;
