@@ -21,7 +21,7 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_millis(200);
 /// How often a child is asked whether it ended, when its pipes say nothing.
 const REAP_INTERVAL: Duration = Duration::from_millis(5);
-/// Output kept of one child, per stream. The rest is read and dropped.
+/// Output kept of one child, per stream: the end of it, up to twice as much.
 const OUTPUT_LIMIT: usize = 1 << 20;
 /// The environment's PATH for every child.
 pub const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -235,7 +235,7 @@ impl fmt::Display for Cmd {
 pub struct Output {
     /// Exit code; a child killed by signal N counts as 128 + N, as in a shell.
     pub code: i32,
-    /// Standard output (invalid UTF-8 replaced), 1 MB at most.
+    /// Standard output (invalid UTF-8 replaced); of more than 1 MB the end.
     pub stdout: String,
     /// Standard error, likewise.
     pub stderr: String,
@@ -533,21 +533,26 @@ impl<R: Read + AsFd> Pipe<R> {
         while let Some(reader) = &mut self.reader {
             match reader.read(&mut chunk) {
                 Ok(0) => self.reader = None,
-                Ok(n) => {
-                    if self.bytes.len() < OUTPUT_LIMIT {
-                        self.bytes.extend_from_slice(&chunk[..n]);
-                    }
-                }
+                Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.reader = None,
             }
-            while let Some(length) = self.bytes[self.line..].iter().position(|&b| b == b'\n') {
-                let line = String::from_utf8_lossy(&self.bytes[self.line..self.line + length]);
-                if on_line(line.trim_end_matches('\r')).is_break() {
+            // A report of progress ends with a return alone.
+            let is_end = |&byte: &u8| byte == b'\n' || byte == b'\r';
+            while let Some(length) = self.bytes[self.line..].iter().position(is_end) {
+                let end = self.line + length;
+                let after_return = length == 0 && self.line > 0 && self.bytes[end - 1] == b'\r';
+                let line = String::from_utf8_lossy(&self.bytes[self.line..end]);
+                if !(after_return && self.bytes[end] == b'\n') && on_line(&line).is_break() {
                     flow = ControlFlow::Break(());
                 }
-                self.line += length + 1;
+                self.line = end + 1;
+            }
+            if self.bytes.len() >= 2 * OUTPUT_LIMIT {
+                let surplus = self.bytes.len() - OUTPUT_LIMIT;
+                self.bytes.drain(..surplus);
+                self.line = self.line.saturating_sub(surplus);
             }
         }
         flow
@@ -590,6 +595,33 @@ mod tests {
         .unwrap();
         assert_eq!(out.code, 0);
         assert!(out.stdout.len() >= OUTPUT_LIMIT && out.stdout.len() < 2 * OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn the_last_of_many_lines_is_heard_and_kept() {
+        let mut last = String::new();
+        let out = run_lines(
+            &sh("yes | head -c 3000000; echo the cause"),
+            soon(),
+            |_, line| {
+                last = line.to_owned();
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+        assert_eq!((last.as_str(), out.last_line()), ("the cause", "the cause"));
+    }
+
+    #[test]
+    fn a_return_ends_a_line_and_with_a_newline_one_line() {
+        let mut lines = Vec::new();
+        let cmd = sh("printf '1 kB\\r2 kB\\r'; sleep 0.05; printf '\\na\\r\\n\\nb\\n'");
+        run_lines(&cmd, soon(), |_, line| {
+            lines.push(line.to_owned());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(lines, ["1 kB", "2 kB", "a", "", "b"]);
     }
 
     #[test]

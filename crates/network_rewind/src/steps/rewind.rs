@@ -10,7 +10,7 @@ use failover_core::durable;
 use failover_core::history::History;
 use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
-use failover_core::process::{self, Cmd};
+use failover_core::process::{self, Cmd, RunError};
 use failover_core::state::Stage;
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
@@ -473,6 +473,7 @@ pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
 pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadline) -> Result<()> {
     let prefix = format!("{name}: ");
     let mut next = Deadline::after(Duration::ZERO);
+    let mut cause = String::new();
     let output = process::run_lines(command, deadline, |_, line| {
         let line = line.trim();
         let line = line.strip_prefix(&prefix).unwrap_or(line);
@@ -481,11 +482,22 @@ pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadli
             work.progress(&mut next, || line.to_owned());
         } else if !line.is_empty() {
             work.journal.line(line);
+            // The last words of 9.6, after the reason.
+            if line != "Failure, exiting" {
+                line.clone_into(&mut cause);
+            }
         }
         ControlFlow::Continue(())
     })?;
-    output.checked(command)?;
-    Ok(())
+    match output.code {
+        0 => Ok(()),
+        code => Err(RunError::Failed {
+            command: command.to_string(),
+            code,
+            last_line: cause,
+        }
+        .into()),
+    }
 }
 
 /// Puts back what a rewind that broke off has overwritten: then it is as before the first.
