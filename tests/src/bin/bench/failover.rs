@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use lab::layout::{DATA, DATABASE_PORT, DB_BIN, DEVICE, POOL_BIN, PRIMARY_DOWN, USER};
+use lab::layout::{
+    DATA, DATABASE_PORT, DATABASE_VIP, DB_BIN, DEVICE, POOL_BIN, PRIMARY_DOWN, USER,
+};
 use lab::{Lab, LabOptions, Node, Running, wait_for};
 
 use crate::contenders;
 use crate::figures::{Table, Verdict};
 use crate::snapshot::Snapshot;
 use crate::steps::Steps;
-use crate::{Part, measured, progress};
+use crate::{Part, measured, order, progress};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// For the VIP, after a command has ended that moves it.
@@ -128,10 +130,17 @@ const MEASURES: [&str; 3] = [
 const INSIDE: usize = 0;
 const COMMIT: usize = 1;
 const VIP: usize = 2;
+/// Of the detach only: elsewhere it begins with the harm, which is not the command's.
+const CLIENT_GAP: &str = "longest client gap through the VIP, ms";
+const GAP: usize = 3;
 
 pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
     let names = Contender::ALL.map(Contender::name);
-    let mut tables = Scene::ALL.map(|it| Table::new(it.title().to_owned(), &MEASURES, &names));
+    let mut tables = Scene::ALL.map(|it| {
+        let mut measures = MEASURES.to_vec();
+        measures.extend((it == Scene::Detach).then_some(CLIENT_GAP));
+        Table::new(it.title().to_owned(), &measures, &names)
+    });
     let mut steps = Scene::ALL.map(|it| Steps::new(it.title().to_owned()));
     let options = LabOptions {
         name: lab_name.to_owned(),
@@ -142,9 +151,7 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
         for repetition in 0..repetitions {
             progress("failover", repetition, repetitions);
             for (at, scene) in Scene::ALL.into_iter().enumerate() {
-                for turn in 0..Contender::ALL.len() {
-                    // Who comes first changes.
-                    let row = (turn + repetition) % Contender::ALL.len();
+                for row in order(repetition, Contender::ALL.len()) {
                     let contender = Contender::ALL[row];
                     if contender.can(scene) {
                         let what = format!("{} by {}", scene.title(), contender.name());
@@ -200,6 +207,10 @@ impl<'a> Cluster<'a> {
             contenders::forget_runs(node)?;
         }
         self.old.add_vip()?;
+        // Else the clients would still have the new primary's hardware address, from the time before.
+        let vip = DATABASE_VIP.to_string();
+        let announce = ["arping", "-U", "-c", "1", "-w", "1", "-I", DEVICE, &vip];
+        self.old.run(&announce, LIMIT)?;
         self.old.start_database()?;
         self.new.start_database()?;
         wait_for("a primary and its standby", LIMIT, || {
@@ -253,6 +264,13 @@ impl<'a> Cluster<'a> {
         let commit = self.lab.first_commit(self.new, false);
         commit.wait_until_asked(LIMIT)?;
         let through_vip = self.lab.first_commit(self.new, true);
+        let client = match scene == Scene::Detach && contender.goes_all_the_way() {
+            true => Some(self.lab.start_client()?),
+            false => None,
+        };
+        if let Some(client) = &client {
+            client.wait_for_acks(20, LIMIT)?;
+        }
         let running = contender.start(self.new)?;
         let begin = Instant::now();
         let run = running.wait()?;
@@ -262,6 +280,10 @@ impl<'a> Cluster<'a> {
             true => Some(through_vip.wait(VIP_LIMIT)?),
             false => None,
         };
+        if let Some(client) = client {
+            client.wait_for_acks(1, LIMIT)?;
+            table.cell(row, GAP).add_ms(client.stop().longest_gap);
+        }
         table.cell(row, INSIDE).add_ms(run.wall);
         table
             .cell(row, COMMIT)

@@ -9,7 +9,7 @@ use lab::{Lab, LabOptions, Node, ToolRun};
 use crate::contenders;
 use crate::figures::{Table, Verdict};
 use crate::steps::Steps;
-use crate::{Part, progress};
+use crate::{Part, order, progress};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Where a trace is written, on the host.
@@ -77,8 +77,7 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
         for repetition in 0..repetitions {
             progress("idle minute", repetition, repetitions);
             for (at, (number, _)) in hosts.into_iter().enumerate() {
-                for turn in 0..Contender::ALL.len() {
-                    let row = (turn + repetition) % Contender::ALL.len();
+                for row in order(repetition, Contender::ALL.len()) {
                     measure(lab.node(number), row, &mut tables[at], &mut steps[at])?;
                 }
             }

@@ -11,6 +11,7 @@ mod steps;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -60,7 +61,7 @@ struct Part {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.repetitions > 0, "at least one repetition");
-    let begin = Instant::now();
+    let (begin, load) = (Instant::now(), load_before());
     let mut parts = Vec::new();
     for name in [Name::Failover, Name::Recovery, Name::Idle] {
         if cli.only.is_some_and(|only| only != name) {
@@ -81,7 +82,8 @@ fn main() -> Result<()> {
     println!("{minutes} minutes, {} repetitions", cli.repetitions);
     match cli.docs {
         Some(docs) if cli.only.is_none() && cli.repetitions >= COMPLETE => {
-            write_docs(&docs, &parts, cli.repetitions, minutes)
+            let run = format!("{} repetitions, {minutes} minutes. {load}", cli.repetitions);
+            write_docs(&docs, &parts, &run)
         }
         Some(_) => {
             println!("not a complete run: the docs stay as they are");
@@ -91,10 +93,22 @@ fn main() -> Result<()> {
     }
 }
 
+/// In which order the contenders take their turns: who comes first changes, and who comes after whom.
+fn order(repetition: usize, of: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..of).map(|turn| (turn + repetition) % of).collect();
+    if repetition % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 /// For whoever waits.
 fn progress(what: &str, done: usize, of: usize) {
     eprintln!("{what}: repetition {} of {of}", done + 1);
 }
+
+/// How often something was measured anew.
+static REPEATED: AtomicUsize = AtomicUsize::new(0);
 
 /// Measures once. What the tools are compared with may fail one time in an hour, and is tried again;
 /// the tools may not.
@@ -102,6 +116,7 @@ fn measured(what: &str, ours: bool, mut measure: impl FnMut() -> Result<()>) -> 
     match measure() {
         Err(error) if !ours => {
             eprintln!("{what} failed, once more: {error:#}");
+            REPEATED.fetch_add(1, Ordering::Relaxed);
             measure().with_context(|| what.to_owned())
         }
         result => result.with_context(|| what.to_owned()),
@@ -114,24 +129,30 @@ fn text(part: &Part) -> String {
     text + &verdicts(&part.verdicts) + "\n"
 }
 
-fn write_docs(docs: &Path, parts: &[Part], repetitions: usize, minutes: u64) -> Result<()> {
+fn write_docs(docs: &Path, parts: &[Part], run: &str) -> Result<()> {
     let mut text = format!(
         "# Figures side by side\n\n\
          Written by `make bench`, which runs everything below on the same hosts (namespaces of one machine: \
-         {}) in the same minutes: the contenders take turns within a repetition, and who comes first \
-         changes. {repetitions} repetitions, {minutes} minutes. A cell is min / median / max; a ratio is that \
-         of the medians, to the first row that has one.\n\n\
-         - *failover*: from the start of the command, as the pool starts it on the new primary's host. The \
-         pool's own time to notice is not in it. The bare promotion, pgpool-II's sample and repmgr fence \
-         nothing, and leave the database VIP where it is.\n\
+         {}) in the same minutes: the contenders take turns within a repetition, and their order changes. \
+         {run} A cell is min / median / max; a ratio is that of the medians, to the first row that has one. \
+         Measurements of others that failed and were made anew: {}; of ours none may fail.\n\n\
+         - *failover*: from the start of the command on the new primary's host; the pool's own time to notice \
+         is not in it. Ours, the shell version and pgpool-II's sample are started as the pool starts them, the \
+         bare promotion and repmgr there as the database's user. These two and pgpool-II's sample fence \
+         nothing, leave the database VIP where it is, and do not make the new primary asynchronous: that is done \
+         for them beforehand, else they would never come to a commit. repmgr asks the old primary first, with \
+         the `connect_timeout=2` of its manual. The longest client gap is that of a client that writes through the \
+         VIP all the time.\n\
          - *recovery*: from the start of the command until the primary shows the node streaming. The old \
          primary was shut down cleanly: repmgr rejoins no other.\n\
-         - *idle minute*: a run with nothing to do, on a cluster that is well. Its ping is measured apart, \
-         the processes and logins are counted by `strace` in a run that is not timed.\n\
+         - *idle minute*: a run with nothing to do, on a cluster that is well. Its ping is measured apart, the \
+         processes and logins (connections to 22, to the database and to the pool) are counted by `strace` in a run \
+         that is not timed; memory is that of the largest process.\n\
          - *shell*: the case study's scripts, written from its logs with the waits that these show \
          (`tests/shell`).\n\n\
          ![Where the time goes, step by step](bench.svg)\n\n",
-        machine()
+        machine(),
+        REPEATED.load(Ordering::Relaxed)
     );
     for part in parts {
         let _ = writeln!(text, "{}", self::text(part));
@@ -148,6 +169,13 @@ fn write_docs(docs: &Path, parts: &[Part], repetitions: usize, minutes: u64) -> 
 
 fn drawing(parts: &[Part]) -> String {
     svg(parts.iter().flat_map(|part| &part.steps))
+}
+
+/// Whether others were at work on the machine.
+fn load_before() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let of_a_minute = load.split_whitespace().next().unwrap_or("unknown");
+    format!("Load average before: {of_a_minute}.")
 }
 
 /// Whoever compares has to know on what.

@@ -10,7 +10,7 @@ use crate::contenders;
 use crate::figures::{Table, Verdict};
 use crate::snapshot::Snapshot;
 use crate::steps::Steps;
-use crate::{Part, measured, progress};
+use crate::{Part, measured, order, progress};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// For what writes two gigabytes.
@@ -110,8 +110,7 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
             let cluster = Cluster::prepare(lab, case)?;
             for repetition in 0..repetitions {
                 progress(&case.title(), repetition, repetitions);
-                for turn in 0..Contender::ALL.len() {
-                    let row = (turn + repetition) % Contender::ALL.len();
+                for row in order(repetition, Contender::ALL.len()) {
                     let contender = Contender::ALL[row];
                     let what = format!("{} by {}", case.title(), contender.name());
                     measured(&what, contender == Contender::Ours, || {
