@@ -15,6 +15,9 @@ use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, USER};
 use crate::wait::{moments, wait_for};
 use crate::watch::{Excuse, Expected};
 
+const FAILOVER_LOG: &str = "failover.log";
+const FIRST_STEP: &str = "trust-ip";
+
 /// Runs the failover command twice: as long as there is a step in `/root/die-after`, the first run
 /// dies after it.
 const TWICE: &str = "/root/failover-twice";
@@ -73,22 +76,45 @@ fn killed_failover(scene: &mut Scene<'_>, step: &str, old: u8, new: u8) -> Resul
     let leader = scene.lab.node(102);
     leader.write("/root/die-after", step, 0o600, 0)?;
     leader.run(&["rm", "-f", "/root/died"], SHORT)?;
+    let before = (leader.events()?.len(), leader.log(FAILOVER_LOG)?.len());
     // Alive, and writing: what is not fenced shows.
     scene.breaks(&format!("detached, dies after {step}"), |lab| {
         lab.pcp_detach(lab.node(old).id())
     })?;
     let promoted = scene.fails_over(old)?;
     ensure!(promoted == new, "node{promoted} was promoted");
-    let died = leader.read("/root/died")?;
-    // Elsewhere it is the step's own process that dies: the coordinator says so (66), unless it sees
-    // that the goal is reached all the same.
-    let known = ["137", "66", "0"].contains(&died.trim());
-    ensure!(known, "the first run ended with {died}");
-    let events = leader.events()?;
-    let done = events.iter().any(|event| event.step == step);
-    ensure!(done || died.trim() != "0", "{step} was never done");
+    died_after(leader, step, before)?;
     scene.is_whole(new)?;
     scene.watch().check(new)
+}
+
+/// Whether the first of the failover's runs, that on `leader`, died after `step`; `before`: how many
+/// events there had been, and how much log.
+fn died_after(leader: &Node, step: &str, before: (usize, usize)) -> Result<()> {
+    let code = leader.read("/root/died")?;
+    if code.trim() == "137" {
+        return Ok(());
+    }
+    // The step's own process died, on another host. Its coordinator sees that the goal is reached all the
+    // same, or says so and fails.
+    let known = ["0", "66"].contains(&code.trim());
+    ensure!(known, "the first run ended with {code}");
+    let (events, log) = (leader.events()?, leader.log(FAILOVER_LOG)?);
+    let is_first = |at: &usize| {
+        let run = &events[*at].run;
+        events[*at].step == FIRST_STEP && events[..*at].iter().all(|it| it.run != *run)
+    };
+    let first = (before.0..events.len()).find(is_first);
+    let run = &events[first.context("no run of the failover")?].run;
+    let here = leader.address().to_string();
+    let mut of_run = events.iter().filter(|it| it.run == *run && it.step == step);
+    ensure!(
+        of_run.any(|it| it.host != here),
+        "{step} was not done elsewhere in run {run}, which ended with {code}"
+    );
+    let said = "failover_stream ended there with code ";
+    ensure!(log[before.1..].contains(said), "nobody died after {step}");
+    Ok(())
 }
 
 /// How a host comes to need something of `network_rewind`; the host that is the primary afterwards.
