@@ -36,6 +36,8 @@ pub struct Client {
 pub struct ClientReport {
     /// Numbers of the acknowledged rows, ascending.
     pub acknowledged: Vec<u64>,
+    /// When each of them was.
+    pub times: Vec<Instant>,
     /// The longest time without an acknowledgement between its start and its stop.
     pub longest_gap: Duration,
 }
@@ -111,8 +113,13 @@ impl Client {
     /// Stops writing.
     pub fn stop(mut self) -> ClientReport {
         self.worker.stop();
+        let times = lock(&self.acknowledged)
+            .iter()
+            .map(|&(_, time)| time)
+            .collect();
         ClientReport {
             acknowledged: self.acknowledged(),
+            times,
             longest_gap: self.longest_gap(),
         }
     }

@@ -64,4 +64,4 @@ pub use spy::Spy;
 pub use sql::Table;
 pub use stopwatch::Stopwatch;
 pub use wait::{moments, wait_for};
-pub use watch::{Answers, Excuse, Expected, Watch};
+pub use watch::{Answers, Excuse, Expected, Loss, Watch};

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::client::{Client, ClientReport};
 use crate::host::Node;
 use crate::lab::Lab;
-use crate::prober::{Overlap, Prober};
+use crate::prober::{Overlap, Prober, Span};
 use crate::wait::wait_for;
 
 /// For what goes on already.
@@ -37,11 +37,25 @@ pub struct Expected {
     /// Everything else is as it should be, too: see [`Lab::is_whole`].
     pub whole: bool,
     /// What may be lost: nothing, if there is no reason.
-    pub may_lose: Option<&'static str>,
+    pub may_lose: Option<Loss>,
     /// Two databases may take writes, and two hosts have the VIP, for at most so long, if that is
     /// what the drill is about.
     pub two: Option<Excuse>,
 }
+
+/// Why acknowledged rows may be lost, and which: those that were acknowledged while another database
+/// than the last primary's took writes, and no earlier than [`TAIL`] before the harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// In a word.
+    pub why: &'static str,
+    /// When the harm was done.
+    pub harm: Instant,
+}
+
+/// What an asynchronous standby may lack when its primary dies, and how late a client hears of a
+/// commit.
+const TAIL: Duration = Duration::from_secs(2);
 
 /// Why there may be two of what should be one, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +64,14 @@ pub struct Excuse {
     pub why: &'static str,
     /// The most.
     pub at_most: Duration,
+}
+
+impl Loss {
+    /// `spans`: when other databases than the last primary's took writes.
+    fn excuses(&self, acknowledged: Instant, spans: &[Span]) -> bool {
+        let near = |span: &Span| span.from <= acknowledged + TAIL && acknowledged <= span.to + TAIL;
+        acknowledged + TAIL >= self.harm && spans.iter().any(near)
+    }
 }
 
 impl Expected {
@@ -178,13 +200,35 @@ impl<'a> Watch<'a> {
         note(self.lab.wait_until_nothing_is_left(SHORT));
         let client = self.client.stop();
         let others: Vec<ClientReport> = self.others.into_iter().map(Client::stop).collect();
-        let acknowledged: Vec<u64> = [&client]
-            .into_iter()
-            .chain(&others)
+        let reports = || [&client].into_iter().chain(&others);
+        let acknowledged: Vec<u64> = reports()
             .flat_map(|report| report.acknowledged.iter().copied())
             .collect();
         let (found, lost) = look(self.lab, &self.prober, expected, &acknowledged);
         problems.extend(found);
+        if let Some(loss) = expected.may_lose {
+            let times = reports()
+                .flat_map(|report| report.acknowledged.iter().zip(&report.times))
+                .filter(|(row, _)| lost.contains(row));
+            let others = |node: &&Node| node.number() != expected.primary;
+            let spans: Vec<Span> = self
+                .lab
+                .nodes()
+                .iter()
+                .filter(others)
+                .flat_map(|node| self.prober.spans(node.number()))
+                .collect();
+            let unexcused = times.filter(|(_, time)| !loss.excuses(**time, &spans));
+            let rows: Vec<u64> = unexcused.map(|(row, _)| *row).collect();
+            if !rows.is_empty() {
+                problems.push(format!(
+                    "{} acknowledged rows are not on node{}, for which there is no excuse: {:?}",
+                    rows.len(),
+                    expected.primary,
+                    &rows[..rows.len().min(10)]
+                ));
+            }
+        }
         Answers {
             problems,
             client,
@@ -266,4 +310,31 @@ fn missing_on_standbys(lab: &Lab, primary: u8, acknowledged: &[u64], lost: &[u64
     looked
         .filter_map(|it| it.err().map(|error| format!("{error:#}")))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_old_primary_took_after_the_harm_may_be_lost() {
+        let zero = Instant::now();
+        let at = |seconds| zero + Duration::from_secs(seconds);
+        let loss = Loss {
+            why: "",
+            harm: at(100),
+        };
+        let spans = [Span {
+            from: at(10),
+            to: at(120),
+        }];
+        for (acknowledged, excused) in [(90, false), (99, true), (120, true), (130, false)] {
+            assert_eq!(
+                loss.excuses(at(acknowledged), &spans),
+                excused,
+                "{acknowledged}"
+            );
+        }
+        assert!(!loss.excuses(at(110), &[]));
+    }
 }

@@ -1,12 +1,12 @@
 //! The drills that are fast, and the checker's own trial: runs that are broken on purpose must not
 //! pass it. Needs root.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::drills::all;
 use lab::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, LOG, UID, USER};
-use lab::{Expected, Lab, LabOptions, Node, Watch, wait_for};
+use lab::{Expected, Lab, LabOptions, Loss, Node, Watch, wait_for};
 
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -36,8 +36,10 @@ fn each_drill_has_a_name_of_its_own() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count);
-    for row in ["A1", "A9", "B7", "C6", "D8"] {
-        assert!(all().iter().any(|drill| drill.row == row), "no {row}");
+    for (letter, rows) in [('A', 9), ('B', 7), ('C', 6), ('D', 8)] {
+        for row in (1..=rows).map(|number| format!("{letter}{number}")) {
+            assert!(all().iter().any(|drill| drill.row == row), "no {row}");
+        }
     }
 }
 
@@ -81,6 +83,7 @@ fn the_checker_finds_what_is_wrong() -> Result<()> {
             Ok(())
         })?;
         assert_finds(&found, &["3 acknowledged rows are not on node101"]);
+        lost_without_excuse(lab, primary)?;
 
         let found = problems(lab, || {
             lab.pcp_detach(1)?;
@@ -93,6 +96,24 @@ fn the_checker_finds_what_is_wrong() -> Result<()> {
 
         a_second_writer(lab, standby)
     })
+}
+
+/// A drill in which rows may be lost: not those that no other database ever took.
+fn lost_without_excuse(lab: &Lab, primary: &Node) -> Result<()> {
+    let watch = Watch::start(lab)?;
+    let expected = Expected {
+        may_lose: Some(Loss {
+            why: "a trial",
+            harm: Instant::now(),
+        }),
+        ..Expected::whole(101)
+    };
+    primary.psql("delete from rows where n in (select n from rows order by n desc limit 3)")?;
+    let found = watch.answers(&expected).problems;
+    let wanted = "3 acknowledged rows are not on node101, for which there is no excuse";
+    assert_finds(&found, &[wanted]);
+    ensure!(found.len() == 1, "{found:?}");
+    Ok(())
 }
 
 fn leftovers(lab: &Lab, node: &Node) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Drill, asynchronous, by_cron, settings, two_hosts};
 use crate::flavor::Flavor;
 use crate::lab::LabOptions;
 use crate::layout::{DATA, DB_BIN};
-use crate::watch::{Excuse, Expected};
+use crate::watch::{Excuse, Expected, Loss};
 
 pub(super) const DRILLS: &[Drill] = &[
     Drill {
@@ -348,8 +348,9 @@ fn paused(scene: &mut Scene<'_>) -> Played {
 }
 
 /// What an asynchronous cluster may lose.
-fn asynchronous_tail(scene: &Scene<'_>) -> Option<&'static str> {
-    (!scene.lab.options().sync).then_some("asynchronous: rows that had not reached the new primary")
+fn asynchronous_tail(scene: &Scene<'_>) -> Option<Loss> {
+    let loss = scene.may_lose("asynchronous: rows that had not reached the new primary");
+    loss.filter(|_| !scene.lab.options().sync)
 }
 
 const DISK_FAILED: &str = "the disk check failed, the database is stopped";
@@ -435,8 +436,23 @@ fn peer_lost(scene: &mut Scene<'_>, split: Split) -> Played {
         |lab| lab.node(101).block_to(lab.node(102)),
     )?;
     if split == Split::Quorum {
+        scene.sees_on(102, "nothing comes from the primary any more", SHORT, |node| {
+            let silent = "select coalesce(max(last_msg_receipt_time) < now() - interval '3 s', true) \
+                          from pg_stat_wal_receiver";
+            Ok(node.psql(silent)? == "t")
+        })?;
         // The old primary is alive, as one of the two majorities' hosts can still see.
         scene.lasts(Duration::from_secs(30))?;
+        let primaries = scene.lab.primaries()?;
+        ensure!(primaries == [101], "primaries are {primaries:?}");
+        if !scene.lab.options().sync {
+            scene.client_writes(SHORT)?;
+        }
+        scene.reads(
+            102,
+            "recovery.log",
+            "its database is a standby: nothing is changed",
+        )?;
     } else {
         scene.sees_on(102, "it is a primary, too", FAILOVER, |node| {
             Ok(!node.in_recovery()?)
@@ -476,9 +492,9 @@ fn peer_lost(scene: &mut Scene<'_>, split: Split) -> Played {
                 why: "with two pools nobody can know which side is the right one",
                 at_most: Duration::from_secs(90),
             }),
-            may_lose: (split == Split::Writes).then_some(
-                "both sides of the cut took writes, and those of one side are discarded",
-            ),
+            may_lose: scene
+                .may_lose("both sides of the cut took writes, and those of one side are discarded")
+                .filter(|_| split == Split::Writes),
             ..end
         },
     })

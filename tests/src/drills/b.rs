@@ -216,7 +216,7 @@ fn furthest(scene: &mut Scene<'_>) -> Played {
     })?;
     let end = scene.is_whole(103)?;
     Ok(Expected {
-        may_lose: Some("asynchronous: rows that had not reached the new primary"),
+        may_lose: scene.may_lose("asynchronous: rows that had not reached the new primary"),
         ..end
     })
 }

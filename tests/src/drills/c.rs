@@ -187,7 +187,7 @@ fn no_sshd_and_always(scene: &mut Scene<'_>) -> Played {
             why: "PROMOTE_WITHOUT_FENCE=always promotes beside a primary that lives",
             at_most: Duration::from_secs(30),
         }),
-        may_lose: Some(
+        may_lose: scene.may_lose(
             "PROMOTE_WITHOUT_FENCE=always: what the old primary acknowledged beside the new",
         ),
         ..end

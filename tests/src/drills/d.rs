@@ -348,7 +348,7 @@ fn at_the_same_time(scene: &mut Scene<'_>) -> Played {
             why: "promoted by mistake, twice, as the drill wants it",
             at_most: Duration::from_secs(10),
         }),
-        may_lose: Some("what was promoted had left the primary's history"),
+        may_lose: scene.may_lose("what was promoted had left the primary's history"),
         ..end
     })
 }

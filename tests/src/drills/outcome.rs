@@ -91,7 +91,10 @@ impl Outcome {
             true => String::new(),
             false => screen(&seen.lines(), &before, &saved),
         };
-        let excuses = [expected.may_lose, expected.two.map(|it| it.why)];
+        let excuses = [
+            expected.may_lose.map(|it| it.why),
+            expected.two.map(|it| it.why),
+        ];
         Self {
             name: drill.name(),
             problems: answers.problems,

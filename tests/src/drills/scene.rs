@@ -8,7 +8,7 @@ use crate::host::Node;
 use crate::lab::Lab;
 use crate::rounds::Rounds;
 use crate::wait::{look_each, wait_for};
-use crate::watch::{Expected, Watch};
+use crate::watch::{Expected, Loss, Watch};
 
 /// For what is nearly there.
 pub const SHORT: Duration = Duration::from_secs(15);
@@ -160,6 +160,11 @@ impl<'a> Scene<'a> {
         self.watch.client().wait_for_acks(20, RECOVERY)?;
         self.redundant = self.broken.map(|broken| broken.elapsed());
         Ok(Expected::whole(primary))
+    }
+
+    /// Rows may be lost, for a reason: see [`Loss`].
+    pub fn may_lose(&self, why: &'static str) -> Option<Loss> {
+        self.broken.map(|harm| Loss { why, harm })
     }
 
     /// Waits until the client writes again.
