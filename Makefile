@@ -5,10 +5,10 @@ DB_USER ?= kingbase
 DESTDIR ?=
 CARGO   ?= cargo
 
-# What building and the lab need, by Debian package.
-DEPS = gcc libc6-dev make pkg-config libssl-dev \
-       postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \
-       iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
+# What building needs, and what the lab needs beside that, by Debian package.
+BUILD_DEPS = gcc libc6-dev make pkg-config libssl-dev
+LAB_DEPS   = postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \
+             iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs
 
 # OpenSSL, which ssh needs, is linked into the tools where its static libraries are there (libssl-dev has
 # them): loading it costs a program more than all the rest of its start, and each minute starts two. And
@@ -22,12 +22,17 @@ BENCH_DEPS  = repmgr postgresql-15-repmgr strace
 ONLY        ?=
 REPETITIONS ?= 9
 
-.PHONY: help deps bench-deps build test drills demo bench lint install uninstall clean
+.PHONY: help build-deps lab-deps bench-deps build test drills demo bench lint install uninstall clean
 
+# Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
 missing=$$(for p in $(1); do \
     dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 if [ -n "$$missing" ]; then \
+    policy=/usr/sbin/policy-rc.d; \
+    if [ ! -e $$policy ]; then \
+        trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+    fi; \
     apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 fi
@@ -36,28 +41,31 @@ endef
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
 
-deps: ## install the Debian packages that are missing (needs root)
-	@$(call install-missing,$(DEPS))
+build-deps:
+	@$(call install-missing,$(BUILD_DEPS))
 
-bench-deps: deps
+lab-deps: build-deps
+	@$(call install-missing,$(LAB_DEPS))
+
+bench-deps: lab-deps
 	@$(call install-missing,$(BENCH_DEPS))
 
-build: deps ## build the tools
+build: build-deps ## build the tools; the Debian packages that this needs are installed (needs root then)
 	$(STATIC_OPENSSL) $(CARGO) build --release --locked --workspace
 
-test: build ## all tests, those on the lab included (needs root)
+test: lab-deps build ## all tests, those on the lab included (needs root)
 	$(STATIC_OPENSSL) $(CARGO) test --release --locked --workspace
 
-drills: build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
+drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
 	target/release/drills $(ONLY) $(if $(TABLE),--table)
 
-demo: build ## a primary loses its power: the story as it happens (needs root)
+demo: lab-deps build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo
 
 bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery|idle REPETITIONS=n (needs root)
 	target/release/bench --docs docs --repetitions $(REPETITIONS) $(if $(ONLY),--only $(ONLY))
 
-lint: deps ## formatting and clippy, warnings are errors
+lint: build-deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
