@@ -76,8 +76,6 @@ fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
             "failover_command" => *value = format!("'{}'", failover_command(PGPOOL)?),
             key if key.ends_with("_user") => *value = format!("'{SQL_USER}'"),
             key if key.ends_with("_database") => *value = format!("'{DATABASE}'"),
-            // The one risk that the sample warns of: power that is cut at that very moment.
-            "sr_check_period" => *value = "0".to_owned(),
             _ => {}
         }
     }

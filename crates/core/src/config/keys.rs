@@ -191,7 +191,7 @@ keys! {
         defaulted(GATEWAY_LOST, "isolated");
     /// How often is looked, within two seconds, before a primary counts as without standbys.
     HEALTH_CHECK_MAX_RETRIES health_check_max_retries: u32 = defaulted(TRIES, "3");
-    /// Seconds between two looks of the scripts. Not used: nothing here sleeps.
+    /// Seconds between two looks of the scripts. Not used: the looks have no pauses of seconds.
     HEALTH_CHECK_RETRY_DELAY health_check_retry_delay: Duration =
         defaulted(SECONDS_OR_ZERO, "3");
     /// Stop the database when the disk check fails.
