@@ -4,7 +4,8 @@ use nix::unistd::{Gid, Uid};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 /// Puts a file with these contents in the place of `path`, under a temporary name at first. `path`
@@ -51,7 +52,7 @@ fn place(
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&temporary)?;
-    let written = fill(&file, contents, mode, owner)
+    let written = fill(&file, &temporary, contents, mode, owner)
         .and_then(|()| sync(&file))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -86,10 +87,27 @@ pub fn sync_file_system(path: &Path) -> io::Result<()> {
     Ok(nix::unistd::syncfs(File::open(path)?)?)
 }
 
+/// Makes `file`, which we have just made as `path`, somebody's: unless a link on the way has led to a
+/// directory that is not that one's. Who may replace the directory of the log by a link must not get a
+/// file of his own in one of root's, such as those from which every shell reads.
+pub(crate) fn give(file: &File, path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if real != path && fs::metadata(parent(&real))?.uid() != uid.as_raw() {
+        return Ok(());
+    }
+    fchown(file, Some(uid.as_raw()), Some(gid.as_raw()))
+}
+
 /// The owner and the mode come first, so that nobody else can ever read what is written.
-fn fill(mut file: &File, contents: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+fn fill(
+    mut file: &File,
+    path: &Path,
+    contents: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+) -> io::Result<()> {
     if let Some((uid, gid)) = owner {
-        fchown(file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        give(file, path, uid, gid)?;
     }
     // The umask has no say in it.
     file.set_permissions(Permissions::from_mode(mode))?;
@@ -113,7 +131,7 @@ fn parent(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
     fn directory(test: &str) -> PathBuf {
@@ -195,6 +213,29 @@ mod tests {
         write(&dir.join("none/f"), b"x", 0o600, None).unwrap_err();
         write(&dir.join(".."), b"x", 0o600, None).unwrap_err();
         assert_eq!(names(&dir), ["d"]);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn nobody_gets_a_file_in_a_directory_of_others_by_a_link() {
+        let me = (Uid::effective(), Gid::effective());
+        if !me.0.is_root() {
+            return;
+        }
+        let owner = (Uid::from_raw(65534), Gid::from_raw(65533));
+        let dir = directory("linked");
+        let (own, others) = (dir.join("own"), dir.join("others"));
+        for path in [&own, &others] {
+            fs::create_dir(path).unwrap();
+        }
+        std::os::unix::fs::chown(&own, Some(65534), None).unwrap();
+        for (target, given) in [(&own, 65534), (&others, 0)] {
+            let link = dir.join("link");
+            symlink(target, &link).unwrap();
+            write(&link.join("f"), b"x", 0o640, Some(owner)).unwrap();
+            assert_eq!(fs::metadata(target.join("f")).unwrap().uid(), given);
+            fs::remove_file(link).unwrap();
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 

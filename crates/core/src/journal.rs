@@ -11,6 +11,7 @@
 
 use crate::clock;
 use crate::deadline::Deadline;
+use crate::durable;
 use crate::terminal;
 use crate::users::SystemUser;
 use crate::workers;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -353,18 +354,18 @@ fn open_for_append(path: &Path, owner: Option<&SystemUser>) -> io::Result<File> 
     match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let file = options.create_new(true).open(path)?;
-            give_to(&file, owner)?;
+            give_to(&file, path, owner)?;
             Ok(file)
         }
         opened => opened,
     }
 }
 
-/// Makes `owner` the owner of a file that we made, where we may.
-pub(crate) fn give_to(file: &File, owner: Option<&SystemUser>) -> io::Result<()> {
+/// Makes `owner` the owner of a file that we made as `path`, where we may, see [`durable::give`].
+pub(crate) fn give_to(file: &File, path: &Path, owner: Option<&SystemUser>) -> io::Result<()> {
     match owner {
         Some(user) if nix::unistd::geteuid().is_root() => {
-            fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            durable::give(file, path, user.uid, user.gid)
         }
         _ => Ok(()),
     }

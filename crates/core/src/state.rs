@@ -262,7 +262,7 @@ impl StateDir {
         }
         match options.clone().create_new(true).open(path) {
             // Only a file that we made is given away: one that lies there may be a link to another.
-            Ok(file) => give_to(&file, Some(&self.owner)).map(|()| file),
+            Ok(file) => give_to(&file, path, Some(&self.owner)).map(|()| file),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
             Err(e) => Err(e),
         }
