@@ -15,20 +15,18 @@ pub fn reserve(
     slot: &str,
     deadline: Deadline,
 ) -> Result<Done, SqlError> {
-    let found = session.query(
-        &format!(
-            "SELECT active, restart_lsn FROM {} WHERE slot_name = {}",
-            names.replication_slots,
-            quote(slot)
-        ),
-        deadline,
-    )?;
+    let look = format!(
+        "SELECT active, restart_lsn FROM {} WHERE slot_name = {}",
+        names.replication_slots,
+        quote(slot)
+    );
+    let found = session.query(&look, deadline)?;
     match found.first().map(Vec::as_slice) {
         Some([_, Some(position)]) => {
             return Ok(Done::AlreadySo(format!("{slot} keeps WAL from {position}")));
         }
         // Without a position it keeps nothing, and only a new one can be made to.
-        Some([Some(active), None]) if active == "f" => {
+        Some([active, None]) if !session.as_truth(&look, active.clone())? => {
             session.query(
                 &format!("SELECT {}({})", names.drop_slot, quote(slot)),
                 deadline,
