@@ -56,6 +56,33 @@ fn database_killed_host_alive() -> Result<()> {
     })
 }
 
+/// Nobody has killed what hangs there before the failover comes: it stops the database itself, up to
+/// SIGKILL, and hears in time that what is left of it is stuck.
+#[test]
+fn data_disk_hangs_and_nothing_else_noticed() -> Result<()> {
+    for coordinator in [102, 101] {
+        let options = LabOptions {
+            data_disk: 1024,
+            ..two_hosts("fo-hangs")
+        };
+        Lab::with(options, |lab| {
+            let node = lab.node(coordinator);
+            let disk = lab.node(101).data_disk();
+            disk.hang()?;
+
+            let log = fail_over(node)?;
+            assert_logged(
+                &log,
+                "old primary 192.168.1.101 is fenced: database killed: processes [",
+            );
+            assert!(!lab.node(102).in_recovery()?, "{log}");
+            disk.go_on()
+        })
+        .with_context(|| format!("from node{coordinator}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn database_killed_beside_the_pools_leader() -> Result<()> {
     Lab::with(with_pools("failover-beside", 101), |lab| {

@@ -135,6 +135,26 @@ pub enum StopError {
     Unseen(#[from] io::Error),
 }
 
+/// What is kept of the time for stopping a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rest {
+    after_fast: Duration,
+    after_immediate: Duration,
+    /// For whoever has to hear that the server is stuck.
+    after_kill: Duration,
+}
+
+impl Rest {
+    fn of(given: Duration) -> Self {
+        let share = given.min(HARD_STOP_TIME * 4);
+        Self {
+            after_fast: share * 5 / 16,
+            after_immediate: share / 4,
+            after_kill: share / 12,
+        }
+    }
+}
+
 /// What the control file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlData {
@@ -294,9 +314,11 @@ impl Instance {
     /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for
     /// the postmaster and all its descendants. Nearly all of the time is for the first: it is the
     /// one that loses nothing. A server that is frozen is killed at once: continuing it so that it
-    /// can stop would let it write.
+    /// can stop would let it write. That what was killed is stuck is said so long before `deadline`
+    /// that there is time to act on it.
     pub fn stop(&self, deadline: Deadline) -> Result<Stopped, StopError> {
         let given = deadline.remaining();
+        let rest = Rest::of(given);
         let mut processes = self.processes()?;
         if processes.is_empty() {
             return Ok(Stopped::WasDown);
@@ -304,17 +326,9 @@ impl Instance {
         // Archive commands and the like run another program: remembered while they still have the
         // parent that tells them.
         let descendants = descendants(&processes);
-        for (signal, how, rest) in [
-            (
-                Signal::SIGINT,
-                Stopped::Fast,
-                given.min(HARD_STOP_TIME * 4) / 4,
-            ),
-            (
-                Signal::SIGQUIT,
-                Stopped::Immediate,
-                given.min(HARD_STOP_TIME * 4) / 8,
-            ),
+        for (signal, how, kept) in [
+            (Signal::SIGINT, Stopped::Fast, rest.after_fast),
+            (Signal::SIGQUIT, Stopped::Immediate, rest.after_immediate),
         ] {
             // Orphans of a postmaster that was killed have no one who would pass a signal on.
             let Some(postmaster) = Self::postmaster(&processes)
@@ -323,8 +337,7 @@ impl Instance {
                 break;
             };
             send(signal, postmaster.pid);
-            let part = deadline.at_most(deadline.remaining().saturating_sub(rest));
-            let gone = part.poll(LOOK_INTERVAL, || {
+            let gone = before(deadline, kept).poll(LOOK_INTERVAL, || {
                 processes = self.processes().ok()?;
                 processes.is_empty().then_some(())
             });
@@ -334,7 +347,7 @@ impl Instance {
         }
         let all_killed = |all: &[Process]| all.iter().all(Process::was_killed);
         // One that can die does so at once.
-        let at_once = deadline.at_most(HARD_STOP_TIME);
+        let at_once = before(deadline, rest.after_kill).at_most(HARD_STOP_TIME);
         let gone = deadline.poll(LOOK_INTERVAL, || {
             processes = self.processes().ok()?;
             let strays = descendants
@@ -586,6 +599,11 @@ fn descendants(roots: &[Process]) -> Vec<Process> {
         .collect()
 }
 
+/// So long before `deadline`.
+fn before(deadline: Deadline, rest: Duration) -> Deadline {
+    deadline.at_most(deadline.remaining().saturating_sub(rest))
+}
+
 fn send(signal: Signal, pid: i32) {
     // It may have ended meanwhile: that is what is wanted, and looked for afterwards.
     let _ = kill(Pid::from_raw(pid), signal);
@@ -619,6 +637,20 @@ mod tests {
         assert!(ControlData::parse(&sums).unwrap().can_be_rewound);
         assert_eq!(ControlData::parse("command not found"), None);
         assert_eq!(ControlData::parse(&text.replace("15", "fifteen")), None);
+    }
+
+    #[test]
+    fn a_server_that_is_stuck_is_told_of_in_time() {
+        for (given, least) in [(600, 50), (3500, 250), (4000, 300), (60_000, 300)] {
+            let given = Duration::from_millis(given);
+            let rest = Rest::of(given);
+            let tail = rest.after_kill;
+            assert!(tail >= Duration::from_millis(least), "{rest:?}");
+            // One that can die has time to, and the clean stop has most of it.
+            assert!(rest.after_immediate - tail > tail, "{rest:?}");
+            assert!(rest.after_fast > rest.after_immediate, "{rest:?}");
+            assert!(rest.after_fast < given / 3, "{rest:?}");
+        }
     }
 
     #[test]

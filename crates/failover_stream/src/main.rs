@@ -76,12 +76,13 @@ fn check_config(args: &Args) -> Exit {
 
 /// One step for a coordinator on another host: messages on standard output, the answer last.
 fn answer(order: &Order, args: &Args) -> Exit {
-    let limit = Duration::from_millis(args.deadline.unwrap_or_default());
+    // From here on: whoever waits for us does so already.
+    let deadline = Deadline::after(Duration::from_millis(args.deadline.unwrap_or_default()));
     let journal = Journal::to_stdout(args.run.clone().unwrap_or_else(clock::run_name));
     let result = match load(args) {
         Ok(host) => {
             let journal = journal.hiding(host.config.secrets());
-            let result = order.carry_out(&host, &journal, args.die_after.as_deref(), limit);
+            let result = order.carry_out(&host, &journal, args.die_after.as_deref(), deadline);
             result.map_err(|error| journal.redact(format!("{error:#}")))
         }
         Err(why) => {

@@ -163,12 +163,12 @@ impl Seat {
         let (done, result) = channel();
         let crew = Arc::clone(&self.crew);
         let order = order.clone();
+        let limit = Deadline::after(order.limit(deadline));
         workers::start(move || {
             let journal = Journal::to_messages(crew.run.clone(), move |message| {
                 let _ = say.send(message);
             });
             let die_after = crew.die_after.as_deref();
-            let limit = deadline.remaining();
             let _ = done.send(order.carry_out(&crew.here, &journal, die_after, limit));
         });
         said.iter().for_each(|message| hear(Reply::Say(message)));
@@ -187,7 +187,7 @@ impl Seat {
         hear: &mut Box<dyn FnMut(Reply) + Send>,
     ) -> (Result<Value, PeerError>, bool) {
         let crew = &self.crew;
-        let limit = deadline.remaining().saturating_sub(RETURN_TIME);
+        let limit = order.limit(deadline);
         let bin = &crew.here.config.kb_path;
         let cmd = order.command(bin, &crew.run, crew.die_after.as_deref(), limit);
         let patience = deadline.remaining() + order.extra_time(&crew.here.config);

@@ -12,7 +12,7 @@ use failover_core::host::ThisHost;
 use failover_core::instance::Instance;
 use failover_core::journal::Journal;
 use failover_core::lsn::{Lsn, Timeline};
-use failover_core::peer::step_command;
+use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
 use failover_core::status;
@@ -28,6 +28,8 @@ pub const VIP_TIME: Duration = Duration::from_secs(1);
 /// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
 /// steps, and the way back.
 pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
+/// Of the time for fencing, what is at most kept for its answer.
+const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 
 /// What the coordinator asks of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +87,17 @@ impl Order {
         }
     }
 
+    /// The time of whoever carries it out, where it is waited for until `deadline`: its answer has to
+    /// come back. A fence that needs all of its time ends with an answer, too, and that one decides
+    /// whether there will be a primary; on the way there may be a login on a host that is in trouble.
+    pub fn limit(&self, deadline: Deadline) -> Duration {
+        let left = deadline.remaining();
+        left.saturating_sub(match self {
+            Self::Status | Self::Promote(_) => RETURN_TIME,
+            Self::Fence => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
+        })
+    }
+
     /// The order that such a command line gives.
     pub fn from_args(step: StepName, args: &crate::args::Args) -> Self {
         match step {
@@ -98,27 +111,25 @@ impl Order {
         }
     }
 
-    /// Does it on this host, within `limit`. The answer is the step's report as JSON.
+    /// Does it on this host. The answer is the step's report as JSON.
     pub fn carry_out(
         &self,
         host: &ThisHost,
         journal: &Journal,
         die_after: Option<&str>,
-        limit: Duration,
+        deadline: Deadline,
     ) -> Result<Value> {
         let instance = host.instance()?;
         let name = host.config.kb_localhost_ip.to_string();
         let frame = Frame {
             journal,
             host: &name,
-            deadline: Deadline::after(limit),
+            deadline,
             die_after,
         };
         let here = Here { host, instance };
         let report = match self {
-            Self::Status => {
-                serde_json::to_value(status::look(host, &here.instance, frame.deadline))
-            }
+            Self::Status => serde_json::to_value(status::look(host, &here.instance, deadline)),
             Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };
@@ -130,4 +141,28 @@ impl Order {
 pub struct Here<'a> {
     host: &'a ThisHost,
     instance: Instance,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_fence_has_time_to_come_back() {
+        let kept = |order: Order, given| {
+            let deadline = Deadline::after(Duration::from_millis(given));
+            deadline.remaining().abs_diff(order.limit(deadline))
+        };
+        let slack = Duration::from_millis(20);
+        for (given, expected) in [(4000, 400), (2000, 250), (200, 50)] {
+            let kept = kept(Order::Fence, given);
+            let expected = Duration::from_millis(expected);
+            assert!(kept.abs_diff(expected) < slack, "of {given}: {kept:?}");
+        }
+        assert!(kept(Order::Status, 4000).abs_diff(RETURN_TIME) < slack);
+        assert_eq!(
+            Order::Fence.limit(Deadline::after(Duration::ZERO)),
+            Duration::ZERO
+        );
+    }
 }
