@@ -97,9 +97,16 @@ impl OldPrimary {
         }
     }
 
-    /// Whether its host lives and its database does not: fenced, whoever did it.
+    /// Whether its host lives and its database does not: fenced, whoever did it. A standby that
+    /// hears from it tells that the refusals are a firewall's.
     fn is_only_a_host(&self) -> bool {
-        self.port_refuses && self.signs.as_ref().is_some_and(|signs| signs.answered)
+        self.port_refuses
+            && self.signs.as_ref().is_some_and(|signs| signs.answered)
+            && self.no_standby_hears_it()
+    }
+
+    fn no_standby_hears_it(&self) -> bool {
+        self.heard_by.is_empty() && !self.standbys_pending
     }
 
     /// Whether more looking, the VIP aside, would change nothing.
@@ -108,7 +115,7 @@ impl OldPrimary {
         let not_run = matches!(self.report, Some(Err(NoReport::NotRun(_))));
         self.report_is_in()
             || (not_run && self.is_only_a_host())
-            || (silent && self.heard_by.is_empty() && !self.standbys_pending)
+            || (silent && self.no_standby_hears_it())
     }
 }
 
@@ -133,11 +140,15 @@ pub fn fenced(old: &OldPrimary) -> Fenced {
     let Some(signs) = &old.signs else {
         return Fenced::No(format!("no signs of life were looked for; {no_report}"));
     };
+    let heard = |by: &IpAddr| format!("{by} heard from it within the last second");
     let life = match (old.vip, old.heard_by.first()) {
+        (_, Some(standby)) if signs.alive && old.port_refuses => {
+            format!("{}; {}", signs.seen, heard(standby))
+        }
         _ if signs.alive => signs.seen.clone(),
         (VipHolder::OldPrimary, _) => "its host answers for the database VIP".to_owned(),
         (VipHolder::Unknown, _) => "who has the database VIP could not be asked".to_owned(),
-        (_, Some(standby)) => format!("{standby} heard from it within the last second"),
+        (_, Some(standby)) => heard(standby),
         (VipHolder::Nobody | VipHolder::Stranger(_), None) => {
             return Fenced::Unreachable(signs.seen.clone());
         }
@@ -342,6 +353,24 @@ mod tests {
                 [true, true, true],
             ),
             (
+                "database port refuses, and a standby hears it all the same",
+                OldPrimary {
+                    port_refuses: true,
+                    heard_by: vec![ip(103)],
+                    ..sshd_dead.clone()
+                },
+                [false, false, true],
+            ),
+            (
+                "database port refuses, and a standby may yet say that it hears it",
+                OldPrimary {
+                    port_refuses: true,
+                    standbys_pending: true,
+                    ..sshd_dead.clone()
+                },
+                [false, false, true],
+            ),
+            (
                 "ports refuse, but nothing else answers: a firewall may do that",
                 OldPrimary {
                     port_refuses: true,
@@ -464,6 +493,26 @@ mod tests {
                     ..alive.clone()
                 },
                 true,
+            ),
+            (
+                "alive, ssh refused, port too, but a standby hears it",
+                OldPrimary {
+                    report: not_run(),
+                    port_refuses: true,
+                    heard_by: vec![ip(103)],
+                    ..alive.clone()
+                },
+                false,
+            ),
+            (
+                "alive, ssh refused, port too, but a standby may yet hear it",
+                OldPrimary {
+                    report: not_run(),
+                    port_refuses: true,
+                    standbys_pending: true,
+                    ..alive.clone()
+                },
+                false,
             ),
             (
                 "alive, ssh still tries, port refuses",

@@ -172,29 +172,34 @@ impl Heard {
             News::Signs(signs) => old_primary.signs = Some(signs),
             News::Port(refuses) => old_primary.port_refuses = refuses,
             News::Vip(answer) => self.vip = Some(answer),
-            News::Standby(address, Ok(status)) => {
+            News::Standby(address, answer) => {
                 self.awaited.remove(&address);
-                if let Some(obstacle) = decide::obstacle(&status) {
+                let obstacle = match &answer {
+                    Ok(status) => decide::obstacle(status),
+                    Err(error) => Some(error.to_string()),
+                };
+                if let Some(obstacle) = obstacle {
                     self.obstacles.insert(address, obstacle);
                 }
                 let heard_by = &mut old_primary.heard_by;
-                match status.receiver_silent_ms {
-                    Some(ms) if ms < RECENT => {
+                match &answer {
+                    Ok(status) if status.receiver_silent_ms.is_some_and(|ms| ms < RECENT) => {
                         heard_by.retain(|standby| *standby != address);
                         heard_by.push(address);
-                        // Was that the last message, or one of many?
-                        self.again = self.again.or(Some(deadline.at_most(RETRY)));
+                    }
+                    Ok(status) if status.in_recovery.is_some() => {
+                        heard_by.retain(|standby| *standby != address);
                     }
                     // One that did not answer takes nothing back.
-                    _ if status.in_recovery.is_none() => {}
-                    _ => heard_by.retain(|standby| *standby != address),
+                    _ => {}
                 }
-                self.findings.standbys.insert(address, status);
-            }
-            // Likewise.
-            News::Standby(address, Err(error)) => {
-                self.awaited.remove(&address);
-                self.obstacles.insert(address, error.to_string());
+                if heard_by.contains(&address) {
+                    // Was that the last message, or one of many?
+                    self.again = self.again.or(Some(deadline.at_most(RETRY)));
+                }
+                if let Ok(status) = answer {
+                    self.findings.standbys.insert(address, status);
+                }
             }
         }
     }
