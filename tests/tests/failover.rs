@@ -56,6 +56,34 @@ fn database_killed_host_alive() -> Result<()> {
     })
 }
 
+/// Its host lives when the failover begins, without an sshd that could fence it, and dies soon after.
+#[test]
+fn host_dies_while_it_is_being_fenced() -> Result<()> {
+    Lab::with(two_hosts("fo-dies"), |lab| {
+        let (old, node) = (lab.node(101), lab.node(102));
+        old.stop_sshd()?;
+        std::thread::scope(|scope| {
+            let tool = scope.spawn(|| fail_over(node));
+            wait_for("the fence to begin", SHORT, || {
+                let log = node.failover_log()?;
+                ensure!(log.contains("del old primary VIP on"), "{log}");
+                Ok(())
+            })?;
+            // The first look is over after milliseconds, and nothing tells of it.
+            let began = Instant::now();
+            wait_for("the first look to be over", SHORT, || {
+                ensure!(began.elapsed() > Duration::from_millis(700));
+                Ok(())
+            })?;
+            old.power_off()?;
+            let log = tool.join().ok().context("the failover panicked")??;
+            assert_logged(&log, "old primary 192.168.1.101 is unreachable");
+            ensure!(!node.in_recovery()?, "{log}");
+            Ok(())
+        })
+    })
+}
+
 /// Nobody has killed what hangs there before the failover comes: it stops the database itself, up to
 /// SIGKILL, and hears in time that what is left of it is stuck.
 #[test]

@@ -22,6 +22,8 @@ use std::time::Duration;
 const RECENT: u64 = 1000;
 /// Between two attempts to reach a host that lives.
 const RETRY: Duration = Duration::from_millis(200);
+/// Between two looks for life: a host that lives may die while it is being fenced.
+const LIFE_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two attempts to connect to the old primary's database.
 const PORT_INTERVAL: Duration = Duration::from_millis(300);
 /// How long a fence waits for a standby that can be promoted. Here it says so in some 15 ms, over
@@ -83,6 +85,8 @@ pub fn fence_and_look(
     let mut heard = Heard {
         findings: Findings::default(),
         vip: (!asks_vip).then_some(Ok(None)),
+        vip_asked_again: false,
+        life_again: None,
         awaited: standbys.iter().map(Peer::address).collect(),
         obstacles: BTreeMap::new(),
         again: None,
@@ -117,12 +121,24 @@ pub fn fence_and_look(
             heard.again = None;
             watch.look_again(&heard.findings.old_primary, standbys);
         }
+        if heard.life_again.is_some_and(|again| again <= now) {
+            heard.life_again = None;
+            watch.look_for_life();
+            // Whoever answered may have died.
+            heard.vip_asked_again |= heard.somebody_has_vip() && watch.ask_who_has_vip();
+        }
         let old_primary = &mut heard.findings.old_primary;
         old_primary.standbys_pending = !heard.awaited.is_empty() && patience > now;
         if old_primary.is_clear() && heard.vip_is_known(&watch, vip_look <= now) {
             break;
         }
-        let timers = [heard.again, before_fence, Some(vip_look), Some(patience)];
+        let timers = [
+            heard.again,
+            heard.life_again,
+            before_fence,
+            Some(vip_look),
+            Some(patience),
+        ];
         let running = timers.into_iter().flatten().filter(|timer| *timer > now);
         let next = running.fold(deadline, Deadline::min);
         match inbox.recv_timeout(next.remaining()) {
@@ -142,6 +158,10 @@ struct Heard {
     findings: Findings,
     /// Who answers for the VIP, once that is known.
     vip: Option<Result<Option<Mac>, ProbeError>>,
+    /// It was asked again, and nothing is known of that yet.
+    vip_asked_again: bool,
+    /// When a host that was alive is looked at again.
+    life_again: Option<Deadline>,
     /// Standbys that have not answered yet.
     awaited: HashSet<IpAddr>,
     /// Why a standby cannot be promoted.
@@ -169,9 +189,15 @@ impl Heard {
                 }
                 old_primary.report = Some(report);
             }
-            News::Signs(signs) => old_primary.signs = Some(signs),
+            News::Signs(signs) => {
+                self.life_again = signs.alive.then(|| deadline.at_most(LIFE_INTERVAL));
+                old_primary.signs = Some(signs);
+            }
             News::Port(refuses) => old_primary.port_refuses = refuses,
-            News::Vip(answer) => self.vip = Some(answer),
+            News::Vip(answer) => {
+                self.vip = Some(answer);
+                self.vip_asked_again = false;
+            }
             News::Standby(address, answer) => {
                 self.awaited.remove(&address);
                 let obstacle = match &answer {
@@ -223,8 +249,15 @@ impl Heard {
         each.collect::<Vec<_>>().join("; ")
     }
 
+    fn somebody_has_vip(&self) -> bool {
+        matches!(self.vip, Some(Ok(Some(_))))
+    }
+
     /// Whether it is known who has the VIP; `looked`: it had the time to answer.
     fn vip_is_known(&self, watch: &Watch<'_>, looked: bool) -> bool {
+        if self.vip_asked_again && !self.findings.old_primary.report_is_in() {
+            return false;
+        }
         match &self.vip {
             // It may be a standby's, on which a run before this one has put it: they say so.
             Some(Ok(Some(mac))) => {
