@@ -1,8 +1,16 @@
 //! System users: who we are, and who a program is run as.
 
+use crate::deadline::Deadline;
+use crate::workers;
 use nix::unistd::{Gid, Uid, User};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// For looking up a user's groups: less than any program that waits for them is given.
+const GROUPS_TIME: Duration = Duration::from_millis(300);
 
 /// A user of this host, as the user database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +58,42 @@ impl SystemUser {
     }
 
     /// All groups, the primary one included. This asks every source of the user database, for a
-    /// local user too, and with a directory server that is gone it can take its time: so only
-    /// where the groups are needed.
+    /// local user too, and with a directory server that is gone that can take minutes: so only where
+    /// the groups are needed, once, and within a limit. Until they are known it is the primary one.
     pub fn groups(&self) -> Vec<Gid> {
-        CString::new(self.name.as_str())
-            .ok()
-            .and_then(|name| nix::unistd::getgrouplist(&name, self.gid).ok())
-            .unwrap_or_else(|| vec![self.gid])
+        let user = self.clone();
+        remembered(self.uid, self.gid, move || {
+            let name = CString::new(user.name).ok()?;
+            nix::unistd::getgrouplist(&name, user.gid).ok()
+        })
     }
 
     /// Whether this is root.
     pub fn is_root(&self) -> bool {
         self.uid.is_root()
     }
+}
+
+/// The groups of user `uid`, by `look_up` or by what that found before. What it finds too late is for
+/// the next one that asks.
+fn remembered(
+    uid: Uid,
+    gid: Gid,
+    look_up: impl FnOnce() -> Option<Vec<Gid>> + Send + 'static,
+) -> Vec<Gid> {
+    static KNOWN: Mutex<BTreeMap<u32, Vec<Gid>>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(groups) = known().get(&uid.as_raw()) {
+        return groups.clone();
+    }
+    let _ = workers::within(Deadline::after(GROUPS_TIME), move || {
+        if let Some(groups) = look_up() {
+            known().insert(uid.as_raw(), groups);
+        }
+    });
+    let mut known = known();
+    let groups = known.entry(uid.as_raw()).or_insert_with(|| vec![gid]);
+    groups.clone()
 }
 
 impl From<User> for SystemUser {
@@ -73,5 +104,36 @@ impl From<User> for SystemUser {
             gid: user.gid,
             home: user.dir,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn groups_that_nobody_tells_in_time_come_later() {
+        let (uid, gid) = (Uid::from_raw(4_000_001), Gid::from_raw(7));
+        let all = vec![gid, Gid::from_raw(8)];
+        let (tell, told) = channel();
+        let answer = all.clone();
+        let slow = move || {
+            let _ = told.recv();
+            Some(answer)
+        };
+        assert_eq!(remembered(uid, gid, slow), [gid]);
+        let again = || remembered(uid, gid, || unreachable!("it was asked for again"));
+        assert_eq!(again(), [gid]);
+        tell.send(()).unwrap();
+        let found = Deadline::after(Duration::from_secs(9))
+            .poll(Duration::from_millis(1), || (again() == all).then_some(()));
+        assert!(found.is_some(), "{:?}", again());
+    }
+
+    #[test]
+    fn groups_of_root() {
+        let root = SystemUser::named("root").unwrap();
+        assert!(root.groups().contains(&root.gid));
     }
 }
