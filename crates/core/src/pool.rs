@@ -283,14 +283,7 @@ impl Pool {
         deadline: Deadline,
     ) -> Result<PoolNodes, PoolError> {
         let given = deadline.remaining();
-        // The scripts' line, whatever the program takes: theirs took a port, too, and the password
-        // as it is, where the line had the encoded one.
-        journal.line(format!(
-            "IM Node is {id}, will try [{} -U {} -W **** -h {} -n {id}]",
-            change.program(),
-            self.pcp_user,
-            self.host
-        ));
+        journal.line(self.attempt(change, id));
         journal.line(self.order(change, id, deadline)?);
         let mut seen = String::new();
         let done = deadline.poll(LOOK_INTERVAL, || {
@@ -362,8 +355,19 @@ impl Pool {
         Ok(nodes)
     }
 
+    /// The line before an order. It is the scripts', whatever the program takes: theirs took a port,
+    /// too, and the password as it is, where the line had the encoded one.
+    pub fn attempt(&self, change: Change, id: u32) -> String {
+        format!(
+            "IM Node is {id}, will try [{} -U {} -W **** -h {} -n {id}]",
+            change.program(),
+            self.pcp_user,
+            self.host
+        )
+    }
+
     /// Queues it; what the program printed.
-    fn order(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
+    pub fn order(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
         let output = self.pcp(change.program(), id, deadline)?;
         match said_success(&output) {
             Some(line) => Ok(line.to_owned()),

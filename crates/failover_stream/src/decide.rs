@@ -187,11 +187,17 @@ pub struct Candidate {
     pub promoted: bool,
     /// It has the database VIP.
     pub vip_here: bool,
+    /// The pool has it down, and looks for its primary among the others only.
+    pub down_in_pool: bool,
 }
 
 impl Candidate {
     /// The standby at `address`, if it can be promoted (or is already), else why not.
-    pub fn from_status(address: IpAddr, status: &Status) -> Result<Self, String> {
+    pub fn from_status(
+        address: IpAddr,
+        status: &Status,
+        down_in_pool: bool,
+    ) -> Result<Self, String> {
         if let Some(obstacle) = obstacle(status) {
             return Err(obstacle);
         }
@@ -205,6 +211,7 @@ impl Candidate {
             position: status.position(),
             promoted: !in_recovery,
             vip_here: status.vip_here,
+            down_in_pool,
         })
     }
 }
@@ -228,11 +235,11 @@ pub struct Choice {
 
 /// The candidate to promote: on the newest timeline one that is promoted already (a run before
 /// this one did it), else the furthest; on a tie the one that a run before this one has put the VIP
-/// on, else `given`. `None`: nobody can be.
+/// on, else one that the pool has up, of these `given`. `None`: nobody can be.
 pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
     let rank = |c: &Candidate| {
-        let is_given = c.address == given;
-        (c.timeline, c.promoted, c.position, c.vip_here, is_given)
+        let in_pool = (!c.down_in_pool, c.address == given);
+        (c.timeline, c.promoted, c.position, c.vip_here, in_pool)
     };
     let best = candidates.iter().max_by_key(|c| rank(c))?;
     let why = if best.promoted {
@@ -560,6 +567,11 @@ mod tests {
             position: Lsn(position),
             promoted,
             vip_here: false,
+            down_in_pool: false,
+        };
+        let down = |candidate| Candidate {
+            down_in_pool: true,
+            ..candidate
         };
         let rows = [
             (
@@ -594,6 +606,23 @@ mod tests {
                         vip_here: true,
                         ..candidate(103, 1, 9, false)
                     },
+                ],
+                103,
+            ),
+            (
+                "one that the pool has up on a tie",
+                vec![
+                    down(candidate(101, 1, 9, false)),
+                    candidate(103, 1, 9, false),
+                    down(candidate(104, 1, 9, false)),
+                ],
+                103,
+            ),
+            (
+                "the furthest, though the pool has it down",
+                vec![
+                    candidate(102, 1, 5, false),
+                    down(candidate(103, 1, 9, false)),
                 ],
                 103,
             ),
@@ -639,7 +668,7 @@ mod tests {
             ..stopped
         };
         assert_eq!(obstacle(&in_work), None);
-        assert!(Candidate::from_status(ip(102), &in_work).is_err());
+        assert!(Candidate::from_status(ip(102), &in_work, false).is_err());
     }
 
     #[test]
@@ -649,7 +678,7 @@ mod tests {
             in_recovery: Some(true),
             ..Status::default()
         };
-        assert!(Candidate::from_status(ip(102), &good).is_ok());
+        assert!(Candidate::from_status(ip(102), &good, false).is_ok());
         for (status, expected) in [
             (
                 Status {
@@ -674,7 +703,7 @@ mod tests {
                 "no answer within 1 ms",
             ),
         ] {
-            let why = Candidate::from_status(ip(102), &status).unwrap_err();
+            let why = Candidate::from_status(ip(102), &status, false).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
     }

@@ -9,12 +9,13 @@ use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
 use failover_core::deadline::Deadline;
+use failover_core::flavor::Flavor;
 use failover_core::host::Host;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::peer::PeerError;
 use failover_core::ping;
-use failover_core::pool::{self, PoolNode};
+use failover_core::pool::{self, Change, Pool, PoolNode};
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
@@ -33,13 +34,15 @@ const POSITIONS_TIME: Duration = Duration::from_secs(1);
 const PROMOTION_RESERVE: Duration = Duration::from_secs(2);
 /// For taking the VIP off another standby.
 const VIP_OFF_TIME: Duration = Duration::from_secs(1);
+/// For the pool to take an order, which it does at once or not at all.
+const ATTACH_TIME: Duration = Duration::from_secs(1);
 /// For reading `KB_CLUSTER_STATUS`.
 const STATUS_TIME: Duration = Duration::from_millis(300);
 /// A `KB_CLUSTER_STATUS` older than this (seconds) says nothing.
 const STATUS_AGE: u64 = 120;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Failover<'a>>; 4] {
+pub fn steps<'a>() -> [Step<Failover<'a>>; 5] {
     [
         Step {
             name: "trust-ip",
@@ -69,6 +72,14 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 4] {
             budget: |failover| failover.config().promote_timeout + PROMOTION_SLACK,
             run: promote,
         },
+        Step {
+            name: "attach",
+            what: "if the pool has it down: queue its attachment",
+            // The promotion stands, and a person can do it.
+            on_failure: OnFailure::Warn,
+            budget: |_| ATTACH_TIME,
+            run: attach,
+        },
     ]
 }
 
@@ -82,6 +93,8 @@ pub struct Failover<'a> {
     standbys: Vec<Peer>,
     findings: Findings,
     chosen: Option<IpAddr>,
+    /// Its node in the pool, where that has it down.
+    down_in_pool: Option<u32>,
 }
 
 impl<'a> Failover<'a> {
@@ -106,6 +119,7 @@ impl<'a> Failover<'a> {
                 .collect(),
             findings: Findings::default(),
             chosen: None,
+            down_in_pool: None,
             crew: Arc::clone(crew),
         }
     }
@@ -146,6 +160,13 @@ impl<'a> Failover<'a> {
     /// Whether there is anything to choose.
     fn has_choice(&self) -> bool {
         self.standbys.len() > 1 && self.config().failover_candidate == FailoverCandidate::Best
+    }
+
+    /// The node of `host`, if the pool had it down when `known` was written. Who is given is up,
+    /// whatever was then.
+    fn down_in_pool(&self, known: &[(IpAddr, PoolNode)], host: IpAddr) -> Option<u32> {
+        let (_, node) = known.iter().find(|(known, _)| *known == host)?;
+        (!node.is_up() && host != self.given).then_some(node.id)
     }
 
     /// Who may be chosen.
@@ -356,6 +377,13 @@ fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         }
     }
     failover.chosen = Some(address);
+    failover.down_in_pool = failover.down_in_pool(&known, address);
+    if failover.down_in_pool.is_some() {
+        failover.journal.stamped(format!(
+            "warning: the pool has {address} down, and looks for its primary among the others: it is \
+             to be attached after the promotion"
+        ));
+    }
     Ok(Done::Did(format!("{address}: {why}")))
 }
 
@@ -402,11 +430,7 @@ fn furthest(
     } else {
         deadline.at_most(POSITIONS_TIME)
     };
-    let was_down = |host: IpAddr| {
-        known
-            .iter()
-            .any(|(known, node)| *known == host && !node.is_up())
-    };
+    let was_down = |host| failover.down_in_pool(known, host).is_some();
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
         fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, was_down);
     let mut candidates = Vec::new();
@@ -417,7 +441,7 @@ fn furthest(
             .unwrap_or_else(|| Err(PeerError::NotRun("no answer in time".to_owned())));
         let candidate = answer
             .map_err(|error| error.to_string())
-            .and_then(|status| Candidate::from_status(host, &status));
+            .and_then(|status| Candidate::from_status(host, &status, was_down(host)));
         match candidate {
             Ok(candidate) => {
                 journal.line(format!(
@@ -468,6 +492,29 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
         true => format!("{address} was primary already"),
         false => format!("{address} is primary"),
     }))
+}
+
+/// The pool waits for us and has queued the order by then: it has to look for a primary first, which it
+/// gives up after its `search_primary_node_timeout`.
+fn attach(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    let (Some(id), Some(address)) = (failover.down_in_pool, failover.chosen) else {
+        return Ok(Done::Skipped("the pool does not have it down".to_owned()));
+    };
+    let config = failover.config();
+    let pool = Pool::new(config, Flavor::of(config)?);
+    failover.journal.line(pool.attempt(Change::Attach, id));
+    // STATE_DIR, where the password goes, may be on a disk that hangs.
+    let answer = workers::within(deadline, move || pool.order(Change::Attach, id, deadline));
+    let said = answer
+        .context("it gave no answer in time")
+        .and_then(|answer| answer.map_err(Error::from))
+        .with_context(|| {
+            format!(
+                "the pool was not told to attach {address}: when it answers again, run attach_node -n {id}"
+            )
+        })?;
+    failover.journal.line(&said);
+    Ok(Done::Did(said))
 }
 
 fn shutdown_checkpoint(old: &OldPrimary) -> Option<Lsn> {
