@@ -241,6 +241,50 @@ fn one_of_two_standbys_dies() -> Result<()> {
     })
 }
 
+/// The pool asks only those that it has up which of them is the primary, so it has to be told of this one.
+#[test]
+fn furthest_standby_is_down_in_the_pool() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        ..with_pools("fo-down", 102)
+    };
+    Lab::with(options, |lab| {
+        let (primary, given) = (lab.node(101), lab.node(102));
+        let shows = |wanted: [(&str, &str); 3]| {
+            wait_for("the pool to show it", LONG, || lab.pool_shows(&wanted))
+        };
+        lab.pcp_detach(2)?;
+        shows([("up", "primary"), ("up", "standby"), ("down", "standby")])?;
+        // Writes what the pool shows into KB_CLUSTER_STATUS.
+        given.recover(&[], LONG)?.success()?;
+        given.psql("alter system set primary_conninfo = ''")?;
+        given.psql("select pg_reload_conf()")?;
+        wait_for("node102 to receive no more", SHORT, || {
+            let receivers = given.psql("select count(*) from pg_stat_wal_receiver")?;
+            ensure!(receivers == "0", "{receivers} receivers");
+            Ok(())
+        })?;
+        primary.psql("insert into probe values ('only on node103')")?;
+        primary.power_off()?;
+
+        // The detachment was the first time.
+        let log = wait_for("the failover of the primary", LONG, || {
+            let log = called_by_pool(given)?;
+            ensure!(log.contains(" 1)new_master : 192.168.1.102\n"), "{log}");
+            Ok(log)
+        })?;
+        for line in [
+            "192.168.1.103 becomes the new primary: ",
+            "warning: the pool has 192.168.1.103 down",
+            "pcp_attach_node -- Command Successful",
+        ] {
+            assert_logged(&log, line);
+        }
+        assert_eq!(event(&given.events()?, "attach")?.outcome, "done");
+        shows([("down", "standby"), ("up", "standby"), ("up", "primary")])
+    })
+}
+
 #[test]
 fn second_run_changes_nothing() -> Result<()> {
     Lab::with(two_hosts("failover-again"), |lab| {

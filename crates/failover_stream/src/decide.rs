@@ -224,6 +224,14 @@ pub fn obstacle(status: &Status) -> Option<String> {
     status.obstacle.clone().or_else(down)
 }
 
+/// Whether a standby that the pool had down is not worth waiting for; `seen`: what it said a moment ago.
+pub fn is_lost(seen: Option<&Status>, synchronous: bool) -> bool {
+    match seen {
+        Some(status) => obstacle(status).is_some(),
+        None => !synchronous,
+    }
+}
+
 /// Who becomes primary, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -669,6 +677,23 @@ mod tests {
         };
         assert_eq!(obstacle(&in_work), None);
         assert!(Candidate::from_status(ip(102), &in_work, false).is_err());
+    }
+
+    #[test]
+    fn who_is_waited_for_although_the_pool_had_it_down() {
+        let down = Status::default();
+        let good = Status {
+            running: true,
+            in_recovery: Some(true),
+            ..Status::default()
+        };
+        for (what, seen, lost) in [
+            ("it runs", Some(&good), [false, false]),
+            ("its database is down", Some(&down), [true, true]),
+            ("it said nothing yet", None, [false, true]),
+        ] {
+            assert_eq!([is_lost(seen, true), is_lost(seen, false)], lost, "{what}");
+        }
     }
 
     #[test]

@@ -420,12 +420,12 @@ fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
 }
 
 /// Asks all standbys for their status, side by side, until each has answered or `deadline` has
-/// passed. Those that `was_down` says of are not waited for, nor are those that show no life.
+/// passed. Those that `is_lost` says of are not waited for, nor are those that show no life.
 pub fn ask_standbys(
     crew: &Arc<Crew>,
     standbys: &[Peer],
     deadline: Deadline,
-    was_down: impl Fn(IpAddr) -> bool,
+    is_lost: impl Fn(IpAddr) -> bool,
 ) -> HashMap<IpAddr, Result<Status, PeerError>> {
     let (told, answers) = channel();
     for standby in standbys {
@@ -449,7 +449,7 @@ pub fn ask_standbys(
     let mut found: HashMap<IpAddr, Result<Status, PeerError>> = HashMap::new();
     let awaited = |found: &HashMap<_, _>| {
         let mut hosts = standbys.iter().map(Peer::address);
-        hosts.any(|host| !was_down(host) && !found.contains_key(&host))
+        hosts.any(|host| !is_lost(host) && !found.contains_key(&host))
     };
     while awaited(&found) {
         match answers.recv_timeout(deadline.remaining()) {

@@ -431,8 +431,14 @@ fn furthest(
         deadline.at_most(POSITIONS_TIME)
     };
     let was_down = |host| failover.down_in_pool(known, host).is_some();
+    // The pool may have one down that streams all the same, and then it may be the only one that has
+    // the last acknowledged commits.
+    let is_lost = |host| {
+        let seen = failover.findings.standbys.get(&host);
+        was_down(host) && decide::is_lost(seen, config.sync_flag)
+    };
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
-        fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, was_down);
+        fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, is_lost);
     let mut candidates = Vec::new();
     for peer in &failover.standbys {
         let host = peer.address();
