@@ -36,6 +36,40 @@ fn sshd_dead_and_database_writing_is_refused_unless_always() -> Result<()> {
     Ok(())
 }
 
+/// As behind a firewall that rejects new connections and leaves the standing ones: the database's port
+/// refuses, and the standby hears the database all the same.
+#[test]
+fn a_port_that_refuses_is_no_fence_while_a_standby_hears_it() -> Result<()> {
+    let lab = two_hosts("fo-refuses")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    let client = lab.start_client()?;
+    client.wait_for_acks(10, SOON)?;
+    old.stop_sshd()?;
+    let close = [
+        "ss",
+        "--kill",
+        "--listening",
+        "--tcp",
+        "sport",
+        "=",
+        ":54321",
+    ];
+    old.run(&close, SOON)?.success()?;
+
+    let before = state(&lab);
+    let run = new.failover(&PRIMARY_DOWN, FAILOVER)?;
+    assert_says(&run, 66, "alive or may be, and could not be fenced");
+    assert_says(&run, 66, "tcp 54321 refused; ");
+    assert_says(
+        &run,
+        66,
+        "192.168.1.102 heard from it within the last second",
+    );
+    assert_eq!(state(&lab), before);
+    client.wait_for_acks(10, SOON)?;
+    Ok(())
+}
+
 /// The port of a host that lives refuses: nobody writes there, whatever the policy.
 #[test]
 fn sshd_dead_and_database_stopped_counts_as_fenced() -> Result<()> {
