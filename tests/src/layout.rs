@@ -78,6 +78,18 @@ pub const PRIMARY_DOWN: [&str; 8] = [
     DATA,
 ];
 
+/// The same when node102, a standby, went down and node101 is the primary.
+pub(crate) const STANDBY_DOWN: [&str; 8] = [
+    "192.168.1.101",
+    "0",
+    "1",
+    "192.168.1.102",
+    "192.168.1.101",
+    "0",
+    "0",
+    DATA,
+];
+
 /// The address of a host: node101 is 192.168.1.101.
 pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 1, number)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::{Drill, asynchronous, by_cron, settings, two_hosts};
@@ -212,7 +212,7 @@ fn with_setting(mut options: LabOptions, key: &str, value: &str) -> LabOptions {
     options
 }
 
-/// The data directory is on a disk of its own, and each try of the disk check is the only one.
+/// The data directory is on a disk of its own.
 fn data_disk() -> LabOptions {
     LabOptions {
         data_disk: 1024,
@@ -355,6 +355,19 @@ fn asynchronous_tail(scene: &Scene<'_>) -> Option<Loss> {
 
 const DISK_FAILED: &str = "the disk check failed, the database is stopped";
 
+/// The disk check has stopped the database before the pool noticed anything. On a disk that turns
+/// read-only the server ends by itself.
+fn seen_in_time(scene: &Scene<'_>) -> Result<()> {
+    let started = |number: u8, step: &str| -> Result<String> {
+        let events = scene.lab.node(number).events()?;
+        let event = events.into_iter().find(|event| event.step == step);
+        Ok(event.with_context(|| format!("no {step}"))?.started)
+    };
+    let (stopped, fenced) = (started(101, "disk.stop")?, started(102, "fence")?);
+    ensure!(stopped < fenced, "stopped {stopped}, fenced {fenced}");
+    Ok(())
+}
+
 fn disk_hangs(scene: &mut Scene<'_>) -> Played {
     let disk = scene.lab.node(101).data_disk();
     scene.breaks("node101's data disk hangs", |_| disk.hang())?;
@@ -362,6 +375,7 @@ fn disk_hangs(scene: &mut Scene<'_>) -> Played {
     scene.client_writes(SHORT)?;
     scene.reads(102, "failover.log", "old primary 192.168.1.101 is fenced")?;
     scene.reads(101, "recovery.log", DISK_FAILED)?;
+    seen_in_time(scene)?;
     scene.does("the disk answers again", |_| disk.go_on())?;
     scene.is_whole(102)
 }
@@ -384,6 +398,7 @@ fn disk_full(scene: &mut Scene<'_>) -> Played {
     scene.fails_over(101)?;
     scene.client_writes(SHORT)?;
     scene.reads(101, "recovery.log", DISK_FAILED)?;
+    seen_in_time(scene)?;
     scene.does("there is room again", |_| disk.make_room())?;
     scene.is_whole(102)
 }

@@ -11,7 +11,7 @@ use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use super::two_hosts;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
-use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, USER};
+use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, STANDBY_DOWN, USER};
 use crate::wait::{moments, wait_for};
 use crate::watch::{Excuse, Expected};
 
@@ -24,7 +24,7 @@ const TWICE: &str = "/root/failover-twice";
 const SCRIPT: &str = "#!/bin/sh\n\
     tool=/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream\n\
     if [ -s /root/die-after ]; then\n\
-    $tool \"$@\" --die-after $(cat /root/die-after); echo $? >/root/died\n\
+    $tool \"$@\" --die-after $(cat /root/die-after); echo $? >/root/dying; mv /root/dying /root/died\n\
     fi\n\
     exec $tool \"$@\"\n";
 
@@ -38,18 +38,16 @@ pub(super) fn failover_options() -> LabOptions {
     }
 }
 
-/// The steps of a failover: where each is done, and its name.
-fn steps_of_failover(coordinator: &Node) -> Result<Vec<(String, String)>> {
-    let args = [&["--dry-run"], PRIMARY_DOWN.as_slice()].concat();
+/// The steps of a failover.
+fn steps_of_failover(coordinator: &Node, args: &[&str]) -> Result<Vec<String>> {
+    let args = [&["--dry-run"], args].concat();
     let plan = coordinator.failover(&args, SHORT)?.success()?;
-    let steps: Vec<_> = plan
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?.to_owned(), words.next()?.to_owned()))
-        })
-        .collect();
-    ensure!(steps.len() > 10, "not a plan: {plan}");
+    let steps = plan.lines().filter_map(|line| {
+        // Where it is done comes first.
+        Some(line.split_whitespace().nth(1)?.to_owned())
+    });
+    let steps: Vec<String> = steps.collect();
+    ensure!(steps.len() > 3, "not a plan: {plan}");
     Ok(steps)
 }
 
@@ -60,23 +58,48 @@ pub(super) fn failover(scene: &mut Scene<'_>) -> Played {
         node.write(TWICE, SCRIPT, 0o755, 0)?;
     }
     let leader = lab.node(102);
-    let steps = steps_of_failover(leader)?;
     let (mut old, mut new) = (101, 102);
-    for (_, step) in &steps {
+    for step in &steps_of_failover(leader, &PRIMARY_DOWN)? {
         for _ in 0..2 {
             let mut turn = || killed_failover(scene, step, old, new);
             turn().with_context(|| format!("died after {step}, from node{old} to node{new}"))?;
             swap(&mut old, &mut new);
         }
     }
+    for step in &steps_of_failover(leader, &STANDBY_DOWN)? {
+        let mut turn = || killed_for_a_standby(scene, step);
+        turn().with_context(|| format!("a standby is down, died after {step}"))?;
+    }
     Ok(Expected::whole(old))
+}
+
+/// Node101 is the primary, and node102 is detached.
+fn killed_for_a_standby(scene: &mut Scene<'_>, step: &str) -> Result<()> {
+    let leader = scene.lab.node(102);
+    let before = die_after(leader, step)?;
+    scene.breaks(
+        &format!("the standby is detached, dies after {step}"),
+        |lab| lab.pcp_detach(leader.id()),
+    )?;
+    scene.sees("the first run's end", SHORT, || {
+        ensure!(leader.path("/root/died")?.exists(), "it goes on");
+        Ok(())
+    })?;
+    died_after(leader, step, before)?;
+    scene.is_whole(101)?;
+    scene.watch().check(101)
+}
+
+/// The next failover's first run dies after `step`. How many events there are, and how much log.
+fn die_after(leader: &Node, step: &str) -> Result<(usize, usize)> {
+    leader.write("/root/die-after", step, 0o600, 0)?;
+    leader.run(&["rm", "-f", "/root/died"], SHORT)?;
+    Ok((leader.events()?.len(), leader.log(FAILOVER_LOG)?.len()))
 }
 
 fn killed_failover(scene: &mut Scene<'_>, step: &str, old: u8, new: u8) -> Result<()> {
     let leader = scene.lab.node(102);
-    leader.write("/root/die-after", step, 0o600, 0)?;
-    leader.run(&["rm", "-f", "/root/died"], SHORT)?;
-    let before = (leader.events()?.len(), leader.log(FAILOVER_LOG)?.len());
+    let before = die_after(leader, step)?;
     // Alive, and writing: what is not fenced shows.
     scene.breaks(&format!("detached, dies after {step}"), |lab| {
         lab.pcp_detach(lab.node(old).id())
