@@ -5,6 +5,7 @@
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::journal::give_to;
+use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,12 @@ pub struct Pause {
 /// A recovery that is under way, or was when its process died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
-    /// The host to follow.
+    /// The host to follow; under the mark, the one of whose history a part is there already.
     pub primary: IpAddr,
+    /// The timeline of that one when the mark was written. `None`: there was no mark yet, or an older
+    /// version wrote it.
+    #[serde(default)]
+    pub timeline: Option<Timeline>,
     /// How far it has come.
     pub stage: Stage,
     /// Slots that were dropped, and are to be made again.
@@ -122,6 +127,39 @@ pub enum LockError {
         /// The system's reason.
         source: io::Error,
     },
+}
+
+impl Recovery {
+    /// One that is about to begin.
+    pub fn of(primary: IpAddr) -> Self {
+        Self {
+            primary,
+            timeline: None,
+            stage: Stage::Preparing,
+            slots: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Has the mark written for a rewind from a primary on `timeline`.
+    pub fn mark(&mut self, timeline: Option<Timeline>) {
+        self.stage = Stage::Rewinding;
+        self.timeline = timeline;
+    }
+
+    /// Names the host to follow. The mark keeps the one that it was written for: what has come from
+    /// there stays, whoever is the primary now.
+    pub fn follow(&mut self, primary: IpAddr) {
+        if self.stage != Stage::Rewinding {
+            self.primary = primary;
+        }
+    }
+
+    /// Whether a rewind that broke off can be gone on with from `primary` on `timeline`: from another
+    /// history it would leave in place what only the first one has.
+    pub fn can_go_on_from(&self, primary: IpAddr, timeline: Timeline) -> bool {
+        self.primary == primary && self.timeline.is_none_or(|before| before == timeline)
+    }
 }
 
 impl StateDir {
@@ -299,10 +337,10 @@ mod tests {
         assert!(!state.rewind_is_unfinished());
         let begin = |stage| {
             let recovery = Recovery {
-                primary: [192, 168, 1, 102].into(),
                 stage,
                 slots: vec!["slot_node101".to_owned()],
                 failures: 1,
+                ..Recovery::of([192, 168, 1, 102].into())
             };
             state.update(|it| it.recovery = Some(recovery)).unwrap()
         };
@@ -319,6 +357,30 @@ mod tests {
         fs::write(dir.join(STATE_FILE), "{").unwrap();
         assert!(state.rewind_is_unfinished() && state.update(|_| ()).is_err());
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_mark_keeps_the_primary_that_it_was_written_for() {
+        let [first, other]: [IpAddr; 2] = [[192, 168, 1, 102].into(), [192, 168, 1, 103].into()];
+        let mut recovery = Recovery::of(other);
+        recovery.follow(first);
+        recovery.mark(Some(2));
+        recovery.follow(other);
+        for (primary, timeline, can) in [
+            (first, 2, true),
+            (first, 3, false),
+            (other, 2, false),
+            (other, 3, false),
+        ] {
+            assert_eq!(recovery.can_go_on_from(primary, timeline), can, "{primary}");
+        }
+        // As an older version has left it.
+        let old = r#"{"primary":"192.168.1.102","stage":"rewinding"}"#;
+        let old: Recovery = serde_json::from_str(old).unwrap();
+        assert!(old.can_go_on_from(first, 3) && !old.can_go_on_from(other, 3));
+        recovery.stage = Stage::Copying;
+        recovery.follow(other);
+        assert_eq!(recovery.primary, other);
     }
 
     #[test]

@@ -141,14 +141,10 @@ impl<'a> Work<'a> {
     pub fn update_recovery(&self, change: impl FnOnce(&mut Recovery)) -> Result<Recovery> {
         let primary = self.primary;
         let state = self.update(|state| {
-            let recovery = state.recovery.get_or_insert(Recovery {
-                primary,
-                stage: Stage::Preparing,
-                slots: Vec::new(),
-                failures: 0,
-            });
-            recovery.primary = primary;
+            let recovery = state.recovery.get_or_insert(Recovery::of(primary));
+            recovery.follow(primary);
             change(recovery);
+            recovery.follow(primary);
         })?;
         state.recovery.context("the state has no recovery in it")
     }

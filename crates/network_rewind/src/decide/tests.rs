@@ -193,10 +193,8 @@ fn sender(name: &str, state: &str, sync_state: &str) -> Standby {
 
 fn left(stage: Stage) -> Option<Recovery> {
     Some(Recovery {
-        primary: PRIMARY,
         stage,
-        slots: Vec::new(),
-        failures: 0,
+        ..Recovery::of(PRIMARY)
     })
 }
 

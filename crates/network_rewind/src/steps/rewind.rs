@@ -110,8 +110,10 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     if stage == Stage::Rewinding {
         // It was looked at when the rewind was begun. Now only half of what is there is its own, and
         // the control file may be torn until it is put back.
-        let gone = || "what a second rewind needs is gone".to_owned();
-        return Ok((!work.kept().join(KEPT_CONTROL).exists()).then(gone));
+        if !work.kept().join(KEPT_CONTROL).exists() {
+            return Ok(Some("what a second rewind needs is gone".to_owned()));
+        }
+        return another_source(work);
     }
     if !work.data().join(names.control_file).exists() {
         return Ok(Some("there is nothing to rewind".to_owned()));
@@ -157,6 +159,27 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     }
     enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// A rewind that broke off has brought a part of its source's history, which no rewind from another one
+/// takes out again: it would see this node's own WAL only.
+fn another_source(work: &Work<'_>) -> Result<Option<String>> {
+    let Some(begun) = work.load()?.recovery else {
+        return Ok(None);
+    };
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let Some(timeline) = history.map(History::timeline) else {
+        bail!("the timeline history of {} could not be read", work.primary);
+    };
+    if begun.can_go_on_from(work.primary, timeline) {
+        return Ok(None);
+    }
+    let before = begun.timeline.map_or("?".to_owned(), |it| it.to_string());
+    Ok(Some(format!(
+        "half of it is the history of {} (timeline {before}), and the primary is {} (timeline \
+         {timeline}) now",
+        begun.primary, work.primary
+    )))
 }
 
 /// Two nodes that were promoted from one timeline have different ones of the same number. A rewind
@@ -356,7 +379,9 @@ pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     if work.copies || !is_before_rewind(work)? {
         return Ok(Done::Skipped("it is there, or not needed".to_owned()));
     }
-    work.update_recovery(|it| it.stage = Stage::Rewinding)?;
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let timeline = history.map(History::timeline);
+    work.update_recovery(|it| it.mark(timeline))?;
     // A word that was left while the mark was written.
     if work.yield_to_promotion().is_err() {
         work.update_recovery(|it| it.stage = Stage::Preparing)?;
