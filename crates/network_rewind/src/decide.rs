@@ -237,6 +237,8 @@ fn unfinished(view: &View) -> Option<Decision> {
         {
             None
         }
+        // It would be waited for in vain: the row about that one says what is done.
+        Ok((_, primary)) if !half && is_left_behind(view, primary) => None,
         Ok((primary, _)) => Some(act(
             Action::Recover { primary },
             match half {
@@ -254,6 +256,11 @@ fn unfinished(view: &View) -> Option<Decision> {
         )),
         Err(Missing::Primary(_)) => None,
     }
+}
+
+/// Whether a recovery goes on where a run before this one has left it; else it is begun anew.
+pub fn goes_on(view: &View) -> bool {
+    unfinished(view).is_some()
 }
 
 /// Why there is no primary to work with.
@@ -491,15 +498,8 @@ fn standby(view: &View) -> Decision {
     }
     let (timeline, position) = (view.me.timeline, view.me.position());
     let at = format!("it is at {position} on timeline {timeline}");
-    match primary
-        .history
-        .as_ref()
-        .map(|theirs| standing(view.history.as_ref(), theirs, timeline, position))
-    {
-        // Only once it has asked for WAL: until then it replays its own, which no primary keeps.
-        Some(Standing::Part)
-            if view.me.received.is_some() && missing_wal(&view.me, &primary.wal).is_some() =>
-        {
+    match standing_to(view, primary) {
+        Some(Standing::Part) if is_left_behind(view, primary) => {
             let text = format!(
                 "this standby does not stream from {address}, which no longer has the WAL that it \
                  needs; {at}"
@@ -547,7 +547,23 @@ fn standby(view: &View) -> Decision {
     }
 }
 
-/// How this node stands to the primary's history. Two nodes that were both promoted have different
+/// Whether the primary no longer has the WAL that this standby needs. Only once that one has asked for
+/// WAL: until then it replays its own, which no primary keeps.
+fn is_left_behind(view: &View, primary: &Primary) -> bool {
+    server(&view.me) == Server::Standby
+        && view.me.received.is_some()
+        && missing_wal(&view.me, &primary.wal).is_some()
+        && standing_to(view, primary) == Some(Standing::Part)
+}
+
+/// How this node stands to the primary's history; `None`: that could not be read.
+fn standing_to(view: &View, primary: &Primary) -> Option<Standing> {
+    let theirs = primary.history.as_ref()?;
+    let (timeline, position) = (view.me.timeline, view.me.position());
+    Some(standing(view.history.as_ref(), theirs, timeline, position))
+}
+
+/// How a node stands to the primary's history. Two nodes that were both promoted have different
 /// timelines of one number: its own history tells.
 fn standing(own: Option<&History>, theirs: &History, at: Timeline, position: Lsn) -> Standing {
     match (theirs.standing(at, position), own) {

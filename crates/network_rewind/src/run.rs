@@ -2,7 +2,7 @@
 
 use crate::budget;
 use crate::cli::Cli;
-use crate::decide::{Action, Decision, Verdict, decide, must_drop_vip};
+use crate::decide::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
 use crate::look::Eyes;
 use crate::steps::server;
 use crate::view::{Policy, PoolSays, View};
@@ -617,6 +617,11 @@ impl<'a> Run<'a> {
             if !begun {
                 // The consent that it was begun with outlives this run.
                 work.update_recovery(|_| ())?;
+            }
+            let done = |it: &Recovery| it.stage == Stage::Following;
+            if view.left.as_ref().is_some_and(done) && !goes_on(view) {
+                // The standby that it had led to cannot follow any more.
+                work.update_recovery(|it| it.stage = Stage::Preparing)?;
             }
         }
         let marked = |it: &Recovery| it.stage == Stage::Rewinding;

@@ -402,7 +402,35 @@ fn what_was_left_unfinished_comes_first() {
             v.follows = Some(THIRD.to_string());
         } => nothing();
         "nothing was done yet": |v| v.left = left(Stage::Preparing) => nothing();
+        "it does not stream yet": |v| {
+            v.left = left(Stage::Following);
+            broken_off(v);
+        } => recovers();
+        "nor will it, the primary no longer has the WAL": |v| {
+            v.left = left(Stage::Following);
+            broken_off(v);
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+        } => person();
+        "the same, and it still replays its own": |v| {
+            v.left = left(Stage::Following);
+            broken_off(v);
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+            v.me.received = None;
+        } => recovers();
     }
+    let behind = |may_copy| {
+        changed(standby(), |v| {
+            v.left = left(Stage::Following);
+            broken_off(v);
+            the_primary(v).wal = vec!["000000060000000000000007".to_owned()];
+            v.policy.may_copy = may_copy;
+        })
+    };
+    assert_eq!(short(decide(&behind(true))), recovers());
+    assert!(!goes_on(&behind(true)), "the rewind counts as done");
+    assert!(goes_on(
+        &changed(standby(), |v| v.left = left(Stage::Following))
+    ));
     table! { primary,
         "promoted meanwhile": |v| v.left = left(Stage::Following) => does(Action::KeepPrimary);
     }
