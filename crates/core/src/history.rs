@@ -51,6 +51,13 @@ pub fn file_name(timeline: Timeline) -> String {
     format!("{timeline:08X}.history")
 }
 
+/// The timeline of which a file with this name has the history.
+pub fn timeline_of(file: &str) -> Option<Timeline> {
+    let digits = file.strip_suffix(".history")?;
+    let timeline = Timeline::from_str_radix(digits, 16).ok()?;
+    (file_name(timeline) == file).then_some(timeline)
+}
+
 impl History {
     /// The history of a timeline that has no file, as timeline 1.
     pub fn first(timeline: Timeline) -> Self {
@@ -154,6 +161,15 @@ mod tests {
         let read = History::parse(15, text);
         assert_eq!(read, Ok(history(15, &parents)));
         assert_eq!(file_name(15), "0000000F.history");
+        assert_eq!(timeline_of("0000000F.history"), Some(15));
+        for other in [
+            "0000000F",
+            "F.history",
+            "00000002.history.aside",
+            "x.history",
+        ] {
+            assert_eq!(timeline_of(other), None, "{other}");
+        }
         assert_eq!(History::first(1), history(1, &[]));
     }
 

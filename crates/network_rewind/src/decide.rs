@@ -618,10 +618,7 @@ fn down(view: &View, primary: IpAddr) -> Decision {
     }
     match view.me.was_primary() {
         None => anything_else(view),
-        Some(false) => act(
-            Action::Start { primary },
-            "this node does not run, and was a standby: it is started",
-        ),
+        Some(false) => stopped_standby(view, primary),
         Some(true) => match consent(view) {
             None => act(
                 Action::NeedsPerson,
@@ -642,6 +639,38 @@ fn down(view: &View, primary: IpAddr) -> Decision {
                 ),
             },
         },
+    }
+}
+
+/// A standby that is down. Once its history has left the primary's, no server starts on it any more: it
+/// asks for the newest timeline that it knows of, and finds that it is not on the way there.
+fn stopped_standby(view: &View, primary: IpAddr) -> Decision {
+    let standing = match right_primary(view) {
+        Ok((_, seen)) => standing_to(view, seen),
+        Err(Missing::Look(look)) => return Decision::Look(look),
+        Err(Missing::Primary(_)) => None,
+    };
+    let (timeline, position) = (view.me.timeline, view.me.position());
+    let at = format!("it is at {position} on timeline {timeline}");
+    match standing {
+        Some(Standing::Left { timeline, at: fork }) => act(
+            Action::Recover { primary },
+            format!(
+                "this node does not run, and was a standby whose history has left that of {primary} \
+                 at {fork} on timeline {timeline}; {at}"
+            ),
+        ),
+        Some(Standing::Foreign) => act(
+            Action::Recover { primary },
+            format!(
+                "this node does not run, and was a standby whose timeline is not in the history of \
+                 {primary}; {at}"
+            ),
+        ),
+        Some(Standing::Part) | None => act(
+            Action::Start { primary },
+            "this node does not run, and was a standby: it is started",
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ mod diverged;
 mod drill;
 mod killed;
 mod kingbase;
+mod left;
 mod own_files;
 mod promotion;
 mod rows;

@@ -84,8 +84,10 @@ fn primary() -> View {
 /// The standby, down.
 fn stopped_standby() -> View {
     View {
-        me: status(Server::Down, "shut down in recovery", 6),
-        primary: None,
+        me: Status {
+            received: None,
+            ..status(Server::Down, "shut down in recovery", 6)
+        },
         ..standby()
     }
 }
@@ -714,7 +716,12 @@ fn a_standby_that_is_down_is_just_started() {
     table! { stopped_standby,
         "shut down": |_| () => starts();
         "killed": |v| v.me.control_state = Some("in archive recovery".to_owned()) => starts();
-        "whatever the primary says": |v| v.primary = silent() => starts();
+        "the primary was not asked yet":
+            |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
+        "the primary is silent": |v| v.primary = silent() => starts();
+        "the primary is in recovery": |v| the_primary(v).in_recovery = true => starts();
+        "its history cannot be read": |v| the_primary(v).history = None => starts();
+        "up to the fork": |v| broken_off(v) => starts();
         "forced or not: a rewind would fork it": |v| {
             v.policy.force = true;
             v.policy.auto_recovery = true;
@@ -723,6 +730,28 @@ fn a_standby_that_is_down_is_just_started() {
         "without settings": |v| v.follows = None => starts();
         "nobody knows what it was": |v| v.me.control_state = None => refuses();
         "the pool has no primary": |v| v.pool.says = PoolSays::Nobody => refuses();
+    }
+    // None of these would start.
+    table! { || changed(stopped_standby(), broken_off),
+        "beyond the fork": |v| v.me.control = Some(Lsn(FORK + 1)) => recovers();
+        "the same, killed": |v| {
+            v.me.control = Some(Lsn(FORK + 1));
+            v.me.control_state = Some("in archive recovery".to_owned());
+        } => recovers();
+        "on a timeline of its own": |v| v.me.timeline = 4 => recovers();
+        "on another timeline of the same number": |v| {
+            v.me.timeline = 6;
+            v.me.control = Some(Lsn(FORK));
+            v.history = History::parse(6, "4\t0/5000000\n5\t0/5500000\n").ok();
+        } => recovers();
+        "beyond the fork, and the primary is silent": |v| {
+            v.me.control = Some(Lsn(FORK + 1));
+            v.primary = silent();
+        } => starts();
+        "beyond the fork, and a base backup": |v| {
+            v.me.control = Some(Lsn(FORK + 1));
+            v.copy = Some(BaseBackup::Made);
+        } => starts();
     }
 }
 

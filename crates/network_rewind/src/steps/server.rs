@@ -6,15 +6,17 @@ use anyhow::{Context, Result, bail};
 use failover_core::clock;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::StandbySettings;
+use failover_core::history::{self, History, Standing};
 use failover_core::instance::Stopped;
+use failover_core::lsn::{Lsn, Timeline};
 use failover_core::procedure::Done;
 use failover_core::process::{Background, Output};
 use failover_core::sql::{Session, SqlFailure};
 use failover_core::state::{LockError, Stage};
 use failover_core::status;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often a server that starts is asked, and a child that works is looked at.
@@ -25,6 +27,8 @@ const PORT_INTERVAL: Duration = Duration::from_millis(5);
 const ONE_ANSWER: Duration = Duration::from_secs(1);
 /// SQLSTATE of a server that starts, stops, or recovers.
 const NOT_YET: &str = "57P03";
+/// At the end of the name of a history that is aside.
+const ASIDE: &str = ".aside";
 /// `pg_ctl start -W` itself.
 const START_PROGRAM: Duration = Duration::from_secs(10);
 
@@ -151,7 +155,7 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             "the standby was not shut down (\"{}\"): it is started and stopped first",
             before.state
         ));
-        launch(work, deadline)?;
+        launch_where_it_is(work, deadline)?;
         work.instance.stop(Deadline::after(budget::STOP))?;
         refuses(work, Deadline::after(budget::STOP))?;
     }
@@ -244,10 +248,73 @@ pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
+/// Launches a standby that may have left the history of the primary which it followed. It would ask for
+/// the newest timeline of which it has the history, and end, that not being one of its own descendants:
+/// for the time of its start those are aside.
+fn launch_where_it_is(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    let control = work.control()?;
+    let timeline = control.timeline.max(control.min_recovery_timeline);
+    let position = control.checkpoint.max(control.min_recovery);
+    let dir = work.data().join(work.names().wal_dir);
+    let aside = strange_histories(&dir, timeline, position)?;
+    for file in &aside {
+        rename(file, &set_aside(file))?;
+    }
+    let result = launch(work, deadline);
+    // A promotion must not take their numbers for its own timeline.
+    for file in &aside {
+        rename(&set_aside(file), file)?;
+    }
+    result
+}
+
+/// The files in `dir` with the histories of newer timelines that do not come from `position` on
+/// `timeline`; also those that a run which was killed has left aside.
+fn strange_histories(dir: &Path, timeline: Timeline, position: Lsn) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        let name = name.strip_suffix(ASIDE).unwrap_or(&name);
+        let Some(newer) = history::timeline_of(name).filter(|it| *it > timeline) else {
+            continue;
+        };
+        let file = dir.join(name);
+        let text = fs::read_to_string(&file).or_else(|_| fs::read_to_string(set_aside(&file)));
+        let strange = |text: String| {
+            let theirs = History::parse(newer, &text).ok()?;
+            (theirs.standing(timeline, position) != Standing::Part).then_some(())
+        };
+        if text.ok().and_then(strange).is_some() {
+            found.push(file);
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn set_aside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ASIDE);
+    name.into()
+}
+
+/// Renames a file, if it is there.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to rename {}", from.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The standby that was stopped, or is being started for its clean shutdown, runs and answers.
 pub fn run_again(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     match work.instance.processes()?.is_empty() {
-        true => launch(work, deadline),
+        true => launch_where_it_is(work, deadline),
         false => wait_until_it_answers(work, deadline),
     }
 }
@@ -393,4 +460,39 @@ pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         work.primary
     ));
     Ok(Done::Did(done.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_that_a_standby_has_left_are_found() {
+        let dir = std::env::temp_dir().join(format!("histories-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        for (name, text) in [
+            ("00000002.history", "1\t0/500\n"),
+            ("00000003.history", "1\t0/500\n2\t0/600\n"),
+            ("00000004.history.aside", "1\t0/500\n2\t0/600\n"),
+            ("00000005.history", "torn"),
+            ("000000030000000000000006", ""),
+        ] {
+            fs::write(dir.join(name), text).unwrap();
+        }
+        let found = |timeline, position| -> Vec<PathBuf> {
+            let found = strange_histories(&dir, timeline, Lsn(position)).unwrap();
+            let names = found
+                .iter()
+                .map(|it| it.strip_prefix(&dir).unwrap().to_owned());
+            names.collect()
+        };
+        let names = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(found(2, 0x600), names(&[]));
+        assert_eq!(
+            found(2, 0x601),
+            names(&["00000003.history", "00000004.history"])
+        );
+        assert_eq!(found(3, 0x900), names(&["00000004.history"]));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 
 mod circle;
 mod killed;
+mod left;
 mod own;
 mod spaces;
 

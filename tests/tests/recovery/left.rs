@@ -1,0 +1,77 @@
+//! A standby whose history has left its primary's, and which is down: no server starts on it any more.
+
+use std::mem::swap;
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DATA, UID};
+use lab::{Lab, Node, wait_for};
+
+use crate::drill::{at_once, killed_with_rows_of_its_own, recovers};
+use crate::scene::{RECOVERY, SHORT, assert_logged};
+
+/// Goes down in each of these ways, the two hosts taking turns; `settings` are those that make a
+/// person's standby of an old primary.
+pub fn goes_down(
+    lab: &Lab,
+    (mut old, mut new): (u8, u8),
+    settings: impl Fn(&Node) -> Result<()>,
+) -> Result<()> {
+    let dies = |node: &Node| {
+        let died = node.recover(&["--die-after", "recover.stop"], RECOVERY)?;
+        ensure!(died.signal == Some(9), "{died}");
+        ensure!(node.pids_of_database().is_empty(), "it runs: {died}");
+        Ok(())
+    };
+    let ways: [(&str, &dyn Fn(&Node) -> Result<()>); 3] = [
+        ("a recovery died", &dies),
+        ("stopped", &|node| node.stop_database("fast")),
+        ("killed", &|node| node.kill_database()),
+    ];
+    for (way, go_down) in ways {
+        let turn = || -> Result<()> {
+            killed_with_rows_of_its_own(lab, old)?;
+            let node = lab.node(old);
+            settings(node)?;
+            node.start_database()?;
+            ensure!(node.in_recovery()?, "it is a primary");
+            hears_of_the_timeline_of(node, lab.node(new))?;
+            go_down(node)?;
+            ensure!(node.start_database().is_err(), "it starts");
+            let before = node.recovery_log()?.len();
+            recovers(lab, node, new)?;
+            let log = node.recovery_log()?.split_off(before);
+            assert_logged(&log, "was a standby whose history has left that of");
+            Ok(())
+        };
+        turn().with_context(|| way.to_owned())?;
+        swap(&mut old, &mut new);
+    }
+    Ok(())
+}
+
+/// Its WAL receiver has brought the history of the primary's timeline.
+fn hears_of_the_timeline_of(node: &Node, primary: &Node) -> Result<()> {
+    let histories = |node: &Node| {
+        let list = format!("cd {DATA} && ls */*.history");
+        node.run(&["sh", "-c", &list], SHORT)?.success()
+    };
+    let all = histories(primary)?;
+    let newest = all.lines().last().context("it was not promoted")?;
+    wait_for("the history of the new timeline", SHORT, || {
+        let seen = histories(node)?;
+        ensure!(seen.lines().any(|it| it == newest), "{newest}: {seen}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_standby_that_has_left_and_is_down() -> Result<()> {
+    Lab::with(at_once("nr-left"), |lab| {
+        // Both have the settings of a standby of the other then.
+        killed_with_rows_of_its_own(lab, 101)?;
+        recovers(lab, lab.node(101), 102)?;
+        goes_down(lab, (102, 101), |node| {
+            node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)
+        })
+    })
+}
