@@ -463,33 +463,24 @@ impl Instance {
             .dying_with_us()
     }
 
-    /// Programs that write into the data directory (or into the copy beside it) for a run of ours
-    /// that was killed.
-    pub fn strays(&self) -> io::Result<Vec<Process>> {
-        let writers = [self.flavor.rewind, self.flavor.basebackup];
-        let ours = |process: &Process| {
-            let exe = fs::read_link(format!("/proc/{}/exe", process.pid)).map(without_deleted);
-            let name = exe
-                .ok()
-                .and_then(|exe| exe.file_name().map(OsStr::to_owned));
-            let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-            let data = self.data.as_os_str().as_bytes();
-            let option = [self.flavor.rewind_target.as_bytes(), b"=", data].concat();
-            let copy = [data, b".new"].concat();
-            writers
-                .iter()
-                .any(|it| name.as_deref() == Some(OsStr::new(it)))
-                && arguments
-                    .split(|byte| *byte == 0)
-                    .any(|it| it == data || it == option || it == copy)
-        };
-        Ok(all_processes()?.into_iter().filter(ours).collect())
+    /// Base backups into the data directory itself: a person's, for ours goes to the directory beside it.
+    pub fn base_backups(&self) -> io::Result<Vec<Process>> {
+        let mut all = all_processes()?;
+        all.retain(|it| works_on(it.pid, self.flavor.basebackup, &self.data));
+        Ok(all)
     }
 
-    /// Kills those.
+    /// Kills what works on for a run of ours that was killed: a rewind of the data directory, a base
+    /// backup into the copy beside it.
     pub fn kill_strays(&self, deadline: Deadline) -> Result<usize, StopError> {
         let given = deadline.remaining();
-        let found = self.strays()?;
+        let mut copy = self.data.clone().into_os_string();
+        copy.push(".new");
+        let mut found = all_processes()?;
+        found.retain(|it| {
+            works_on(it.pid, self.flavor.rewind, &self.data)
+                || works_on(it.pid, self.flavor.basebackup, Path::new(&copy))
+        });
         let mut left = Vec::new();
         let gone = deadline.poll(LOOK_INTERVAL, || {
             let there = found.iter().filter(|process| process.is_still_there());
@@ -550,6 +541,31 @@ fn without_deleted(path: PathBuf) -> PathBuf {
     let bytes = path.into_os_string().into_vec();
     let kept = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes);
     PathBuf::from(OsStr::from_bytes(kept))
+}
+
+/// Whether a process runs `program` with the directory `target` among its arguments, alone or at the end
+/// of an option.
+fn works_on(pid: i32, program: &str, target: &Path) -> bool {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).map(without_deleted);
+    if !exe.is_ok_and(|exe| exe.file_name() == Some(OsStr::new(program))) {
+        return false;
+    }
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let directories = arguments.split(|byte| *byte == 0).map(directory_in);
+    directories.filter(|it| !it.is_empty()).any(|directory| {
+        let path = cwd.join(OsStr::from_bytes(directory));
+        path == target || fs::canonicalize(path).is_ok_and(|path| path == target)
+    })
+}
+
+/// The directory that an argument names: `DIR`, `-DDIR` or `--option=DIR`.
+fn directory_in(argument: &[u8]) -> &[u8] {
+    if argument.starts_with(b"--") {
+        let at = argument.iter().position(|byte| *byte == b'=');
+        return at.map_or(argument, |at| &argument[at + 1..]);
+    }
+    argument.strip_prefix(b"-D").unwrap_or(argument)
 }
 
 fn all_processes() -> io::Result<Vec<Process>> {
@@ -650,6 +666,20 @@ mod tests {
             assert!(rest.after_immediate - tail > tail, "{rest:?}");
             assert!(rest.after_fast > rest.after_immediate, "{rest:?}");
             assert!(rest.after_fast < given / 3, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_found_in_an_argument() {
+        for (argument, expected) in [
+            ("/data", "/data"),
+            ("-D/data", "/data"),
+            ("--pgdata=/data", "/data"),
+            ("--target-pgdata=/data=1", "/data=1"),
+            ("--verbose", "--verbose"),
+            ("-D", ""),
+        ] {
+            assert_eq!(directory_in(argument.as_bytes()), expected.as_bytes());
         }
     }
 

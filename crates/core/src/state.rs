@@ -7,17 +7,21 @@ use crate::durable;
 use crate::journal::give_to;
 use crate::lsn::Timeline;
 use crate::users::SystemUser;
+use crate::workers;
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How often a taken lock is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// For a look at the database's disk.
+const DISK_TIME: Duration = Duration::from_millis(300);
 
 const INSTANCE_LOCK: &str = "instance.lock";
 const PROMOTION_WORD: &str = "promotion.wanted";
@@ -54,6 +58,9 @@ pub struct Recovery {
     /// version wrote it.
     #[serde(default)]
     pub timeline: Option<Timeline>,
+    /// What lay in the data directory when the mark was written. `None`: as above.
+    #[serde(default)]
+    pub data: Option<Identity>,
     /// How far it has come.
     pub stage: Stage,
     /// Slots that were dropped, and are to be made again.
@@ -62,6 +69,44 @@ pub struct Recovery {
     /// Rewinds that failed since it was begun.
     #[serde(default)]
     pub failures: u32,
+}
+
+/// What tells the data of one server from that of another in the same place: its directory with the
+/// databases, which a rewind leaves where it is, and a copy brings with it. Also where a person empties
+/// the data directory and copies into it, that one is another.
+///
+/// No device: its number may change with a restart of the host, and then a mark would be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Of that directory.
+    inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the system knows that: inode numbers are used
+    /// again.
+    made: Option<u64>,
+}
+
+impl Identity {
+    /// Of what lies in the data directory `data` now.
+    ///
+    /// # Errors
+    /// There is nothing, or it cannot be looked at.
+    pub fn of(data: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(data.join("base"))?;
+        let made = meta.created().ok().and_then(|made| {
+            let since = made.duration_since(UNIX_EPOCH).ok()?;
+            u64::try_from(since.as_nanos()).ok()
+        });
+        Ok(Self {
+            inode: meta.ino(),
+            made,
+        })
+    }
+
+    /// Whether both are of the same data.
+    fn is(self, other: Self) -> bool {
+        let made = self.made.zip(other.made);
+        self.inode == other.inode && made.is_none_or(|(one, other)| one == other)
+    }
 }
 
 /// How far a recovery has come.
@@ -135,16 +180,30 @@ impl Recovery {
         Self {
             primary,
             timeline: None,
+            data: None,
             stage: Stage::Preparing,
             slots: Vec::new(),
             failures: 0,
         }
     }
 
-    /// Has the mark written for a rewind from a primary on `timeline`.
-    pub fn mark(&mut self, timeline: Option<Timeline>) {
+    /// Has the mark written for a rewind of `data` from a primary on `timeline`.
+    pub fn mark(&mut self, timeline: Option<Timeline>, data: Option<Identity>) {
         self.stage = Stage::Rewinding;
         self.timeline = timeline;
+        self.data = data;
+    }
+
+    /// Whether it is the mark of something that does not lie in the data directory `data` any more:
+    /// there is nothing, or something else. What cannot be looked at may be it.
+    pub fn has_outlived(&self, data: &Path) -> bool {
+        let Some(marked) = self.data.filter(|_| self.stage == Stage::Rewinding) else {
+            return false;
+        };
+        match Identity::of(data) {
+            Ok(now) => !now.is(marked),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     /// Names the host to follow. The mark keeps the one that it was written for: what has come from
@@ -277,13 +336,17 @@ impl StateDir {
             .is_ok_and(|file| FileExt::try_lock_shared(&file).is_err())
     }
 
-    /// Whether a rewind of this node was begun and not finished: what is in the data directory is
-    /// half one history and half another.
-    pub fn rewind_is_unfinished(&self) -> bool {
+    /// Whether a rewind of this node was begun and not finished: what is in the data directory `data`
+    /// is half one history and half another.
+    pub fn rewind_is_unfinished(&self, data: &Path) -> bool {
         // A mark that cannot be looked for counts as there.
-        self.load().map_or(true, |state| {
-            let stage = state.recovery.map(|recovery| recovery.stage);
-            matches!(stage, Some(Stage::Rewinding | Stage::Copying))
+        let Ok(state) = self.load() else { return true };
+        state.recovery.is_some_and(|recovery| {
+            let half = matches!(recovery.stage, Stage::Rewinding | Stage::Copying);
+            let data = data.to_owned();
+            // On a disk that hangs it may be.
+            let outlived = move || recovery.has_outlived(&data);
+            half && !workers::within(Deadline::after(DISK_TIME), outlived).unwrap_or(false)
         })
     }
 
@@ -334,10 +397,14 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("mark-{}", crate::clock::run_name()));
         fs::create_dir(&dir).unwrap();
         let state = StateDir::new(&dir, &SystemUser::current().unwrap());
-        assert!(!state.rewind_is_unfinished());
-        let begin = |stage| {
+        let data = dir.join("data");
+        let base = data.join("base");
+        fs::create_dir_all(&base).unwrap();
+        assert!(!state.rewind_is_unfinished(&data));
+        let begin = |stage, data| {
             let recovery = Recovery {
                 stage,
+                data,
                 slots: vec!["slot_node101".to_owned()],
                 failures: 1,
                 ..Recovery::of([192, 168, 1, 102].into())
@@ -350,12 +417,24 @@ mod tests {
             (Stage::Copying, true),
             (Stage::Following, false),
         ] {
-            let written = begin(stage);
-            assert_eq!(state.load().unwrap(), written);
-            assert_eq!(state.rewind_is_unfinished(), mark, "{stage:?}");
+            for identity in [Identity::of(&data).ok(), None] {
+                let written = begin(stage, identity);
+                assert_eq!(state.load().unwrap(), written);
+                assert_eq!(state.rewind_is_unfinished(&data), mark, "{stage:?}");
+            }
         }
         fs::write(dir.join(STATE_FILE), "{").unwrap();
-        assert!(state.rewind_is_unfinished() && state.update(|_| ()).is_err());
+        assert!(state.rewind_is_unfinished(&data) && state.update(|_| ()).is_err());
+        fs::remove_file(dir.join(STATE_FILE)).unwrap();
+
+        // What is there now is another one, with the same name; or there is nothing.
+        begin(Stage::Rewinding, Identity::of(&data).ok());
+        fs::rename(&base, data.join("old")).unwrap();
+        assert!(!state.rewind_is_unfinished(&data));
+        fs::create_dir(&base).unwrap();
+        assert!(!state.rewind_is_unfinished(&data));
+        begin(Stage::Rewinding, None);
+        assert!(state.rewind_is_unfinished(&data), "an older version's");
         fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -364,7 +443,7 @@ mod tests {
         let [first, other]: [IpAddr; 2] = [[192, 168, 1, 102].into(), [192, 168, 1, 103].into()];
         let mut recovery = Recovery::of(other);
         recovery.follow(first);
-        recovery.mark(Some(2));
+        recovery.mark(Some(2), None);
         recovery.follow(other);
         for (primary, timeline, can) in [
             (first, 2, true),
@@ -381,6 +460,22 @@ mod tests {
         recovery.stage = Stage::Copying;
         recovery.follow(other);
         assert_eq!(recovery.primary, other);
+    }
+
+    #[test]
+    fn an_inode_number_that_is_used_again_is_told_by_its_time() {
+        let identity = |inode, made| Identity { inode, made };
+        let old = identity(7, Some(1));
+        for (now, same) in [
+            (identity(7, Some(1)), true),
+            (identity(7, Some(2)), false),
+            (identity(8, Some(1)), false),
+            // As far as that system can tell.
+            (identity(7, None), true),
+            (identity(8, None), false),
+        ] {
+            assert_eq!(old.is(now), same, "{now:?}");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub fn look_and_stay(
 
 /// What stands in the way of a promotion and is seen without the server.
 fn obstacle(host: &ThisHost, instance: &Instance) -> Option<String> {
-    let unfinished = |state: StateDir| state.rewind_is_unfinished();
+    let unfinished = |state: StateDir| state.rewind_is_unfinished(instance.data());
     if host.state().is_ok_and(unfinished) {
         return Some("its rewind is unfinished: half of it is another history".to_owned());
     }

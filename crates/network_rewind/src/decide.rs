@@ -302,6 +302,9 @@ fn pool_sentence(says: &PoolSays) -> String {
 /// The data directory is missing or empty.
 fn no_data(view: &View) -> Decision {
     let policy = &view.policy;
+    if view.copy.is_some() {
+        return act(Action::Refuse, NOT_WHOLE);
+    }
     if !policy.may_copy {
         let text = format!(
             "the data directory is missing or empty: if its disk is mounted, copy the primary \
@@ -357,6 +360,8 @@ fn consent(view: &View) -> Option<&'static str> {
     .find_map(|(given, words)| given.then_some(words))
 }
 
+const NOT_WHOLE: &str = "the data directory is a base backup that is being made, or is not whole: \
+                         nothing is changed";
 const HOW_TO_GO_ON: &str = "network_rewind --force, or AUTO_PRIMARY_RECOVERY=1, makes it a standby \
                             and discards what only it has";
 
@@ -609,11 +614,7 @@ fn down(view: &View, primary: IpAddr) -> Decision {
                 "the data directory is a base backup that was never started: it is started as a \
                  standby",
             ),
-            _ => act(
-                Action::Refuse,
-                "the data directory is a base backup that is being made, or is not whole: nothing \
-                 is changed",
-            ),
+            _ => act(Action::Refuse, NOT_WHOLE),
         };
     }
     match view.me.was_primary() {

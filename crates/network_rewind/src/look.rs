@@ -16,7 +16,7 @@ use failover_core::peer;
 use failover_core::pool::{PoolError, PoolNodes};
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
-use failover_core::state::State;
+use failover_core::state::{Recovery, State};
 use failover_core::status::{self, Status};
 use failover_core::workers;
 use std::collections::HashSet;
@@ -56,10 +56,13 @@ impl<'a> Eyes<'a> {
         );
         let deadline = Deadline::after(budget::ANSWER);
         let (me, session) = status::look_and_stay(self.here, self.instance, deadline);
+        let outlived = |it: &Recovery| it.has_outlived(data);
+        let outlived = state.recovery.as_ref().is_some_and(outlived);
         let view = View {
             policy,
             paused: state.paused.clone(),
-            left: state.recovery.clone(),
+            left: state.recovery.clone().filter(|_| !outlived),
+            outlived,
             self_fenced: state.self_fenced.is_some(),
             network,
             seen: None,
@@ -304,16 +307,21 @@ fn has_data(instance: &Instance) -> bool {
 }
 
 /// Whether the data directory is a base backup. Its label lies there until the server is started; that
-/// of a rewind, and that of a backup which somebody makes by hand of a primary, name another method.
+/// of a rewind, and that of a backup which somebody makes by hand of a primary, name another method. One
+/// that has just begun has no label yet, and no control file either.
 pub fn base_backup(instance: &Instance) -> Option<BaseBackup> {
-    let label = std::fs::read(instance.data().join("backup_label")).ok()?;
+    let (data, names) = (instance.data(), instance.flavor);
+    let label = std::fs::read(data.join("backup_label")).unwrap_or_default();
     let label = String::from_utf8_lossy(&label);
-    let streamed = |line: &str| line.trim_end() == "BACKUP METHOD: streamed";
-    label
+    let streamed = label
         .lines()
-        .any(streamed)
-        .then(|| match instance.strays() {
-            Ok(at_work) if at_work.is_empty() => BaseBackup::Made,
-            _ => BaseBackup::UnderWay,
-        })
+        .any(|line| line.trim_end() == "BACKUP METHOD: streamed");
+    if !streamed && data.join(names.control_file).exists() {
+        return None;
+    }
+    match instance.base_backups() {
+        Ok(at_work) if at_work.is_empty() => streamed.then_some(BaseBackup::Made),
+        Ok(_) => Some(BaseBackup::UnderWay),
+        Err(_) => streamed.then_some(BaseBackup::UnderWay),
+    }
 }

@@ -4,7 +4,7 @@ use crate::budget;
 use crate::cli::Cli;
 use crate::decide::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
 use crate::look::Eyes;
-use crate::steps::server;
+use crate::steps::{files, server};
 use crate::view::{Policy, PoolSays, View};
 use crate::work::{Break, Work, steps};
 use crate::{TOOL, wrong};
@@ -315,7 +315,7 @@ impl<'a> Run<'a> {
                 return Ok(self.plan(&view, &verdict));
             }
             self.drop_vip(&view, &eyes);
-            self.carry_out(&view, &verdict, state, session)?;
+            self.carry_out(&view, &verdict, session)?;
             self.forget_consent(&view, verdict.action)?;
             match verdict.action {
                 Action::Start { .. } | Action::StopWrongPrimary { .. } => {
@@ -554,6 +554,22 @@ impl<'a> Run<'a> {
         if streams && view.paused.is_none() && view.left.as_ref().is_some_and(begun) {
             self.site.state.update(|state| state.recovery = None)?;
         }
+        if streams && view.paused.is_none() && view.outlived {
+            self.forget_mark(&self.work(view, action))?;
+        }
+        Ok(())
+    }
+
+    /// Of a rewind whose data is not there any more, nor is there a use for what was kept of it.
+    fn forget_mark(&self, work: &Work<'_>) -> Result<()> {
+        if work.load()?.recovery.is_none() {
+            return Ok(());
+        }
+        self.journal.stamped(
+            "what was being rewound is not in the data directory any more: the mark is forgotten",
+        );
+        files::remove_dir(&work.kept())?;
+        work.update(|state| state.recovery = None)?;
         Ok(())
     }
 
@@ -592,13 +608,7 @@ impl<'a> Run<'a> {
     }
 
     /// `own` is a session with this host's server.
-    fn carry_out(
-        &self,
-        view: &View,
-        verdict: &Verdict,
-        state: State,
-        own: Option<Session>,
-    ) -> Result<()> {
+    fn carry_out(&self, view: &View, verdict: &Verdict, own: Option<Session>) -> Result<()> {
         let steps = steps(verdict.action);
         if steps.is_empty() {
             return Ok(());
@@ -607,13 +617,22 @@ impl<'a> Run<'a> {
         if verdict.action == Action::KeepPrimary {
             work.session = own;
         }
+        let marked = |it: &Recovery| it.stage == Stage::Rewinding;
+        let replaced = view.outlived
+            // A copy has taken the place of what was half rewound, as an older version has marked it.
+            || matches!(verdict.action, Action::Start { .. })
+                && view.left.as_ref().is_some_and(marked);
+        // These have no time for it, and the second one forgets it anyway.
+        if replaced && !matches!(verdict.action, Action::SelfFence | Action::KeepPrimary) {
+            self.forget_mark(&work)?;
+        }
         if let Action::Recover { primary }
         | Action::StopWrongPrimary {
             primary,
             recover: true,
         } = verdict.action
         {
-            let begun = state.recovery.is_some_and(|it| it.primary == primary);
+            let begun = view.left.as_ref().is_some_and(|it| it.primary == primary);
             if !begun {
                 // The consent that it was begun with outlives this run.
                 work.update_recovery(|_| ())?;
@@ -623,12 +642,6 @@ impl<'a> Run<'a> {
                 // The standby that it had led to cannot follow any more.
                 work.update_recovery(|it| it.stage = Stage::Preparing)?;
             }
-        }
-        let marked = |it: &Recovery| it.stage == Stage::Rewinding;
-        if matches!(verdict.action, Action::Start { .. }) && view.left.as_ref().is_some_and(marked)
-        {
-            // A copy has taken the place of what was half rewound.
-            self.site.state.update(|state| state.recovery = None)?;
         }
         let frame = Frame {
             journal: self.journal,

@@ -18,6 +18,8 @@ pub struct View {
     pub paused: Option<Pause>,
     /// What a run before this one has left unfinished.
     pub left: Option<Recovery>,
+    /// There is the mark of a rewind whose data does not lie in the data directory any more.
+    pub outlived: bool,
     /// This host's primary was stopped by the host itself, when it saw nobody any more.
     pub self_fenced: bool,
     /// A trust IP answers.

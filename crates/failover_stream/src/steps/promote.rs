@@ -9,6 +9,7 @@ use failover_core::arp::Announcement;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
+use failover_core::instance::Instance;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
@@ -230,7 +231,7 @@ fn take_vip_back(context: &Promote<'_>) {
 fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let state = context.here.host.state()?;
     // Before the lock, too: a recovery that has begun its rewind does not let go of it.
-    is_whole(&state)?;
+    is_whole(&state, &context.here.instance)?;
     // Half of the time: a recovery that lets go starts the standby again, which then has to answer.
     let patience = deadline.at_most(deadline.remaining() / 2);
     context.lock = match state.lock_for_promotion(patience) {
@@ -242,7 +243,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         }
         Err(error) => return Err(error.into()),
     };
-    is_whole(&state)?;
+    is_whole(&state, &context.here.instance)?;
     let session = Session::open(&context.here.host.sql_target(), deadline)?;
     session.value("select 33333", deadline)?;
     context.session = Some(session);
@@ -273,8 +274,8 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
 }
 
 /// What a rewind has begun and not finished is no history at all.
-fn is_whole(state: &StateDir) -> Result<()> {
-    if state.rewind_is_unfinished() {
+fn is_whole(state: &StateDir, instance: &Instance) -> Result<()> {
+    if state.rewind_is_unfinished(instance.data()) {
         bail!(
             "a rewind of this node is unfinished: its data is half of another history and must \
              not be promoted; let network_rewind finish it, or promote another node"

@@ -40,6 +40,7 @@ fn standby() -> View {
         },
         paused: None,
         left: None,
+        outlived: false,
         self_fenced: false,
         network: true,
         seen: None,
@@ -449,6 +450,10 @@ fn without_data_the_primary_is_copied_or_a_person_asked() {
         "no copy allowed": |_| () => person();
         "nor by --force": |v| v.policy.force = true => person();
         "allowed": |v| v.policy.may_copy = true => recovers();
+        "somebody copies it just now": |v| {
+            v.policy.may_copy = true;
+            v.copy = Some(BaseBackup::UnderWay);
+        } => refuses();
         "the primary was not asked yet": |v| {
             v.policy.may_copy = true;
             v.primary = None;

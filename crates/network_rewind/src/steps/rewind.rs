@@ -11,7 +11,7 @@ use failover_core::history::History;
 use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd, RunError};
-use failover_core::state::Stage;
+use failover_core::state::{Identity, Stage};
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -381,7 +381,8 @@ pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
     let timeline = history.map(History::timeline);
-    work.update_recovery(|it| it.mark(timeline))?;
+    let data = Identity::of(work.data()).ok();
+    work.update_recovery(|it| it.mark(timeline, data))?;
     // A word that was left while the mark was written.
     if work.yield_to_promotion().is_err() {
         work.update_recovery(|it| it.stage = Stage::Preparing)?;
