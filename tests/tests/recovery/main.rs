@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod broken;
+mod by_hand;
 mod contract;
 mod copied;
 mod disks;

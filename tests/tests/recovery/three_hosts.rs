@@ -4,8 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, LabOptions, Node, Watch, wait_for};
 
+use crate::drill::{assert_stays_down, at_once, same_end};
 use crate::scene::{
-    RECOVERY, SHORT, failed_over, recover, status, two_hosts, wait_for_status, wait_until_whole,
+    FAILOVER, RECOVERY, SHORT, failed_over, recover, status, two_hosts, wait_for_status,
+    wait_until_whole,
 };
 
 #[test]
@@ -76,4 +78,42 @@ fn attached_only_when_caught_up(lab: &Lab, primary: &Node) -> Result<()> {
     })?;
     recover(behind)?;
     wait_for_status(lab, behind, "up")
+}
+
+/// What a rewind has brought from one primary, none from another takes out again.
+#[test]
+fn a_rewind_is_not_gone_on_with_from_another_primary() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        sync: false,
+        ..at_once("nr-source")
+    };
+    Lab::with(options, |lab| {
+        let old = lab.node(101);
+        old.kill_database()?;
+        let first = failed_over(lab, 101)?;
+        let second = if first == 102 { 103 } else { 102 };
+        let (first, second) = (lab.node(first), lab.node(second));
+        recover(second)?;
+        wait_for("the other standby to follow", SHORT, || {
+            lab.streams(second.number(), first.number())
+        })?;
+        let died = old.recover(&["--die-after", "recover.mark"], RECOVERY)?;
+        ensure!(died.signal == Some(9), "{died}");
+
+        first.kill_database()?;
+        wait_for("the second failover", FAILOVER, || {
+            ensure!(!second.in_recovery()?, "it is not promoted");
+            wait_for_status(lab, first, "down")
+        })?;
+        let from = format!("half of it is the history of {} (", first.address());
+        for _ in 0..2 {
+            assert_stays_down(old, 1, &[&from, "REWIND_FALLBACK=basebackup"])?;
+        }
+        old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+        recover(old)?;
+        lab.streams(old.number(), second.number())?;
+        recover(first)?;
+        same_end(lab, second.number())
+    })
 }
