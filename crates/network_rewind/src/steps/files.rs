@@ -122,6 +122,14 @@ pub fn keep(work: &Work<'_>) -> Result<usize> {
     Ok(own.len())
 }
 
+/// Where this node's own settings are: from the mark on, those in the data directory may be the primary's.
+pub fn own_settings(work: &Work<'_>) -> Result<PathBuf> {
+    Ok(match work.stage()? != Stage::Preparing && has_own(work) {
+        true => work.kept().join(KEPT_FILES),
+        false => work.data().to_owned(),
+    })
+}
+
 /// Whether this node has a configuration of its own.
 pub fn has_own(work: &Work<'_>) -> bool {
     let conf = work.kept().join(KEPT_FILES).join(work.names().conf_file);

@@ -1,6 +1,7 @@
 //! The way back into the cluster: the primary, the stream from it, the pool.
 
 use crate::budget;
+use crate::steps::files;
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
@@ -75,8 +76,8 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     let names = work.names();
-    let data = work.data();
-    let Some(slot) = work.standby_files(data).primary_slot() else {
+    let own = files::own_settings(work)?;
+    let Some(slot) = work.standby_files(&own).primary_slot() else {
         return Ok(Done::Skipped(
             "the standby settings name no slot".to_owned(),
         ));
