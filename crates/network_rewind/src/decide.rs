@@ -239,6 +239,8 @@ fn unfinished(view: &View) -> Option<Decision> {
         }
         // It would be waited for in vain: the row about that one says what is done.
         Ok((_, primary)) if !half && is_left_behind(view, primary) => None,
+        // And it would not start.
+        Ok((_, primary)) if !half && is_down_and_left(view, primary) => None,
         Ok((primary, _)) => Some(act(
             Action::Recover { primary },
             match half {
@@ -559,6 +561,14 @@ fn is_left_behind(view: &View, primary: &Primary) -> bool {
         && view.me.received.is_some()
         && missing_wal(&view.me, &primary.wal).is_some()
         && standing_to(view, primary) == Some(Standing::Part)
+}
+
+/// Whether this is a standby that is down, and whose history has left the primary's.
+fn is_down_and_left(view: &View, primary: &Primary) -> bool {
+    server(&view.me) == Server::Down
+        && !is_copy(view)
+        && view.me.was_primary() == Some(false)
+        && standing_to(view, primary).is_some_and(|it| it != Standing::Part)
 }
 
 /// How this node stands to the primary's history; `None`: that could not be read.

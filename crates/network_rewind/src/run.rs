@@ -607,6 +607,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A recovery whose rewind is done, and has led to a standby that cannot follow. One that runs has
+    /// all that is its own. One that is down may never have been started: then it is still the half of
+    /// its source's history that it was, with its own files aside, and no other primary can use it.
+    fn begin_anew(&self, view: &View) -> Result<()> {
+        let stage = match view.me.running {
+            true => Stage::Preparing,
+            false => Stage::Rewinding,
+        };
+        self.site.state.update(|state| {
+            if let Some(recovery) = &mut state.recovery {
+                recovery.stage = stage;
+            }
+        })?;
+        Ok(())
+    }
+
     /// `own` is a session with this host's server.
     fn carry_out(&self, view: &View, verdict: &Verdict, own: Option<Session>) -> Result<()> {
         let steps = steps(verdict.action);
@@ -632,15 +648,14 @@ impl<'a> Run<'a> {
             recover: true,
         } = verdict.action
         {
+            let done = |it: &Recovery| it.stage == Stage::Following;
+            if view.left.as_ref().is_some_and(done) && !goes_on(view) {
+                self.begin_anew(view)?;
+            }
             let begun = view.left.as_ref().is_some_and(|it| it.primary == primary);
             if !begun {
                 // The consent that it was begun with outlives this run.
                 work.update_recovery(|_| ())?;
-            }
-            let done = |it: &Recovery| it.stage == Stage::Following;
-            if view.left.as_ref().is_some_and(done) && !goes_on(view) {
-                // The standby that it had led to cannot follow any more.
-                work.update_recovery(|it| it.stage = Stage::Preparing)?;
             }
         }
         let frame = Frame {

@@ -2,6 +2,7 @@
 //! behind is not attached yet.
 
 use anyhow::{Context, Result, ensure};
+use lab::layout::DATA;
 use lab::{Lab, LabOptions, Node, Watch, wait_for};
 
 use crate::drill::{assert_stays_down, at_once, same_end};
@@ -80,40 +81,59 @@ fn attached_only_when_caught_up(lab: &Lab, primary: &Node) -> Result<()> {
     wait_for_status(lab, behind, "up")
 }
 
-/// What a rewind has brought from one primary, none from another takes out again.
+/// What a rewind has brought from one primary, none from another takes out again: neither where it has
+/// only begun, nor where it is done and the database not started yet.
 #[test]
 fn a_rewind_is_not_gone_on_with_from_another_primary() -> Result<()> {
-    let options = LabOptions {
-        nodes: 3,
-        sync: false,
-        ..at_once("nr-source")
-    };
-    Lab::with(options, |lab| {
-        let old = lab.node(101);
-        old.kill_database()?;
-        let first = failed_over(lab, 101)?;
-        let second = if first == 102 { 103 } else { 102 };
-        let (first, second) = (lab.node(first), lab.node(second));
-        recover(second)?;
-        wait_for("the other standby to follow", SHORT, || {
-            lab.streams(second.number(), first.number())
-        })?;
-        let died = old.recover(&["--die-after", "recover.mark"], RECOVERY)?;
-        ensure!(died.signal == Some(9), "{died}");
+    for step in ["recover.mark", "recover.rewind"] {
+        let options = LabOptions {
+            nodes: 3,
+            sync: false,
+            ..at_once("nr-source")
+        };
+        Lab::with(options, |lab| its_source_is_replaced(lab, step)).context(step)?;
+    }
+    Ok(())
+}
 
-        first.kill_database()?;
-        wait_for("the second failover", FAILOVER, || {
-            ensure!(!second.in_recovery()?, "it is not promoted");
-            wait_for_status(lab, first, "down")
-        })?;
-        let from = format!("half of it is the history of {} (", first.address());
-        for _ in 0..2 {
-            assert_stays_down(old, 1, &[&from, "REWIND_FALLBACK=basebackup"])?;
-        }
-        old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
-        recover(old)?;
-        lab.streams(old.number(), second.number())?;
-        recover(first)?;
-        same_end(lab, second.number())
-    })
+/// By a standby that has less than what the recovery of node101, which dies after `step`, has brought.
+fn its_source_is_replaced(lab: &Lab, step: &str) -> Result<()> {
+    let old = lab.node(101);
+    old.kill_database()?;
+    let first = failed_over(lab, 101)?;
+    let second = if first == 102 { 103 } else { 102 };
+    let (first, second) = (lab.node(first), lab.node(second));
+    recover(second)?;
+    wait_for("the other standby to follow", SHORT, || {
+        lab.streams(second.number(), first.number())
+    })?;
+    let receiver = |signal: &str| -> Result<()> {
+        let kill = ["pkill", signal, "-f", "walreceiver"];
+        second.run(&kill, SHORT)?.success().map(drop)
+    };
+    receiver("-STOP")?;
+    first.psql("insert into rows values (1)")?;
+    let died = old.recover(&["--die-after", step], RECOVERY)?;
+    ensure!(died.signal == Some(9), "{died}");
+    first.kill_database()?;
+    // What has arrived and was not read yet must not be read.
+    receiver("-TERM")?;
+    receiver("-CONT")?;
+    wait_for("the second failover", FAILOVER, || {
+        ensure!(!second.in_recovery()?, "it is not promoted");
+        wait_for_status(lab, first, "down")
+    })?;
+
+    let from = format!("half of it is the history of {} (", first.address());
+    for _ in 0..2 {
+        assert_stays_down(old, 1, &[&from, "REWIND_FALLBACK=basebackup"])?;
+    }
+    old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+    recover(old)?;
+    lab.streams(old.number(), second.number())?;
+    recover(first)?;
+    // What was never started has its label still.
+    let script = format!("rm -r {DATA}.old-*");
+    old.run(&["sh", "-c", &script], SHORT)?.success()?;
+    same_end(lab, second.number())
 }

@@ -421,6 +421,19 @@ fn what_was_left_unfinished_comes_first() {
             v.me.received = None;
         } => recovers();
     }
+    table! { || changed(stopped_standby(), |v| v.left = left(Stage::Following)),
+        "down": |_| () => recovers();
+        "down, up to the fork": |v| broken_off(v) => recovers();
+    }
+    let left_and_down = changed(stopped_standby(), |v| {
+        v.left = left(Stage::Following);
+        broken_off(v);
+        v.me.control = Some(Lsn(FORK + 1));
+    });
+    assert_eq!(short(decide(&left_and_down)), recovers());
+    assert!(!goes_on(&left_and_down), "it would not start");
+    let copied = changed(left_and_down, |v| v.copy = Some(BaseBackup::Made));
+    assert!(goes_on(&copied), "there is nothing to rewind");
     let behind = |may_copy| {
         changed(standby(), |v| {
             v.left = left(Stage::Following);
