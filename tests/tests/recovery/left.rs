@@ -22,12 +22,12 @@ pub fn goes_down(
         ensure!(node.pids_of_database().is_empty(), "it runs: {died}");
         Ok(())
     };
-    let ways: [(&str, &dyn Fn(&Node) -> Result<()>); 3] = [
-        ("a recovery died", &dies),
-        ("stopped", &|node| node.stop_database("fast")),
-        ("killed", &|node| node.kill_database()),
-    ];
-    for (way, go_down) in ways {
+    for way in ["a recovery died", "stopped", "killed"] {
+        let go_down = |node: &Node| match way {
+            "stopped" => node.stop_database("fast"),
+            "killed" => node.kill_database(),
+            _ => dies(node),
+        };
         let turn = || -> Result<()> {
             killed_with_rows_of_its_own(lab, old)?;
             let node = lab.node(old);
