@@ -182,7 +182,7 @@ fn configuration(node: &Node) -> String {
 /// the primary right: before a pool has joined the others it takes no connection, and would
 /// not take over either.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
-    lab.for_each(|node| {
+    let pool = |node: &Node| -> Result<()> {
         if !node.has_pool() {
             return Ok(());
         }
@@ -205,12 +205,25 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
             );
             Ok(())
         })
-    })?;
+    };
+    lab.for_each(pool)?;
     let leader = lab.node(lab.options().leader);
-    wait_for("the pool's VIP", START, || {
+    let leads = || -> Result<()> {
         ensure!(leader.has_pool_vip()?, "{} does not hold it", leader.name());
         Ok(())
-    })
+    };
+    let holder = wait_for("the pool's VIP", START, || {
+        let mut hosts = lab.hosts().iter();
+        let holder = hosts.find(|node| node.has_pool_vip().unwrap_or(false));
+        holder.context("nobody holds it")
+    })?;
+    if holder.number() == leader.number() {
+        return Ok(());
+    }
+    // It was there before the one with the highest priority, and leads for as long as it is.
+    holder.stop_pool()?;
+    wait_for("the pool's VIP", START, leads)?;
+    pool(holder)
 }
 
 /// `show pool_nodes` of the pool that is seen at an address from a network.

@@ -548,29 +548,45 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 server::reload,
             )),
         ],
-        Action::TakeOver { .. } => vec![
-            lock(),
-            step(
-                "take-over.look",
-                "see once more, now under the lock, that no other host is or becomes a primary",
-                |_| budget::OTHER_HOST,
-                primary::see_no_other,
-            ),
-            step(
-                "take-over.start",
-                "start the database, if it does not run",
-                |_| budget::START,
-                server::start,
-            ),
-            primary_sync(),
-            primary_vip(),
-            step(
-                "take-over.attach",
-                "attach this node to the pool, where one answers",
-                |_| budget::ATTACH,
-                primary::attach,
-            ),
-            forget(),
-        ],
+        Action::TakeOver { start } => {
+            let mut steps = vec![
+                lock(),
+                step(
+                    "take-over.look",
+                    "see once more, now under the lock, that no other host is or becomes a primary",
+                    |_| budget::OTHER_HOST,
+                    primary::see_no_other,
+                ),
+            ];
+            // One that ran when this was decided, and does not any more, was fenced meanwhile.
+            if start {
+                steps.extend([
+                    step(
+                        "take-over.start",
+                        "start the database",
+                        |_| budget::START,
+                        server::start,
+                    ),
+                    step(
+                        "take-over.confirm",
+                        "stop it again, if another host has become a primary meanwhile",
+                        |_| budget::OTHER_HOST,
+                        primary::confirm,
+                    ),
+                ]);
+            }
+            steps.extend([
+                primary_sync(),
+                primary_vip(),
+                step(
+                    "take-over.attach",
+                    "attach this node to the pool, where one answers",
+                    |_| budget::ATTACH,
+                    primary::attach,
+                ),
+                forget(),
+            ]);
+            steps
+        }
     }
 }

@@ -92,6 +92,14 @@ pub fn see_no_other(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("none".to_owned()))
 }
 
+/// A failover that had fenced this host before the start may have promoted its standby during it.
+pub fn confirm(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    see_no_other(work, deadline).or_else(|error| {
+        work.instance.stop(Deadline::after(budget::SELF_FENCE))?;
+        Err(error.context("the database is stopped again"))
+    })
+}
+
 /// Takes the database VIP off.
 pub fn vip_off(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let Some(vip) = &work.here.vip else {

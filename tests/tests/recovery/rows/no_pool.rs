@@ -1,10 +1,11 @@
 //! There is no pool.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, LabOptions, wait_for};
+use lab::layout::{DB_BIN, USER};
+use lab::{Lab, LabOptions, Node, wait_for};
 
 use super::{changes_nothing, commits_wait_for, ends, promote, runs, started, take_vip_off};
-use crate::scene::{SHORT, two_hosts};
+use crate::scene::{RECOVERY, SHORT, two_hosts};
 
 /// Where the pool would be, nobody listens, and says so at once.
 pub fn without_pool(name: &str, nodes: u8) -> LabOptions {
@@ -38,6 +39,8 @@ fn no_pool() -> Result<()> {
         ends(primary, &[], 0, "add VIP")?;
         ensure!(primary.has_vip()?, "the VIP is not back");
 
+        fenced_meanwhile(primary, standby)?;
+
         // It goes on alone, and no longer alone.
         standby.stop_database("fast")?;
         changes_nothing(lab, standby, 66, "its database does not run")?;
@@ -70,4 +73,30 @@ fn no_pool() -> Result<()> {
         changes_nothing(lab, primary, 66, "newer than 1 here")?;
         lab.wait_until_nothing_is_left(SHORT)
     })
+}
+
+/// A failover stops the primary while it makes sure that no other host is one: it stays down.
+fn fenced_meanwhile(primary: &Node, standby: &Node) -> Result<()> {
+    let tool = format!("{DB_BIN}/failover_stream");
+    let real = format!("{tool}.real");
+    standby.run(&["mv", &tool, &real], SHORT)?.success()?;
+    // It is asked for the decision, and once more under the lock.
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ -e /tmp/asked ]; then touch /tmp/held; while [ ! -e /tmp/release ]; do sleep 0.02; done; fi\n\
+         touch /tmp/asked\n\
+         exec {real} \"$@\"\n"
+    );
+    standby.write(&tool, &script, 0o755, 0)?;
+    let running = primary.spawn(USER, &[&format!("{DB_BIN}/network_rewind")], RECOVERY)?;
+    wait_for("the second question", SHORT, || {
+        standby.read("/tmp/held").map(drop)
+    })?;
+    primary.stop_database("fast")?;
+    standby.write("/tmp/release", "", 0o644, 0)?;
+    let run = running.wait()?;
+    ensure!(run.code == Some(66) && !runs(primary), "{run}");
+    standby.run(&["mv", &real, &tool], SHORT)?.success()?;
+    primary.start_database()?;
+    ends(primary, &[], 0, "no other host has one")
 }
