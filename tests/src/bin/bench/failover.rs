@@ -263,8 +263,10 @@ impl<'a> Cluster<'a> {
         self.set(scene)?;
         let commit = self.lab.first_commit(self.new, false);
         commit.wait_until_asked(LIMIT)?;
-        let through_vip = self.lab.first_commit(self.new, true);
-        let client = match scene == Scene::Detach && contender.goes_all_the_way() {
+        // Where it stays with an old primary that lives, a commit through it waits for a standby.
+        let moves_vip = contender.goes_all_the_way();
+        let through_vip = moves_vip.then(|| self.lab.first_commit(self.new, true));
+        let client = match scene == Scene::Detach && moves_vip {
             true => Some(self.lab.start_client()?),
             false => None,
         };
@@ -276,10 +278,7 @@ impl<'a> Cluster<'a> {
         let run = running.wait()?;
         ensure!(run.code == Some(0), "{run}\n{}", self.new.failover_log()?);
         let committed = commit.wait(LIMIT)?;
-        let through_vip = match contender.goes_all_the_way() {
-            true => Some(through_vip.wait(VIP_LIMIT)?),
-            false => None,
-        };
+        let through_vip = through_vip.map(|it| it.wait(VIP_LIMIT)).transpose()?;
         if let Some(client) = client {
             client.wait_for_acks(1, LIMIT)?;
             table.cell(row, GAP).add_ms(client.stop().longest_gap);
