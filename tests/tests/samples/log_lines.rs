@@ -18,7 +18,7 @@ const CONFIGURATION: &str = "core/src/config";
 
 /// What the sources have of sentences that are said to nobody: what another program's output is
 /// searched for, what it is called with, and details of events.
-const SAID_TO_NOBODY: [&str; 26] = [
+const SAID_TO_NOBODY: [&str; 27] = [
     "node … (…)",
     "with id …",
     "attach_node",
@@ -37,6 +37,7 @@ const SAID_TO_NOBODY: [&str; 26] = [
     "Data page checksum version",
     "Bytes per WAL segment",
     "BACKUP METHOD: streamed",
+    "Failure, exiting",
     "FATAL:  the database system is …",
     "DETAIL:  Consistent recovery state …",
     "select 33333;",
