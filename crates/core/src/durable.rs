@@ -72,6 +72,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Renames a file for good, within its directory. That there is none is fine.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Ok(()) => sync_dir(parent(to)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Makes what was created, renamed or removed in the directory `path` outlive a power failure.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {

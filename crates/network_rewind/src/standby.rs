@@ -187,27 +187,19 @@ impl<'a> StandbyFiles<'a> {
 
     /// Puts the mark aside, so that a single-user server recovers as the primary that it was.
     pub fn put_aside(&self) -> io::Result<()> {
-        self.rename(&self.mark(), &self.aside())
+        durable::rename(&self.mark(), &self.aside())
     }
 
     /// Puts it back, also after a run that died in between.
     pub fn put_back(&self) -> io::Result<()> {
         match self.mark().exists() {
             true => durable::remove(&self.aside()),
-            false => self.rename(&self.aside(), &self.mark()),
+            false => durable::rename(&self.aside(), &self.mark()),
         }
     }
 
     fn aside(&self) -> PathBuf {
         self.dir.join(format!("{}.aside", self.names.standby_file))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match fs::rename(from, to) {
-            Ok(()) => durable::sync_dir(self.dir),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        }
     }
 
     /// A setting as the server has it at its next start.

@@ -5,6 +5,7 @@ use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::clock;
 use failover_core::deadline::Deadline;
+use failover_core::durable;
 use failover_core::flavor::StandbySettings;
 use failover_core::history::{self, History, Standing};
 use failover_core::instance::Stopped;
@@ -15,7 +16,7 @@ use failover_core::sql::{Session, SqlFailure};
 use failover_core::state::{LockError, Stage};
 use failover_core::status;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -257,6 +258,9 @@ fn launch_where_it_is(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     let position = control.checkpoint.max(control.min_recovery);
     let dir = work.data().join(work.names().wal_dir);
     let aside = strange_histories(&dir, timeline, position)?;
+    let rename = |from: &Path, to: &Path| {
+        durable::rename(from, to).with_context(|| format!("failed to rename {}", from.display()))
+    };
     for file in &aside {
         rename(file, &set_aside(file))?;
     }
@@ -283,10 +287,10 @@ fn strange_histories(dir: &Path, timeline: Timeline, position: Lsn) -> Result<Ve
         let file = dir.join(name);
         let text = fs::read_to_string(&file).or_else(|_| fs::read_to_string(set_aside(&file)));
         let strange = |text: String| {
-            let theirs = History::parse(newer, &text).ok()?;
-            (theirs.standing(timeline, position) != Standing::Part).then_some(())
+            History::parse(newer, &text)
+                .is_ok_and(|theirs| theirs.standing(timeline, position) != Standing::Part)
         };
-        if text.ok().and_then(strange).is_some() {
+        if text.is_ok_and(strange) {
             found.push(file);
         }
     }
@@ -299,16 +303,6 @@ fn set_aside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ASIDE);
     name.into()
-}
-
-/// Renames a file, if it is there.
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to rename {}", from.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The standby that was stopped, or is being started for its clean shutdown, runs and answers.
