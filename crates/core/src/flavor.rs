@@ -46,6 +46,9 @@ pub struct Flavor {
     /// library, of 9.6, knows nothing for what was sent and not acknowledged: there it takes the
     /// kernel's quarter of an hour.
     pub source_options: &'static str,
+    /// And of the one from which a rewind reads. It asks for the list of all files by a query that looks
+    /// so costly that it is compiled first, which takes ten times as long as the query.
+    pub rewind_source_options: &'static str,
     /// The environment variables for a password of the server's own programs. The fork's library has
     /// them under its own name, written in two ways; which of its versions still takes PostgreSQL's
     /// is not known, and one that it does not know does no harm.
@@ -142,6 +145,7 @@ pub static KINGBASE: Flavor = Flavor {
     control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
+    rewind_source_options: "",
     password_variables: &["KINGBASE_PASSWORD", "KINGBASEPASSWORD", "PGPASSWORD"],
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
@@ -191,6 +195,7 @@ pub static POSTGRES: Flavor = Flavor {
     },
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
                      tcp_user_timeout=20000",
+    rewind_source_options: " options=-cjit=off",
     password_variables: &["PGPASSWORD"],
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",

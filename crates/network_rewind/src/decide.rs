@@ -491,6 +491,13 @@ fn standby(view: &View) -> Decision {
                     limit >> 20
                 ),
             ),
+            None if attach => act(
+                Action::Nothing,
+                format!(
+                    "this standby streams from {address}, and has not said yet how far it is: the next \
+                     run attaches it"
+                ),
+            ),
             _ => act(
                 Action::Nothing,
                 format!("this standby streams from {address}, all is well"),

@@ -218,6 +218,7 @@ fn start(name: String, up: Up) -> Result<()> {
         },
         nodes: up.nodes,
         pools: up.pools,
+        leader: if up.pools == 1 { 101 } else { 102 },
         sync: !up.asynchronous,
         cron: up.cron,
         recovery: up.recovery,

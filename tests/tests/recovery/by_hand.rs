@@ -82,9 +82,12 @@ fn is_left_alone(lab: &Lab, node: &Node, primary: &Node) -> Result<()> {
     ensure!(made.code == Some(0), "{made}");
     sh(node, &format!("cp {AWAY}/postgresql.conf {DATA}"))?;
     node.start_database()?;
+    // For a moment it has not said how far it is, and is not one that commits are made to wait for.
     wait_for("it to stream", SHORT, || {
-        let seen = primary.psql("select application_name, state from pg_stat_replication")?;
-        ensure!(seen == format!("{}|streaming", node.name()), "{seen:?}");
+        let seen = primary.psql(
+            "select application_name, state, write_lsn is not null from pg_stat_replication",
+        )?;
+        ensure!(seen == format!("{}|streaming|t", node.name()), "{seen:?}");
         Ok(())
     })?;
     let before = postmaster(node)?;

@@ -107,6 +107,7 @@ pub fn what_to_do(work: &Work<'_>) -> String {
 /// Why a rewind is sure to fail; an error where that is not known.
 fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Option<String>> {
     let names = work.names();
+    work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
     if stage == Stage::Rewinding {
         // It was looked at when the rewind was begun. Now only half of what is there is its own, and
         // the control file may be torn until it is put back.
@@ -122,7 +123,6 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     let Some(history) = work.seen.as_ref().and_then(|it| it.history.clone()) else {
         bail!("the timeline history of {} could not be read", work.primary);
     };
-    work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
     if !control.can_be_rewound {
         return Ok(Some(
             "it has neither wal_log_hints nor data checksums".to_owned(),
@@ -286,9 +286,9 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     files::make_dir(&kept, work.instance.user())?;
     let saved = files::keep(work)?;
     files::keep_slots(work)?;
-    let mut copied = 0;
+    let mut wal = 0;
     if !work.copies {
-        copied = keep_wal(work)?;
+        wal = keep_wal(work)?;
         let names = work.names();
         let control = kept.join(KEPT_CONTROL);
         copy_synced(&work.data().join(names.control_file), &control)?;
@@ -296,13 +296,12 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     sync_tree(&kept)?;
     Ok(Done::Did(format!(
         "{saved} configuration files, {} MB of WAL",
-        copied >> 20
+        wal >> 20
     )))
 }
 
-/// The WAL files of this node that a rewind may need, and whether a copy has to be made: a file
-/// that the primary has under the same name is overwritten in place, the others are only removed, so
-/// that a second link keeps them.
+/// The WAL files of this node that a rewind may need, and whether room for a second one is needed: a
+/// file that the primary has under the same name is overwritten in place, the others are only removed.
 fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>> {
     let theirs: HashSet<&str> = work.primary_wal.iter().map(String::as_str).collect();
     let first = match (work.checkpoint, work.fork) {
@@ -327,32 +326,56 @@ fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>
     Ok(found)
 }
 
-/// Bytes that were copied.
+/// Bytes that are kept. A second link does, until the rewind.
 fn keep_wal(work: &Work<'_>) -> Result<u64> {
     let control = work.control()?;
     let from = work.data().join(work.names().wal_dir);
     let to = work.kept().join(KEPT_WAL);
     files::make_dir(&to, work.instance.user())?;
-    let mut copied = 0;
-    for (name, copy) in wal_to_keep(work, control.segment_size)? {
+    let mut kept = 0;
+    for (name, _) in wal_to_keep(work, control.segment_size)? {
         let (source, target) = (from.join(&name), to.join(&name));
-        if copy || fs::hard_link(&source, &target).is_err() {
-            copied += copy_synced(&source, &target)?;
-        }
+        kept += match fs::hard_link(&source, &target) {
+            Ok(()) => fs::metadata(&target)?.len(),
+            Err(_) => copy_synced(&source, &target)?,
+        };
     }
-    Ok(copied)
+    Ok(kept)
 }
 
-/// Copies a file with its mode and owner, through to the disk.
-pub fn copy_synced(from: &Path, to: &Path) -> Result<u64> {
+/// Gives the rewind a copy of each file that it overwrites in place, so that the one which is kept stays
+/// as it was. Nothing waits for the disk: as long as the mark is there, what is kept counts.
+fn part_from_kept(work: &Work<'_>) -> Result<()> {
+    let wal = work.data().join(work.names().wal_dir);
+    let from = work.kept().join(KEPT_WAL);
+    for name in &work.primary_wal {
+        let (kept, target) = (from.join(name), wal.join(name));
+        if is_same_file(&kept, &target) {
+            fs::remove_file(&target)
+                .with_context(|| format!("failed to remove {}", target.display()))?;
+            copy_owned(&kept, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file with its mode and owner.
+fn copy_owned(from: &Path, to: &Path) -> Result<u64> {
     let copy = || -> io::Result<u64> {
         let meta = fs::metadata(from)?;
         let bytes = fs::copy(from, to)?;
         chown(to, Some(meta.uid()), Some(meta.gid()))?;
-        File::open(to)?.sync_all()?;
         Ok(bytes)
     };
     copy().with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))
+}
+
+/// The same, through to the disk.
+pub fn copy_synced(from: &Path, to: &Path) -> Result<u64> {
+    let bytes = copy_owned(from, to)?;
+    let synced = File::open(to).and_then(|file| file.sync_all());
+    synced.with_context(|| format!("failed to sync {}", to.display()))?;
+    Ok(bytes)
 }
 
 /// The names in a directory and in those below it, on the disk.
@@ -397,6 +420,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
     put_back(work)?;
+    part_from_kept(work)?;
     files::unlink_own(work)?;
     let (journal, names) = (work.journal, work.names());
     let before = work.control()?;
@@ -405,12 +429,13 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
-        "host={} port={} user={} dbname={} {}",
+        "host={} port={} user={} dbname={} {}{}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),
         value(&work.config().kb_dataname),
-        names.source_options
+        names.source_options,
+        names.rewind_source_options
     );
     journal.line(format!(
         "{}  {}={} --source-server=\"{source}\"",

@@ -112,8 +112,8 @@ fn under_another_name(lab: &Lab, primary: &Node, standby: &Node) -> Result<()> {
         ))?;
         standby.psql("select pg_reload_conf()")?;
         wait_for("the standby to stream anew", SHORT, || {
-            let names =
-                "select application_name from pg_stat_replication where state = 'streaming'";
+            let names = "select application_name from pg_stat_replication \
+                         where state = 'streaming' and write_lsn is not null";
             let seen = primary.psql(names)?;
             ensure!(seen == name, "{seen}");
             Ok(())
