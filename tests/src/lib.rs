@@ -35,6 +35,7 @@ mod host;
 mod lab;
 pub mod layout;
 mod leftovers;
+pub mod manual;
 mod network;
 mod pool;
 mod prober;

@@ -2,10 +2,12 @@
 //! standing for what differs from one time to the next. Every sentence of the sources has to be there,
 //! nothing may be there that no source says, and the logs of real runs are held against it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use lab::manual::{self, first_columns};
 
 /// In a line, for what differs.
 const ANY: char = '…';
@@ -84,15 +86,6 @@ impl Manual {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// What stands in backquotes in the first column of each table.
-fn first_columns(text: &str) -> Vec<String> {
-    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split_once('`'))
-        .filter(|(_, rest)| rest.starts_with(" |"))
-        .map(|(line, _)| line.replace("\\|", "|"))
-        .collect()
 }
 
 /// Whether `line` is one of those that `pattern` stands for.
@@ -355,25 +348,53 @@ fn every_line_of_the_manual_is_said() -> Result<()> {
     Ok(())
 }
 
+/// The names of steps in a source. Those of a procedure are in its list; the others are only timed.
+fn steps_of(source: &str, calls: &[&str]) -> Vec<String> {
+    let named = |before: &str| before.split_whitespace().next_back() == Some("name:");
+    let names = |before: &str| named(before) || calls.iter().any(|it| before.ends_with(it));
+    let literals = literals(source).into_iter();
+    literals
+        .filter(|it| names(&it.before) && !it.text.contains(' '))
+        .map(|it| it.text)
+        .collect()
+}
+
 #[test]
 fn every_step_of_an_event_is_in_the_manual() -> Result<()> {
-    let page = |name: &str| fs::read_to_string(root().join("docs").join(name));
-    let pages = ["failover.md", "recovery.md", "log-lines.md"].map(page);
-    let manual: Vec<String> = pages.into_iter().collect::<Result<_, _>>()?;
-    let names = |before: &str| {
-        let calls = ["step(", "timed("];
-        let named = before.split_whitespace().next_back() == Some("name:");
-        named || calls.iter().any(|it| before.ends_with(it))
-    };
-    let mut steps: Vec<String> = Vec::new();
-    for (_, source) in sources()? {
-        let literals = literals(&source).into_iter();
-        let named = literals.filter(|it| names(&it.before) && !it.text.contains(' '));
-        steps.extend(named.map(|it| format!("`{}`", it.text)));
-    }
+    let log_lines = fs::read_to_string(root().join("docs/log-lines.md"))?;
+    let pages = [manual::FAILOVER, manual::RECOVERY, &log_lines];
+    let sources = sources()?;
+    let steps = sources
+        .iter()
+        .flat_map(|(_, source)| steps_of(source, &["step(", "timed("]));
+    let mut steps: Vec<String> = steps.map(|step| format!("`{step}`")).collect();
     ensure!(steps.len() > 50, "only {} steps were found", steps.len());
-    steps.retain(|step| !manual.iter().any(|page| page.contains(step.as_str())));
+    steps.retain(|step| !pages.iter().any(|page| page.contains(step.as_str())));
     ensure!(steps.is_empty(), "in no page of docs: {steps:#?}");
+    Ok(())
+}
+
+/// Drill D1 kills each tool after every step of these tables.
+#[test]
+fn the_tables_of_steps_are_the_lists_of_the_tools() -> Result<()> {
+    let sources = sources()?;
+    for (tool, page) in [
+        ("network_rewind", manual::RECOVERY),
+        ("failover_stream", manual::FAILOVER),
+    ] {
+        let of_tool = sources.iter().filter(|(name, _)| name.contains(tool));
+        let listed: BTreeSet<String> = of_tool
+            .flat_map(|(_, source)| steps_of(source, &["step("]))
+            .collect();
+        // Where nothing was found there would be no difference.
+        ensure!(listed.len() > 15, "of {tool} only {listed:#?}");
+        let table: BTreeSet<String> = first_columns(page).into_iter().collect();
+        let differ: Vec<&String> = table.symmetric_difference(&listed).collect();
+        ensure!(
+            differ.is_empty(),
+            "{tool}: only in one of the two: {differ:#?}"
+        );
+    }
     Ok(())
 }
 
