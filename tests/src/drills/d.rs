@@ -29,9 +29,9 @@ pub(super) const DRILLS: &[Drill] = &[
         row: "D1",
         way: "recovery",
         flavor: Flavor::Postgres,
-        what: "`network_rewind` killed after each step of a recovery, and of what it does for standbys and the VIP, then run again",
+        what: "`network_rewind` killed after each of its steps, then run again: recoveries, standbys, the VIP, every database down, the primary cut off",
         fast: false,
-        options: at_once,
+        options: killed::recovery_options,
         play: killed::recovery,
     },
     Drill {

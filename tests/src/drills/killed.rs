@@ -1,17 +1,21 @@
 //! D1: each tool is killed after each of its steps, and at moments inside what takes long; the next run
 //! ends where an undisturbed one would. The steps are what the tools themselves list with `--dry-run`.
 
+use std::collections::BTreeSet;
 use std::mem::swap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::d::killed_with_rows_of_its_own;
+use super::d::{at_once, killed_with_rows_of_its_own};
+use super::needs::{NEEDS, Need, take_vip};
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
-use super::two_hosts;
+use super::{settings, two_hosts};
+use crate::events::Event;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
-use crate::layout::{DATA, DATABASE_VIP, DB_BIN, DEVICE, PRIMARY_DOWN, STANDBY_DOWN, USER};
+use crate::layout::{DATA, DB_BIN, PRIMARY_DOWN, STANDBY_DOWN, USER};
+use crate::manual;
 use crate::wait::{moments, wait_for};
 use crate::watch::{Excuse, Expected};
 
@@ -59,17 +63,21 @@ pub(super) fn failover(scene: &mut Scene<'_>) -> Played {
     }
     let leader = lab.node(102);
     let (mut old, mut new) = (101, 102);
-    for step in &steps_of_failover(leader, &PRIMARY_DOWN)? {
+    let mut played = BTreeSet::new();
+    for step in steps_of_failover(leader, &PRIMARY_DOWN)? {
         for _ in 0..2 {
-            let mut turn = || killed_failover(scene, step, old, new);
+            let mut turn = || killed_failover(scene, &step, old, new);
             turn().with_context(|| format!("died after {step}, from node{old} to node{new}"))?;
             swap(&mut old, &mut new);
         }
+        played.insert(step);
     }
-    for step in &steps_of_failover(leader, &STANDBY_DOWN)? {
-        let mut turn = || killed_for_a_standby(scene, step);
+    for step in steps_of_failover(leader, &STANDBY_DOWN)? {
+        let mut turn = || killed_for_a_standby(scene, &step);
         turn().with_context(|| format!("a standby is down, died after {step}"))?;
+        played.insert(step);
     }
+    each_was_played(manual::FAILOVER, &played)?;
     Ok(Expected::whole(old))
 }
 
@@ -140,92 +148,83 @@ fn died_after(leader: &Node, step: &str, before: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// How a host comes to need something of `network_rewind`; the host that is the primary afterwards.
-struct Need {
-    what: &'static str,
-    /// Beginning of the names of its steps.
-    steps: &'static str,
-    make: fn(&mut Scene<'_>, u8, u8) -> Result<(u8, u8)>,
+/// With the setting that lets the last primary of a cluster that is all down come up.
+pub(super) fn recovery_options() -> LabOptions {
+    let mut options = at_once();
+    let level = settings(&[("MAX_AVAILABLE_LEVEL", "1")]);
+    options.config.extend(level);
+    options
 }
 
-/// Each gets the primary and the standby, and returns where the run is due, and the primary then.
-const NEEDS: [Need; 6] = [
-    Need {
-        what: "a standby that is down",
-        steps: "start.",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby is killed", |lab| {
-                lab.node(standby).kill_database()
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
-        what: "a standby that follows somebody else",
-        steps: "",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby follows somebody else", |lab| {
-                let node = lab.node(standby);
-                let settings = node.psql("show primary_conninfo")?;
-                let right = lab.node(primary).address().to_string();
-                let wrong = settings.replace(&right, "192.168.1.1");
-                node.psql(&format!("alter system set primary_conninfo = '{wrong}'"))?;
-                node.psql("select pg_reload_conf()")
-            })?;
-            let lab = scene.lab;
-            scene.sees("it has lost the primary", SHORT, || {
-                ensure!(lab.streams(standby, primary).is_err(), "it streams");
-                Ok(())
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
-        what: "a standby that was detached",
-        steps: "",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby is detached", |lab| {
-                lab.pcp_detach(lab.node(standby).id())
-            })?;
-            let lab = scene.lab;
-            scene.sees("the pool has it down", SHORT, || {
-                ensure!(lab.pool_shows_all_up(primary).is_err(), "it is up");
-                Ok(())
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
-        what: "a primary without the VIP",
-        steps: "",
-        make: |scene, primary, _| {
-            scene.breaks("the primary loses the VIP", |lab| {
-                take_vip(lab.node(primary))
-            })?;
-            Ok((primary, primary))
-        },
-    },
-    Need {
-        what: "a standby promoted by mistake",
-        steps: "wrong-primary.",
-        make: |scene, primary, standby| {
-            scene.breaks("the standby is promoted by mistake", |lab| {
-                lab.node(standby).promote_database()
-            })?;
-            Ok((standby, primary))
-        },
-    },
-    Need {
-        what: "an old primary with rows of its own",
-        steps: "recover.",
-        make: |scene, primary, _| Ok((primary, killed_with_rows_of_its_own(scene, primary)?)),
-    },
-];
+pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
+    scene.stop_rounds();
+    let mut primary = 101;
+    let mut played = BTreeSet::new();
+    for need in &NEEDS {
+        let mut steps;
+        // The first time tells the steps, and is not disturbed.
+        (primary, steps) = in_need(scene, need, primary, |_, node| {
+            // While the pool is at a failover it gives no answer.
+            wait_for("a plan", SHORT, || steps_of(node, need.steps))
+        })
+        .context(need.what)?;
+        scene.note(format!("{}: {}", need.what, steps.join(" ")));
+        steps.retain(|step| need.each || !played.contains(step));
+        for step in steps {
+            let died;
+            (primary, died) = in_need(scene, need, primary, |scene, node| {
+                scene.note(format!("network_rewind dies after {step}"));
+                dies_after(node, &step)
+            })
+            .with_context(|| format!("{}, died after {step}", need.what))?;
+            // What did not apply was not played.
+            if died.outcome != "skipped" {
+                played.insert(step);
+            }
+        }
+    }
+    each_was_played(manual::RECOVERY, &played)?;
+    let end = scene.is_whole(primary)?;
+    Ok(Expected {
+        two: Some(Excuse {
+            why: "promoted by mistake, or killed before it had stopped what was cut off, as the drill \
+                  wants it",
+            at_most: Duration::from_secs(10),
+        }),
+        ..end
+    })
+}
 
-fn take_vip(node: &Node) -> Result<()> {
-    let address = format!("{DATABASE_VIP}/24");
-    let command = ["ip", "addr", "del", &address, "dev", DEVICE];
-    node.run(&command, SHORT)?.success().map(drop)
+/// Each step that a page of the manual lists, and no other: a new one that nothing here leads to fails
+/// the drill.
+fn each_was_played(page: &str, played: &BTreeSet<String>) -> Result<()> {
+    let listed: BTreeSet<String> = manual::first_columns(page).into_iter().collect();
+    let differ: Vec<&String> = listed.symmetric_difference(played).collect();
+    ensure!(
+        differ.is_empty(),
+        "listed or played, and not both: {differ:?}"
+    );
+    Ok(())
+}
+
+/// Makes a need, acts on the host where a run is due, and has runs on both make the cluster whole. Who
+/// is the primary then, and what came of the act.
+fn in_need<T>(
+    scene: &mut Scene<'_>,
+    need: &Need,
+    primary: u8,
+    act: impl FnOnce(&mut Scene<'_>, &Node) -> Result<T>,
+) -> Result<(u8, T)> {
+    let standby = if primary == 101 { 102 } else { 101 };
+    let lab = scene.lab;
+    let (due, primary) = (need.make)(scene, primary, standby)?;
+    let done = act(scene, lab.node(due))?;
+    let primaries = lab.primaries()?;
+    let wrong = primaries.iter().any(|it| *it != primary && *it != due);
+    ensure!(!wrong, "primaries are {primaries:?}");
+    let primary = (need.heal)(scene, primary)?;
+    converges(lab, primary)?;
+    Ok((primary, done))
 }
 
 /// What a run would do now, step by step.
@@ -243,65 +242,21 @@ fn steps_of(node: &Node, beginning: &str) -> Result<Vec<String>> {
     Ok(steps)
 }
 
-pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
-    scene.stop_rounds();
-    let (mut primary, mut standby) = (101, 102);
-    for need in NEEDS {
-        // The first time tells the steps, and is not disturbed.
-        let mut steps: Vec<Option<String>> = vec![None];
-        let mut at = 0;
-        while at < steps.len() {
-            let step = steps[at].clone();
-            let mut turn = || -> Result<Vec<Option<String>>> {
-                let (due, now) = (need.make)(scene, primary, standby)?;
-                if now != primary {
-                    swap(&mut primary, &mut standby);
-                }
-                let node = scene.lab.node(due);
-                let mut found = Vec::new();
-                match &step {
-                    None => {
-                        // While the pool is at a failover it gives no answer.
-                        let all = wait_for("a plan", SHORT, || steps_of(node, need.steps))?;
-                        scene.note(format!("{}: {}", need.what, all.join(" ")));
-                        found.extend(all.into_iter().map(Some));
-                    }
-                    Some(step) => {
-                        scene.note(format!("network_rewind dies after {step}"));
-                        let died = wait_for("a run that gets on", SHORT, || {
-                            let run = node.recover(&["--die-after", step], RECOVERY)?;
-                            ensure!(run.code != Some(66), "{run}");
-                            Ok(run)
-                        })?;
-                        ensure!(died.signal == Some(9), "{died}");
-                        let primaries = scene.lab.primaries()?;
-                        let wrong = primaries.iter().any(|it| *it != primary && *it != due);
-                        ensure!(!wrong, "primaries are {primaries:?}");
-                    }
-                }
-                converges(scene.lab, primary)?;
-                Ok(found)
-            };
-            let found = turn().with_context(|| match &step {
-                Some(step) => format!("{}, died after {step}", need.what),
-                None => need.what.to_owned(),
-            })?;
-            steps.extend(found);
-            at += 1;
-        }
-    }
-    let end = scene.is_whole(primary)?;
-    Ok(Expected {
-        two: Some(Excuse {
-            why: "promoted by mistake, as the drill wants it",
-            at_most: Duration::from_secs(10),
-        }),
-        ..end
-    })
+/// The last event of a run that was killed after `step`.
+pub(super) fn dies_after(node: &Node, step: &str) -> Result<Event> {
+    let died = wait_for("a run that gets on", SHORT, || {
+        let run = node.recover(&["--die-after", step], RECOVERY)?;
+        ensure!(run.code != Some(66), "{run}");
+        Ok(run)
+    })?;
+    ensure!(died.signal == Some(libc::SIGKILL), "{died}");
+    let last = node.events()?.pop().context("no event")?;
+    ensure!(last.step == step, "its last event is {last:?}");
+    Ok(last)
 }
 
 /// Runs on all hosts, one after the other, end in a whole cluster, with nothing left behind.
-fn converges(lab: &Lab, primary: u8) -> Result<()> {
+pub(super) fn converges(lab: &Lab, primary: u8) -> Result<()> {
     wait_for("the cluster to be whole", RECOVERY, || {
         for node in lab.nodes() {
             let run = node.recover(&[], RECOVERY)?;

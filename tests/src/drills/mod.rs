@@ -6,6 +6,7 @@ mod b;
 mod c;
 mod d;
 mod killed;
+mod needs;
 mod outcome;
 mod scene;
 mod table;
