@@ -7,7 +7,7 @@ use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
-use failover_core::pool::{PoolError, PoolNodes};
+use failover_core::pool::{PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::process::Cmd;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
@@ -180,20 +180,35 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("forgotten".to_owned()))
 }
 
-/// Tells the pool, where there is one. One that has no node up answers nothing but PCP.
+/// Tells the pool, where there is one. One that has no node up answers nothing but PCP. During a failover
+/// it lets its clients wait, or turns them away: after that another host may be the primary, and a pool
+/// that gets back an old one which lives takes whichever it finds first.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (nodes, error) = match work.pool.nodes_by_any_way(deadline.at_most(budget::POOL)) {
-        Ok((_, None)) => return rejoin::attach(work, deadline),
-        Ok((nodes, Some(error))) => (nodes, error),
-        Err(error @ (PoolError::Sql(_) | PoolError::NoNodes(_))) => (PoolNodes::default(), error),
+        Ok((nodes, error)) => (nodes, error),
+        Err(error @ (PoolError::Sql(_) | PoolError::NoNodes(_))) => {
+            (PoolNodes::default(), Some(error))
+        }
         Err(error) => return Err(error.into()),
     };
     let (me, config) = (work.me(), work.config());
-    match nodes.by_address(me, config).filter(|node| !node.is_up()) {
-        Some(node) => {
-            rejoin::attach_node(work, node.id, deadline)?;
-            Ok(Done::Did(format!("{node} attached")))
-        }
-        None => Ok(Done::Skipped(format!("no pool answers: {error}"))),
+    if let Some(error) = error
+        && (nodes.nodes.is_empty() || nodes.nodes.iter().any(PoolNode::is_up))
+    {
+        return Ok(Done::Skipped(format!("no pool answers: {error}")));
     }
+    let Some(node) = nodes.by_address(me, config) else {
+        bail!("the pool has no node with KB_LOCALHOST_IP {me}");
+    };
+    if node.is_up() {
+        return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
+    }
+    if let Some(other) = nodes.primary() {
+        bail!(Break::Changed(format!(
+            "the pool has {other} as its primary"
+        )));
+    }
+    see_no_other(work, deadline)?;
+    rejoin::attach_node(work, node.id, deadline)?;
+    Ok(Done::Did(format!("{node} attached")))
 }
