@@ -2,6 +2,7 @@
 
 mod cut_off;
 mod everything_down;
+mod failing_over;
 mod no_pool;
 mod old_primary;
 mod paused;
