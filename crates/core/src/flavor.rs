@@ -47,7 +47,7 @@ pub struct Flavor {
     /// kernel's quarter of an hour.
     pub source_options: &'static str,
     /// And of the one from which a rewind reads. It asks for the list of all files by a query that looks
-    /// so costly that it is compiled first, which takes ten times as long as the query.
+    /// so costly that it is compiled first: 200 ms for one that takes 6.
     pub rewind_source_options: &'static str,
     /// The environment variables for a password of the server's own programs. The fork's library has
     /// them under its own name, written in two ways; which of its versions still takes PostgreSQL's
