@@ -265,8 +265,23 @@ impl Pool {
         }
     }
 
-    /// `show pool_nodes`.
+    /// `show pool_nodes`. A pool that fails over ends the processes that its clients have come to, those
+    /// that wait to be let in too: it is asked again.
     pub fn nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
+        loop {
+            match self.show_nodes(deadline) {
+                Err(PoolError::Sql(error))
+                    if error.failure == SqlFailure::Dropped
+                        && deadline.remaining() > LOOK_INTERVAL =>
+                {
+                    deadline.pause(LOOK_INTERVAL);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn show_nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
         let table = Session::open(&self.target, deadline)
             .and_then(|session| session.table("show pool_nodes", deadline))
             .map_err(PoolError::Sql)?;
@@ -517,6 +532,7 @@ fn parse_table(text: &str) -> Vec<PoolNode> {
 mod tests {
     use super::*;
     use crate::flavor::{KINGBASE, POSTGRES};
+    use std::net::TcpListener;
 
     const NINE: &str = " node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | load_balance_node | replication_delay
 ---------+---------------+-------+--------+-----------+---------+------------+-------------------+-------------------
@@ -537,10 +553,15 @@ mod tests {
         }
     }
 
-    fn pool(names: &Flavor) -> Pool {
-        let text = include_str!("../../../etc/HAmodule.conf");
-        let config = Config::parse("HAmodule.conf".as_ref(), text.as_bytes()).unwrap();
+    const CONFIG: &str = include_str!("../../../etc/HAmodule.conf");
+
+    fn pool_of(config: &str, names: &Flavor) -> Pool {
+        let config = Config::parse("HAmodule.conf".as_ref(), config.as_bytes()).unwrap();
         Pool::new(&config, names)
+    }
+
+    fn pool(names: &Flavor) -> Pool {
+        pool_of(CONFIG, names)
     }
 
     #[test]
@@ -648,6 +669,24 @@ mod tests {
         );
         let text = pool.refusal("pcp_attach_node", 0, &login).to_string();
         assert!(text.contains("check PCP_USER and PCP_PASS") && !text.contains('\n'));
+    }
+
+    #[test]
+    fn a_pool_that_drops_its_clients_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let config = CONFIG
+            .replace("9999", &port)
+            .replace("192.168.1.201", "127.0.0.1");
+        let dropping = std::thread::spawn(move || {
+            for _ in 0..2 {
+                drop(listener.accept().unwrap());
+            }
+        });
+        let deadline = Deadline::after(Duration::from_secs(9));
+        let error = pool_of(&config, &POSTGRES).nodes(deadline).unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+        dropping.join().unwrap();
     }
 
     #[test]

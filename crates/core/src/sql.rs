@@ -10,12 +10,20 @@ use crate::workers;
 use postgres::error::SqlState;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// The server cancels any statement of ours after this long, whatever became of us.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection ends that its other side has closed.
+const DROPPED: [io::ErrorKind; 3] = [
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::BrokenPipe,
+];
 
 /// Where a server listens, and as whom to log in.
 #[derive(Clone, Debug)]
@@ -45,6 +53,9 @@ pub enum SqlFailure {
     /// No connection.
     #[error("no connection: {0}")]
     Connection(String),
+    /// It took the connection and dropped it without a word.
+    #[error("no connection: connection closed")]
+    Dropped,
     /// The server does not let us in.
     #[error(
         "login refused: {0} (check KB_USER, KB_PASS and KB_DATANAME, and the server's hba file)"
@@ -349,15 +360,25 @@ fn failure(error: &postgres::Error) -> SqlFailure {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && DROPPED.contains(&io.kind())
+        {
+            return SqlFailure::Dropped;
+        }
         text = inner.to_string();
         cause = inner.source();
     }
-    SqlFailure::Connection(text)
+    match error.is_closed() {
+        true => SqlFailure::Dropped,
+        false => SqlFailure::Connection(text),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
 
     #[test]
     fn quotes_end_nothing() {
@@ -399,17 +420,39 @@ mod tests {
         assert!(table.to_string().ends_with("(1 row)"));
     }
 
-    #[test]
-    fn a_server_that_only_accepts_is_silent() {
-        let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target {
+    fn target(listener: &TcpListener) -> Target {
+        Target {
             host: "127.0.0.1".parse().unwrap(),
-            port: frozen.local_addr().unwrap().port(),
+            port: listener.local_addr().unwrap().port(),
             user: "u".into(),
             password: Secret::decode("").unwrap(),
             database: "d".into(),
             options: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_a_connection_and_closes_it_has_dropped_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = target(&listener);
+        // With the client's first words unread, and read.
+        for read in [0, 8] {
+            let server = listener.try_clone().unwrap();
+            let closer = std::thread::spawn(move || {
+                let (mut client, _) = server.accept().unwrap();
+                client.read_exact(&mut vec![0; read]).unwrap();
+            });
+            let deadline = Deadline::after(Duration::from_secs(5));
+            let error = Session::open(&target, deadline).unwrap_err();
+            assert_eq!(error.failure, SqlFailure::Dropped);
+            closer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_server_that_only_accepts_is_silent() {
+        let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = target(&frozen);
         let deadline = Deadline::after(Duration::from_millis(100));
         let error = Session::open(&target, deadline).unwrap_err();
         assert!(matches!(error.failure, SqlFailure::Silent(_)), "{error}");

@@ -191,24 +191,19 @@ pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         }
         Err(error) => return Err(error.into()),
     };
-    let (me, config) = (work.me(), work.config());
     if let Some(error) = error
         && (nodes.nodes.is_empty() || nodes.nodes.iter().any(PoolNode::is_up))
     {
         return Ok(Done::Skipped(format!("no pool answers: {error}")));
     }
-    let Some(node) = nodes.by_address(me, config) else {
-        bail!("the pool has no node with KB_LOCALHOST_IP {me}");
-    };
-    if node.is_up() {
-        return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
+    let node = nodes.by_address(work.me(), work.config());
+    if node.is_some_and(|node| !node.is_up()) {
+        if let Some(other) = nodes.primary() {
+            bail!(Break::Changed(format!(
+                "the pool has {other} as its primary"
+            )));
+        }
+        see_no_other(work, deadline)?;
     }
-    if let Some(other) = nodes.primary() {
-        bail!(Break::Changed(format!(
-            "the pool has {other} as its primary"
-        )));
-    }
-    see_no_other(work, deadline)?;
-    rejoin::attach_node(work, node.id, deadline)?;
-    Ok(Done::Did(format!("{node} attached")))
+    rejoin::attach_as(work, &nodes, deadline)
 }

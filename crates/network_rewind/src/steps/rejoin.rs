@@ -6,7 +6,7 @@ use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::history::Standing;
-use failover_core::pool::Change;
+use failover_core::pool::{Change, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::replication::Standby;
 use failover_core::slots;
@@ -280,24 +280,24 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// Clients again.
 pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let nodes = work.pool.nodes(deadline.at_most(budget::POOL))?;
+    attach_as(work, &nodes, deadline)
+}
+
+/// Has the pool attach this node, where `nodes` have it down.
+pub fn attach_as(work: &mut Work<'_>, nodes: &PoolNodes, deadline: Deadline) -> Result<Done> {
     let Some(node) = nodes.by_address(work.me(), work.config()) else {
         bail!("the pool has no node with KB_LOCALHOST_IP {}", work.me());
     };
     if node.is_up() {
         return Ok(Done::AlreadySo(format!("{node} is {}", node.status)));
     }
-    let (id, shown) = (node.id, node.to_string());
-    attach_node(work, id, deadline)?;
-    Ok(Done::Did(format!("{shown} attached")))
-}
-
-/// Has the pool attach node `id`.
-pub fn attach_node(work: &mut Work<'_>, id: u32, deadline: Deadline) -> Result<()> {
     let journal = work.journal;
     journal.stamped("attach pool...");
-    let after = work.pool.change(Change::Attach, id, journal, deadline)?;
+    let after = work
+        .pool
+        .change(Change::Attach, node.id, journal, deadline)?;
     journal.line(after.table.to_string());
     journal.stamped("attach end..");
     work.nodes = Some(after);
-    Ok(())
+    Ok(Done::Did(format!("{node} attached")))
 }
