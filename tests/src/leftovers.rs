@@ -23,8 +23,9 @@ const TEMPORARY: [&str; 8] = [
     "backup_label",
 ];
 
-/// Programs that the tools start.
-const STARTED: [&str; 11] = [
+/// Programs that the tools start, by the names that the kernel has; "exe" is a disk check's child.
+const STARTED: [&str; 12] = [
+    "exe",
     "arping",
     "ping",
     "ip",

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::journal::{Journal, print_json};
-use crate::process::{Background, Cmd, Output, Stream, pending_signals};
+use crate::process::{Background, Cmd, Output, Stream, kernel_name, pending_signals};
 use crate::users::{SystemUser, UserError};
 use fs2::FileExt as _;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -32,6 +32,10 @@ use std::time::Duration;
 
 /// First argument of the child. Not for people.
 const PROBE: &str = "--probe-disk";
+/// How this program is started once more.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// The name that the kernel gives the child for that.
+const PROBE_NAME: &str = "exe";
 /// What the name of the file that is written begins with; a number follows.
 const FILE_PREFIX: &str = "rw_status_file_";
 /// What is written: as much as the database writes at once.
@@ -182,7 +186,7 @@ impl DiskCheck {
         }
         let number = RandomState::new().build_hasher().finish() % 1_000_000_000;
         let file = status_file(directory, number);
-        let command = Cmd::new("/proc/self/exe")
+        let command = Cmd::new(THIS_PROGRAM)
             .arg(PROBE)
             .arg(directory)
             .arg(number.to_string())
@@ -240,6 +244,9 @@ impl DiskCheck {
         fs::read_dir("/proc").ok()?.find_map(|entry| {
             let process = entry.ok()?;
             let pid: i32 = process.file_name().to_str()?.parse().ok()?;
+            if kernel_name(pid).ok()? != PROBE_NAME {
+                return None;
+            }
             let arguments = fs::read(process.path().join("cmdline")).ok()?;
             if !is_probe_of(&arguments, directory) {
                 return None;

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::flavor::{Flavor, UnknownFlavor};
 use crate::life::{PortState, port_refuses};
 use crate::lsn::{Lsn, Timeline};
-use crate::process::{Cmd, Output, RunError, pending_signals, run};
+use crate::process::{Cmd, Output, RunError, kernel_name, pending_signals, run};
 use crate::users::{SystemUser, UserError};
 use crate::workers;
 use nix::sys::signal::{Signal, kill};
@@ -307,8 +307,7 @@ impl Instance {
     /// whose name cannot be read may have it.
     fn has_its_name(&self, pid: i32) -> bool {
         let server = &self.flavor.server[..self.flavor.server.len().min(15)];
-        fs::read_to_string(format!("/proc/{pid}/comm"))
-            .map_or(true, |name| name.trim_end() == server)
+        kernel_name(pid).map_or(true, |name| name == server)
     }
 
     /// Stops the server so that no process of it is left: fast, then immediate, then SIGKILL for

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -199,6 +200,16 @@ impl Cmd {
             },
         })
     }
+}
+
+/// The name that the kernel has for a process, of at most 15 bytes. That can be read of any process,
+/// and at once: its arguments lie in its memory, and whoever reads them may have to wait for one that
+/// is stuck.
+pub(crate) fn kernel_name(pid: i32) -> io::Result<String> {
+    // With its line end: longer than what there is, so that one call reads it.
+    let mut name = [0; 32];
+    let length = File::open(format!("/proc/{pid}/comm"))?.read(&mut name)?;
+    Ok(String::from_utf8_lossy(name[..length].trim_ascii_end()).into_owned())
 }
 
 /// The signals that a process with this `/proc/PID/status` was sent and has not taken, its threads'

@@ -224,8 +224,12 @@ fn stuck_twin() -> Option<i32> {
     };
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        // Of most processes one look is enough, and there may be thousands.
-        let other = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe != ours);
+        // Of most processes one look is enough, and there may be thousands. One that has ended but for a
+        // thread has no program any more; that of another user's, and of its threads, cannot be read.
+        let other = match fs::read_link(entry.path().join("exe")) {
+            Ok(exe) => exe != ours,
+            Err(error) => error.kind() == ErrorKind::PermissionDenied,
+        };
         if other || pid == this || disk::is_probe(pid) {
             return None;
         }
