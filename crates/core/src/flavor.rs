@@ -195,7 +195,7 @@ pub static POSTGRES: Flavor = Flavor {
     },
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
                      tcp_user_timeout=20000",
-    rewind_source_options: " options=-cjit=off",
+    rewind_source_options: "options=-cjit=off",
     password_variables: &["PGPASSWORD"],
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",

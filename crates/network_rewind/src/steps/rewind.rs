@@ -429,7 +429,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let fork = history.and_then(|history| own.fork_with(history));
     journal.stamped(format!("{}...", names.rewind));
     let source = format!(
-        "host={} port={} user={} dbname={} {}{}",
+        "host={} port={} user={} dbname={} {} {}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),
@@ -437,6 +437,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         names.source_options,
         names.rewind_source_options
     );
+    let source = source.trim_end();
     journal.line(format!(
         "{}  {}={} --source-server=\"{source}\"",
         names.rewind,
