@@ -50,7 +50,13 @@ fn standby() -> Result<()> {
 
 fn detached(lab: &Lab, node: &Node) -> Result<()> {
     lab.pcp_detach(node.id())?;
-    wait_for_status(lab, node, "down")
+    wait_for_status(lab, node, "down")?;
+    // That is shown before the pool's command has done its work.
+    wait_for("the primary to wait for nobody", SHORT, || {
+        let names = commits_wait_for(lab.node(101))?;
+        ensure!(names.is_empty(), "it waits for '{names}'");
+        Ok(())
+    })
 }
 
 fn far_behind(lab: &Lab, primary: &Node, standby: &Node) -> Result<()> {
