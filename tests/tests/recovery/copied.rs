@@ -13,8 +13,8 @@ use crate::scene::{RECOVERY, SHORT};
 /// Of the disk of one host, and what is left of it when it is nearly full.
 const DISK_MB: u64 = 800;
 const TOO_LITTLE_MB: u64 = 100;
-/// A base backup here takes a bit longer.
-const COPY: Duration = Duration::from_millis(400);
+/// A base backup here takes at least that long, on a fast machine.
+const COPY: Duration = Duration::from_millis(150);
 
 fn sh(node: &Node, script: &str) -> Result<String> {
     node.run(&["sh", "-c", script], SHORT)?.success()
@@ -67,10 +67,16 @@ fn copies_where_it_may() -> Result<()> {
         sh(one, &fill)?;
         assert_refuses(one, &["cannot be copied", "make room"])?;
         sh(one, &make_room)?;
+        let mut inside = 0;
         for moment in moments(3, COPY) {
-            one.recover_killed_inside("pg_basebackup", moment)
-                .with_context(|| format!("{moment:?}"))?;
+            // One that was killed too late has nothing left to copy.
+            if listing(one)?.contains("PG_VERSION") {
+                break;
+            }
+            let hit = one.recover_killed_inside("pg_basebackup", moment);
+            inside += u8::from(hit.with_context(|| format!("{moment:?}"))?);
         }
+        ensure!(inside > 0, "none was killed inside pg_basebackup");
         recovers(lab, one, 102).context("without data")?;
         ensure!(old_data(one)?.is_empty(), "{:?}", old_data(one));
 
