@@ -16,7 +16,8 @@ use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
 use crate::layout::{
-    DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, POSTGRES_BIN, SQL_PASSWORD, SQL_USER, UID, USER,
+    CHECK_PASSWORD, CHECK_USER, DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, POSTGRES_BIN,
+    SQL_PASSWORD, SQL_USER, UID, USER,
 };
 use crate::network::within;
 use crate::process::run;
@@ -29,13 +30,13 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// For a start or stop of a server.
 const SERVER: Duration = Duration::from_secs(60);
 
-/// A data directory that was never started: superuser, database and our own tables in it. Its name
+/// A data directory that was never started: users, database and our own tables in it. Its name
 /// changes with what is made.
 fn template(options: &LabOptions) -> Result<PathBuf> {
     let flavor = options.flavor;
     let name = match flavor {
-        Flavor::Postgres => "pgdata-2",
-        Flavor::Kingbase => "kbdata-1",
+        Flavor::Postgres => "pgdata-3",
+        Flavor::Kingbase => "kbdata-2",
     };
     cached(name, |path| {
         // Made by the machine's own user for databases: it refuses root, and users that the
@@ -63,7 +64,13 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
         files::remove(&password)?;
         // `rows` is the client's table, `probe` the prober's.
         for (database, sql) in [
-            ("postgres", format!("CREATE DATABASE \"{DATABASE}\";\n\n")),
+            (
+                "postgres",
+                format!(
+                    "CREATE DATABASE \"{DATABASE}\";\n\n\
+                     CREATE ROLE {CHECK_USER} LOGIN PASSWORD '{CHECK_PASSWORD}';\n\n"
+                ),
+            ),
             (
                 DATABASE,
                 "CREATE TABLE rows (n bigint PRIMARY KEY);\n\n\

@@ -93,10 +93,7 @@ impl LabOptions {
     #[must_use]
     pub fn failing_over_at_once(mut self) -> Self {
         let pgpool = [
-            // One more try, at once: now and then two processes of the pool that read their passwords
-            // at the same moment read nonsense, and one's first check fails to log in.
-            ("health_check_max_retries", "1"),
-            ("health_check_retry_delay", "0"),
+            ("health_check_max_retries", "0"),
             ("health_check_timeout", "10"),
             ("connect_timeout", "10000"),
         ];

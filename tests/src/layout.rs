@@ -24,6 +24,11 @@ pub const PCP_PORT: u16 = 9898;
 pub const SQL_USER: &str = "SUPERMANAGER_V8ADMIN";
 /// Its password; `KB_PASS` has it base64-encoded. Whatever quotes it wrong, or not at all, fails.
 pub const SQL_PASSWORD: &str = r#"Sql'Secret "1" $HOME\n a=b 密码"#;
+/// Whom the pool's checks log in as, who may do nothing else. The password is in the pool's
+/// configuration, which knows no way to write a quote.
+pub const CHECK_USER: &str = "pool_check";
+/// Its password.
+pub const CHECK_PASSWORD: &str = "Check-Secret-3";
 /// The database of tests and tools: `KB_DATANAME`.
 pub const DATABASE: &str = "TEST";
 /// PCP login: `PCP_USER`.

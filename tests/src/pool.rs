@@ -13,8 +13,8 @@ use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::Lab;
 use crate::layout::{
-    DATA, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC,
-    POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
+    CHECK_PASSWORD, CHECK_USER, DATA, DATABASE_PORT, DEVICE, LOG, PCP_PASSWORD, PCP_PORT, PCP_USER,
+    POOL_BIN, POOL_ETC, POOL_PORT, POOL_VIP, SQL_PASSWORD, SQL_USER, address,
 };
 use crate::network::within;
 use crate::process::{run, run_command};
@@ -84,9 +84,10 @@ fn configuration(node: &Node) -> String {
         ("", Flavor::Kingbase) => VENDORS_COMMAND,
         (other, _) => other,
     };
-    // Passwords of the checks are empty: the pool takes them from pool_passwd.
+    // The passwords of the checks are here: two of them that read pool_passwd at the same moment as the
+    // pool starts can leave one without, and the node that it checks down.
     //
-    // It looks into a database in which the stand-in for V8R3 hides none of PostgreSQL's names.
+    // They look into a database in which the stand-in for V8R3 hides none of PostgreSQL's names.
     //
     // No sr_check: its worker holds a lock while it asks the databases, without a time limit. A power
     // cut in that very moment leaves it waiting for an answer from a host that is gone, and the
@@ -113,11 +114,13 @@ fn configuration(node: &Node) -> String {
          auto_failback = off\n\
          search_primary_node_timeout = 10\n\
          sr_check_period = 0\n\
-         sr_check_user = '{SQL_USER}'\n\
+         sr_check_user = '{CHECK_USER}'\n\
+         sr_check_password = '{CHECK_PASSWORD}'\n\
          sr_check_database = 'postgres'\n\
          health_check_period = 1\n\
          health_check_timeout = 3\n\
-         health_check_user = '{SQL_USER}'\n\
+         health_check_user = '{CHECK_USER}'\n\
+         health_check_password = '{CHECK_PASSWORD}'\n\
          health_check_database = 'postgres'\n\
          health_check_max_retries = 3\n\
          health_check_retry_delay = 1\n\

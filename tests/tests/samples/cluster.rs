@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATABASE, POOL_BIN, SQL_USER};
+use lab::layout::{CHECK_PASSWORD, CHECK_USER, DATABASE, POOL_BIN};
 use lab::{Flavor, Lab, LabOptions, wait_for};
 
 use crate::log_lines::Manual;
@@ -74,7 +74,8 @@ fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
     for (key, value) in &mut pgpool {
         match key.as_str() {
             "failover_command" => *value = format!("'{}'", failover_command(PGPOOL)?),
-            key if key.ends_with("_user") => *value = format!("'{SQL_USER}'"),
+            key if key.ends_with("_user") => *value = format!("'{CHECK_USER}'"),
+            key if key.ends_with("_password") => *value = format!("'{CHECK_PASSWORD}'"),
             key if key.ends_with("_database") => *value = format!("'{DATABASE}'"),
             _ => {}
         }

@@ -728,6 +728,17 @@ fn the_pool_samples_call_the_tool_with_its_arguments() {
     }
 }
 
+/// Where they are empty, pgpool-II's checks may find none in `pool_passwd` as a pool starts.
+#[test]
+fn the_pool_sample_has_the_passwords_of_the_checks() {
+    let sample = include_str!("../../../../etc/pgpool.conf.sample");
+    for check in ["health_check", "sr_check"] {
+        let mut lines = sample.lines();
+        let line = lines.find_map(|line| line.strip_prefix(&format!("{check}_password = '")));
+        assert!(line.is_some_and(|rest| rest.len() > 1), "{check}");
+    }
+}
+
 /// The manual cannot lag behind the table: the row of each key is written here.
 #[test]
 fn the_manual_has_the_row_of_every_key() {
