@@ -28,8 +28,8 @@ const START: Duration = Duration::from_secs(60);
 /// The command of the sample configuration: arguments by name, so that an empty placeholder
 /// shifts nothing.
 pub(crate) const FAILOVER_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream \
-     --new-primary-host=%H --old-primary-id=%P --failed-node-id=%d --failed-node-host=%h \
-     --old-primary-host=%N --new-primary-id=%m --old-main-id=%M --data-dir=%D";
+     --new-primary-host=\"%H\" --old-primary-id=\"%P\" --failed-node-id=\"%d\" --failed-node-host=\"%h\" \
+     --old-primary-host=\"%N\" --new-primary-id=\"%m\" --old-main-id=\"%M\" --data-dir=\"%D\"";
 /// The command of the case study, with the name of the script.
 const VENDORS_COMMAND: &str = "/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream.sh \
      %H %P %d %h %O %m %M %D";

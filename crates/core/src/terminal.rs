@@ -4,12 +4,13 @@
 use crate::exit::{Exit, usage};
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 /// A whole tool around its work: reads the command line, answers `--help` and `--version`, and
 /// tells in one line why the work failed.
 pub fn run_tool<A: Parser>(tool: &str, work: impl FnOnce(&A) -> anyhow::Result<Exit>) -> Exit {
-    let result = match parse::<A>(tool) {
+    let result = match parse::<A>(tool, std::env::args_os()) {
         Ok(arguments) => work(&arguments),
         Err(None) => return Exit::Done,
         Err(Some(why)) => Err(usage(why)),
@@ -22,8 +23,11 @@ pub fn run_tool<A: Parser>(tool: &str, work: impl FnOnce(&A) -> anyhow::Result<E
 
 /// The command line. `Err(None)`: it asked for help or the version, and has it. Else what is wrong
 /// with it, in one line.
-pub fn parse<A: Parser>(tool: &str) -> Result<A, Option<String>> {
-    A::try_parse().map_err(|error| match error.kind() {
+pub fn parse<A: Parser>(
+    tool: &str,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<A, Option<String>> {
+    A::try_parse_from(words).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             say(&error.to_string());
             None

@@ -6,6 +6,7 @@ use failover_core::deadline::Deadline;
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::terminal::printable;
 use failover_core::workers;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,7 @@ const RESOLVE_TIME: Duration = Duration::from_secs(1);
 #[command(
     version,
     override_usage = "failover_stream [OPTIONS] %H %P %d %h %O %m %M %D\n       \
-                      failover_stream [OPTIONS] --new-primary-host=%H --old-primary-id=%P ...",
+                      failover_stream [OPTIONS] --new-primary-host=\"%H\" --old-primary-id=\"%P\" ...",
     after_help = "Example (node 0, the primary on 192.168.1.101, is down):\n  \
         failover_stream 192.168.1.102 0 0 192.168.1.101 192.168.1.101 1 0 /home/kingbase/cluster/R3HA/db/data\n\n\
         Exit codes: 0 done, 2 wrong arguments or configuration, 66 failed or refused: the log says why."
@@ -90,6 +91,60 @@ pub struct Args {
     pub die_after: Option<String>,
 }
 
+/// The placeholders by name, in the order of their positions; is it the id of a node?
+const NAMED: [(&str, bool); 8] = [
+    ("--new-primary-host", false),
+    ("--old-primary-id", true),
+    ("--failed-node-id", true),
+    ("--failed-node-host", false),
+    ("--old-primary-host", false),
+    ("--new-primary-id", true),
+    ("--old-main-id", true),
+    ("--data-dir", false),
+];
+
+/// Those that say whether a node is left, for which every pool has a value, be it `""` or -1: a command
+/// line without one of them is no pool's.
+const NEEDED: [usize; 2] = [0, 5];
+
+/// The command line with each named placeholder as one word, `--NAME=VALUE`. pgpool-II from 4.4 on
+/// writes a blank before an id (`--failed-node-id=%d` becomes `--failed-node-id= 0`), and a name
+/// whose value the shell has dropped would take the next name for its value.
+pub fn joined(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.into_iter().peekable();
+    let mut all = Vec::new();
+    while let Some(word) = words.next() {
+        let Some((name, value, is_id)) = named(&word) else {
+            all.push(word);
+            continue;
+        };
+        let next = words.next_if(|next| match &value {
+            None => !next.as_encoded_bytes().starts_with(b"--"),
+            Some(value) => is_id && tidy(Some(value)).is_empty() && is_number(next),
+        });
+        let mut whole = OsString::from(format!("{name}="));
+        whole.push(next.unwrap_or_else(|| value.unwrap_or_default().into()));
+        all.push(whole);
+    }
+    all
+}
+
+/// A named placeholder and its value, if that is in the same word.
+fn named(word: &OsStr) -> Option<(&'static str, Option<String>, bool)> {
+    let text = word.to_str()?;
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    let (name, is_id) = NAMED.into_iter().find(|(known, _)| *known == name)?;
+    Some((name, value, is_id))
+}
+
+fn is_number(word: &OsStr) -> bool {
+    word.to_str()
+        .is_some_and(|word| word.trim().parse::<i32>().is_ok())
+}
+
 /// The steps that a host does for the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum StepName {
@@ -158,7 +213,17 @@ impl Placeholders {
         ];
         let any_named = named.iter().any(|value| value.is_some());
         let values: Vec<String> = match (any_named, args.placeholders.as_slice()) {
-            (true, []) => named.iter().map(|value| tidy(value.as_deref())).collect(),
+            (true, []) => {
+                if let Some(missing) = NEEDED.iter().find(|&&place| named[place].is_none()) {
+                    return Err(format!(
+                        "found no {}, expected all by name: --new-primary-host=%H \
+                         --old-primary-id=%P --failed-node-id=%d --failed-node-host=%h \
+                         --new-primary-id=%m ...; see --help",
+                        NAMED[*missing].0
+                    ));
+                }
+                named.iter().map(|value| tidy(value.as_deref())).collect()
+            }
             (true, [extra, ..]) => {
                 return Err(format!(
                     "found \"{extra}\" beside named arguments, expected either all by name or all by position"
@@ -197,9 +262,11 @@ impl Placeholders {
                 None => all.push(String::new()),
             }
         }
+        // A node that went down has a host in every pool: without it these are other words.
+        let has_failed = all.get(3).is_some_and(|host| !host.is_empty());
         // %m is empty only when no node is left, and then %H is, too.
         let nobody_left = all.first().is_some_and(String::is_empty) && all.len() >= 6;
-        if all.len() == 7 || nobody_left {
+        if has_failed && (all.len() == 7 || nobody_left) {
             all.resize(7, String::new());
             all.push(rest.next().cloned().unwrap_or_default());
             if rest.next().is_none() {
@@ -208,7 +275,8 @@ impl Placeholders {
         }
         Err(format!(
             "found {} arguments, expected 8: %H %P %d %h %O %m %M %D (a placeholder that is empty \
-             vanishes in old pools: give them by name, --new-primary-host=%H ...; see --help)",
+             vanishes in old pools: put each in quotes, or give them by name, \
+             --new-primary-host=\"%H\" ...; see --help)",
             values.len()
         ))
     }
@@ -297,9 +365,13 @@ mod tests {
     }
 
     fn request(line: &str) -> Result<Request, String> {
-        let words = std::iter::once("failover_stream").chain(line.split(' '));
+        called_with(line.split(' ').filter(|w| !w.is_empty()))
+    }
+
+    fn called_with<'a>(words: impl Iterator<Item = &'a str>) -> Result<Request, String> {
+        let words = std::iter::once("failover_stream").chain(words);
         let args =
-            Args::try_parse_from(words.filter(|w| !w.is_empty())).map_err(|e| e.to_string())?;
+            Args::try_parse_from(joined(words.map(OsString::from))).map_err(|e| e.to_string())?;
         Placeholders::from_args(&args)?.request(&config())
     }
 
@@ -339,6 +411,193 @@ mod tests {
         ));
     }
 
+    /// How a pool writes the placeholders into the command that it gives to the shell
+    /// (`trigger_failover_command` in its sources).
+    struct Pool {
+        /// Those that write it so.
+        versions: &'static str,
+        /// Before the ids of `%d` and `%m`.
+        blank: &'static str,
+        /// What the old primary's host is in it.
+        old_primary_host: Option<char>,
+        /// For a host or an old primary that there is not.
+        nothing: &'static str,
+    }
+
+    const POOLS: [Pool; 4] = [
+        Pool {
+            versions: "pgpool-II 3.6, 3.7, 4.0",
+            blank: "",
+            old_primary_host: None,
+            nothing: "\"\"",
+        },
+        Pool {
+            versions: "pgpool-II 4.1, 4.2, 4.3",
+            blank: "",
+            old_primary_host: Some('N'),
+            nothing: "\"\"",
+        },
+        Pool {
+            versions: "pgpool-II 4.4, 4.5, 4.6, 4.7",
+            blank: " ",
+            old_primary_host: Some('N'),
+            nothing: "\"\"",
+        },
+        // Not seen: what the case study and the scripts show of it, and the old way with nothing.
+        Pool {
+            versions: "kingbasecluster",
+            blank: "",
+            old_primary_host: Some('O'),
+            nothing: "",
+        },
+    ];
+
+    /// The state that a pool fills the placeholders from.
+    #[derive(Clone, Copy)]
+    struct Down {
+        failed: usize,
+        new_main: Option<usize>,
+        primary: Option<usize>,
+        data_dir: &'static str,
+    }
+
+    const HOSTS: [&str; 2] = ["192.168.1.101", "192.168.1.102"];
+
+    impl Pool {
+        fn writes(&self, command: &str, down: &Down) -> String {
+            let host = |node: Option<usize>| match node {
+                Some(node) => HOSTS[node].to_owned(),
+                None => self.nothing.to_owned(),
+            };
+            let id = |node: Option<usize>| node.map_or("-1".to_owned(), |node| node.to_string());
+            let mut written = String::new();
+            let mut rest = command.chars();
+            while let Some(c) = rest.next() {
+                if c != '%' {
+                    written.push(c);
+                    continue;
+                }
+                written += &match rest.next().unwrap() {
+                    'H' => host(down.new_main),
+                    'P' => id(down.primary),
+                    'd' => format!("{}{}", self.blank, down.failed),
+                    'h' => host(Some(down.failed)),
+                    'm' => format!("{}{}", self.blank, id(down.new_main)),
+                    'M' => "0".to_owned(),
+                    'D' => down.data_dir.to_owned(),
+                    other if Some(other) == self.old_primary_host => host(down.primary),
+                    // Ignored, without a word.
+                    _ => String::new(),
+                };
+            }
+            written
+        }
+    }
+
+    /// The words that the shell makes of a command.
+    #[allow(clippy::disallowed_methods, reason = "it only prints")]
+    fn words(command: &str) -> Vec<String> {
+        let (_, arguments) = command.split_once(' ').unwrap();
+        let script = format!("printf '%s\\n' {arguments}");
+        let shell = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        assert!(shell.status.success(), "{command}: {shell:?}");
+        let text = String::from_utf8(shell.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn command_of(sample: &str) -> &str {
+        let mut lines = sample.lines();
+        let command = lines.find_map(|line| line.strip_prefix("failover_command = '"));
+        command.unwrap().strip_suffix('\'').unwrap()
+    }
+
+    /// Each way to write the command that a sample or a manual has, or had.
+    fn commands() -> Vec<String> {
+        let named = command_of(include_str!("../../../etc/pgpool.conf.sample"));
+        let placed = command_of(include_str!("../../../etc/kingbasecluster.conf.sample"));
+        assert!(named.contains(" --failed-node-id=\"%d\" ") && placed.contains(" \"%d\" "));
+        let mut all = Vec::new();
+        for quoted in [named, placed] {
+            let bare = quoted.replace('"', "");
+            all.extend([quoted, &bare].map(str::to_owned));
+            all.extend([quoted, &bare].map(|command| command.replace("%O", "%N")));
+            all.push(quoted.replace("=\"", " \""));
+            all.push(bare.replace("=%", " %"));
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn what_every_pool_writes_is_understood() {
+        let primary_down = Request::PrimaryDown {
+            old_primary: ip(HOSTS[0]),
+            given: ip(HOSTS[1]),
+        };
+        let standby_down = |primary: Option<&str>| Request::StandbyDown {
+            failed: ip(HOSTS[1]),
+            primary: primary.map(ip),
+        };
+        let down = |failed, new_main, primary| Down {
+            failed,
+            new_main,
+            primary,
+            data_dir: "/data",
+        };
+        for command in commands() {
+            for pool in &POOLS {
+                let knows_primary = pool
+                    .old_primary_host
+                    .is_some_and(|letter| command.contains(&format!("%{letter}")));
+                let old_primary = Some(HOSTS[0]).filter(|_| knows_primary);
+                for (down, expected) in [
+                    (down(0, Some(1), Some(0)), primary_down.clone()),
+                    (down(1, Some(0), Some(0)), standby_down(old_primary)),
+                    (down(1, Some(0), None), standby_down(None)),
+                    (down(0, None, Some(0)), Request::NobodyLeft),
+                    (down(0, None, None), Request::NobodyLeft),
+                ] {
+                    for data_dir in ["/data", ""] {
+                        let written = pool.writes(&command, &Down { data_dir, ..down });
+                        let words = words(&written);
+                        assert_eq!(
+                            called_with(words.iter().map(String::as_str)),
+                            Ok(expected.clone()),
+                            "{}: {written}",
+                            pool.versions
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_named_placeholder_is_one_word() {
+        for (line, expected) in [
+            ("--failed-node-id= 0 more", "--failed-node-id=0 more"),
+            ("--new-primary-id= -1", "--new-primary-id=-1"),
+            ("--failed-node-id 0 --json", "--failed-node-id=0 --json"),
+            // Nothing but the number of a node belongs to an id, and nothing to a host's name.
+            ("--failed-node-id= more", "--failed-node-id= more"),
+            ("--failed-node-id=1 0", "--failed-node-id=1 0"),
+            ("--new-primary-host= 0", "--new-primary-host= 0"),
+            (
+                "--old-primary-host --data-dir",
+                "--old-primary-host= --data-dir=",
+            ),
+            ("--config --json 1 -1", "--config --json 1 -1"),
+        ] {
+            let words = joined(line.split(' ').map(OsString::from));
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            assert_eq!(words.join(" "), expected);
+        }
+    }
+
     #[test]
     fn no_node_is_left() {
         for line in [
@@ -348,6 +607,7 @@ mod tests {
             "0 0 192.168.1.101 192.168.1.101 -1 0 /data",
             "0 0 192.168.1.101 192.168.1.101 0 /data",
             "--new-primary-host= --old-primary-id=0 --failed-node-id=0 --new-primary-id=-1",
+            "--new-primary-host= --new-primary-id= -1",
         ] {
             assert_eq!(request(line), Ok(Request::NobodyLeft), "{line}");
         }
@@ -358,6 +618,19 @@ mod tests {
         for (line, expected) in [
             ("", "found 0 arguments, expected 8"),
             ("192.168.1.102 0 0", "found 3 arguments, expected 8"),
+            ("1 2 3", "found 3 arguments, expected 8"),
+            ("1 2 3 4 5", "found 5 arguments, expected 8"),
+            ("1", "found 1 arguments, expected 8"),
+            ("0 0 0 -1 0", "found 5 arguments, expected 8"),
+            ("192.168.1.102 0 0 1 0", "found 5 arguments, expected 8"),
+            (
+                "--failed-node-id=0",
+                "found no --new-primary-host, expected all by name",
+            ),
+            (
+                "--new-primary-host= --old-primary-id=0 --failed-node-id=0",
+                "found no --new-primary-id, expected all by name",
+            ),
             ("a b c d e f g h i", "found 9 arguments, expected 8"),
             (
                 "192.168.1.102 0 x 192.168.1.101 192.168.1.101 1 0 /data",

@@ -31,7 +31,7 @@ const TOOL: &str = "failover_stream";
 
 fn main() -> ExitCode {
     inherited::shed();
-    let exit = match parse::<Args>(TOOL) {
+    let exit = match parse::<Args>(TOOL, args::joined(std::env::args_os())) {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) => match args.step {
             Some(step) => answer(&Order::from_args(step, &args), &args),

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         return exit.into();
     }
     workers::share_memory();
-    match parse::<Cli>(TOOL) {
+    match parse::<Cli>(TOOL, std::env::args_os()) {
         Ok(cli) => match privilege::become_database_user(cli.config.as_deref()) {
             Ok(()) => supervised::run(|| run::run(&cli)),
             Err(error) => wrong(&format!("{error:#}")).into(),

@@ -119,15 +119,37 @@ fn every_tool_reads_both_samples_as_they_are() -> Result<()> {
                 ensure!(ended.stderr.lines().count() <= 1, "{name}: {ended}");
             }
             // The plan of a failover needs neither.
-            let plan = run(
-                "failover_stream",
-                &[&["--dry-run"][..], &PRIMARY_DOWN].concat(),
-            )?;
-            ensure!(plan.success()?.contains("promote.promote"), "{name}");
+            for arguments in [&PRIMARY_DOWN[..], &FROM_4_4] {
+                let plan = run("failover_stream", &[&["--dry-run"], arguments].concat())?;
+                ensure!(plan.success()?.contains("promote.promote"), "{name}");
+            }
+            for arguments in [&["1", "2", "3"][..], &["--failed-node-id=", "1"]] {
+                let ended = run("failover_stream", arguments)?;
+                ensure!(ended.code == Some(2), "{name}: {ended}");
+                let lines: Vec<&str> = ended.stderr.lines().collect();
+                ensure!(
+                    matches!(lines[..], [line] if line.starts_with("failover_stream: found ")
+                        && line.contains("expected ") && line.contains("--help")),
+                    "{name}: {ended}"
+                );
+            }
         }
         Ok(())
     })
 }
 
+/// The same by name and without quotes, as a shell has it from pgpool-II 4.4 and later.
+const FROM_4_4: [&str; 10] = [
+    "--new-primary-host=192.168.1.102",
+    "--old-primary-id=0",
+    "--failed-node-id=",
+    "0",
+    "--failed-node-host=192.168.1.101",
+    "--old-primary-host=192.168.1.101",
+    "--new-primary-id=",
+    "1",
+    "--old-main-id=0",
+    "--data-dir=/data",
+];
 /// `%H %P %d %h %O %m %M %D` of the case study.
 const PRIMARY_DOWN: [&str; 8] = lab::layout::PRIMARY_DOWN;

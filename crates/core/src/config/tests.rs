@@ -710,10 +710,10 @@ fn the_samples_are_right() {
 
 #[test]
 fn the_pool_samples_call_the_tool_with_its_arguments() {
-    let named = "failover_stream --new-primary-host=%H --old-primary-id=%P --failed-node-id=%d \
-                 --failed-node-host=%h --old-primary-host=%N --new-primary-id=%m \
-                 --old-main-id=%M --data-dir=%D'";
-    let positional = "/failover_stream %H %P %d %h %O %m %M %D'";
+    let named = "failover_stream --new-primary-host=\"%H\" --old-primary-id=\"%P\" --failed-node-id=\"%d\" \
+                 --failed-node-host=\"%h\" --old-primary-host=\"%N\" --new-primary-id=\"%m\" \
+                 --old-main-id=\"%M\" --data-dir=\"%D\"'";
+    let positional = "/failover_stream \"%H\" \"%P\" \"%d\" \"%h\" \"%O\" \"%m\" \"%M\" \"%D\"'";
     for (sample, command) in [
         (include_str!("../../../../etc/pgpool.conf.sample"), named),
         (
