@@ -60,6 +60,9 @@ pub struct LabOptions {
     pub postgres: Vec<(String, String)>,
     /// Settings for the end of `pgpool.conf`, as written there.
     pub pgpool: Vec<(String, String)>,
+    /// The pool's whole configuration: to it come the databases and a host's own paths, and nothing else.
+    /// Empty: the lab's own.
+    pub pgpool_conf: String,
     /// The pool's `failover_command`, if not the usual one of the flavor.
     pub failover_command: String,
 }
@@ -83,6 +86,7 @@ impl Default for LabOptions {
             config: Vec::new(),
             postgres: Vec::new(),
             pgpool: Vec::new(),
+            pgpool_conf: String::new(),
             failover_command: String::new(),
         }
     }

@@ -77,7 +77,8 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn configuration(node: &Node) -> String {
+/// The settings of a pool of the lab's own.
+fn settings(node: &Node) -> String {
     let shared = &node.shared;
     let command = match (&*shared.options.failover_command, shared.options.flavor) {
         ("", Flavor::Postgres) => FAILOVER_COMMAND,
@@ -93,17 +94,12 @@ fn configuration(node: &Node) -> String {
     // cut in that very moment leaves it waiting for an answer from a host that is gone, and the
     // pool's main process waiting for the lock, for the new primary to be found, until TCP gives up:
     // a quarter of an hour.
-    let mut text = format!(
+    format!(
         "backend_clustering_mode = 'streaming_replication'\n\
          listen_addresses = '*'\n\
          port = {POOL_PORT}\n\
          pcp_listen_addresses = '*'\n\
          pcp_port = {PCP_PORT}\n\
-         socket_dir = '/tmp'\n\
-         pcp_socket_dir = '/tmp'\n\
-         wd_ipc_socket_dir = '/tmp'\n\
-         pid_file_name = '/run/pgpool.pid'\n\
-         logdir = '{LOG}'\n\
          num_init_children = 8\n\
          enable_pool_hba = on\n\
          pool_passwd = 'pool_passwd'\n\
@@ -134,21 +130,38 @@ fn configuration(node: &Node) -> String {
          arping_path = '/usr/bin'\n\
          arping_cmd = 'arping -U $_IP_$ -w 1 -I {DEVICE}'\n\
          enable_consensus_with_half_votes = on\n\
-         wd_priority = {priority}\n\
          wd_lifecheck_method = 'heartbeat'\n\
          wd_interval = 1\n\
          wd_heartbeat_keepalive = 1\n\
-         wd_heartbeat_deadtime = 10\n",
-        priority = if node.number() == shared.options.leader {
-            9
-        } else {
-            1
-        }
-    );
+         wd_heartbeat_deadtime = 10\n"
+    )
+}
+
+/// What every pool has, whose settings ever the others are: its host's paths, and who leads.
+const PATHS: [(&str, &str); 5] = [
+    ("socket_dir", "/tmp"),
+    ("pcp_socket_dir", "/tmp"),
+    ("wd_ipc_socket_dir", "/tmp"),
+    ("pid_file_name", "/run/pgpool.pid"),
+    ("logdir", LOG),
+];
+
+fn configuration(node: &Node) -> String {
+    let shared = &node.shared;
+    let whole = &shared.options.pgpool_conf;
+    let mut text = match whole.is_empty() {
+        true => settings(node),
+        false => format!("{whole}\n"),
+    };
     let mut set = |key: &str, value: &dyn std::fmt::Display| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{key} = {value}");
     };
+    for (key, value) in PATHS {
+        set(key, &format!("'{value}'"));
+    }
+    let leads = node.number() == shared.options.leader;
+    set("wd_priority", if leads { &9 } else { &1 });
     for (id, number) in shared.numbers().enumerate() {
         set(
             &format!("backend_hostname{id}"),
@@ -163,7 +176,8 @@ fn configuration(node: &Node) -> String {
             &format!("'node{number}'"),
         );
     }
-    for (id, number) in shared.pool_numbers().enumerate() {
+    let ours = shared.pool_numbers().enumerate();
+    for (id, number) in ours.filter(|_| whole.is_empty()) {
         set(&format!("hostname{id}"), &format!("'{}'", address(number)));
         set(&format!("wd_port{id}"), &9000);
         set(&format!("pgpool_port{id}"), &POOL_PORT);

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{CHECK_PASSWORD, CHECK_USER, DATABASE, POOL_BIN};
+use lab::layout::{CHECK_PASSWORD, CHECK_USER, DATABASE, DEVICE, POOL_BIN};
 use lab::{Flavor, Lab, LabOptions, wait_for};
 
 use crate::log_lines::Manual;
 use crate::settings::{POSTGRES, configure, takes};
 
-const PGPOOL: &str = include_str!("../../../etc/pgpool.conf.sample");
-const KINGBASECLUSTER: &str = include_str!("../../../etc/kingbasecluster.conf.sample");
+pub const PGPOOL: &str = include_str!("../../../etc/pgpool.conf.sample");
+pub const KINGBASECLUSTER: &str = include_str!("../../../etc/kingbasecluster.conf.sample");
 const CRON: &str = include_str!("../../../etc/failover-tools.cron");
 
 /// The health checks of the samples take up to 20 s to notice, an election of the pools comes before.
@@ -19,7 +19,7 @@ const FAILOVER: Duration = Duration::from_secs(180);
 const BY_CRON: Duration = Duration::from_secs(240);
 
 /// `key = value` of a pool's sample.
-fn settings(sample: &str) -> Vec<(String, String)> {
+pub fn settings(sample: &str) -> Vec<(String, String)> {
     let lines = sample.lines().filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| line.split_once('='))
@@ -68,24 +68,36 @@ fn circle(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
-    let mut pgpool = settings(PGPOOL);
-    for (key, value) in &mut pgpool {
-        match key.as_str() {
-            "failover_command" => *value = format!("'{}'", failover_command(PGPOOL)?),
-            key if key.ends_with("_user") => *value = format!("'{CHECK_USER}'"),
-            key if key.ends_with("_password") => *value = format!("'{CHECK_PASSWORD}'"),
-            key if key.ends_with("_database") => *value = format!("'{DATABASE}'"),
-            _ => {}
+/// The sample with the paths, the device and the logins of a lab, and nothing else.
+fn adapted(sample: &str) -> Result<String> {
+    let mut text = String::new();
+    for line in sample.lines() {
+        let (key, value) = line.split_once(" = ").unwrap_or((line, ""));
+        let value = match key {
+            "failover_command" => format!("'{}'", failover_command(sample)?),
+            key if key.ends_with("_user") => format!("'{CHECK_USER}'"),
+            key if key.ends_with("_password") => format!("'{CHECK_PASSWORD}'"),
+            key if key.ends_with("_database") => format!("'{DATABASE}'"),
+            // The lab's pool is root's.
+            _ => value.replace("/usr/bin/sudo ", "").replace("eth0", DEVICE),
+        };
+        if !line.starts_with('#') && line.contains(" = ") {
+            text += &format!("{key} = {value}\n");
         }
     }
+    Ok(text)
+}
+
+/// The pool has nothing but its sample: it is reached at the VIP that it takes itself, for SQL and, in the
+/// last step of the recovery, for PCP.
+#[test]
+fn three_hosts_of_postgresql_with_pgpool() -> Result<()> {
     let options = LabOptions {
         name: "samples-pgpool".into(),
         nodes: 3,
         pools: 3,
         recovery: true,
-        pgpool,
+        pgpool_conf: adapted(PGPOOL)?,
         ..LabOptions::default()
     };
     Lab::with(options, |lab| {

@@ -3,5 +3,6 @@
 
 mod cluster;
 mod log_lines;
+mod pool_keys;
 mod rotation;
 mod settings;
