@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::decide::Wish;
 use clap::Parser;
 use failover_core::pool::Change;
+use failover_rules::attach::Wish;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\

@@ -1,7 +1,6 @@
 //! `attach_node`: puts a node back into the pool, takes it out, or shows what the pool says.
 
 mod cli;
-mod decide;
 mod run;
 
 use failover_core::inherited;

@@ -1,7 +1,6 @@
 //! The procedure: read the configuration, look, decide, do, report.
 
 use crate::cli::Cli;
-use crate::decide::{Plan, Replication, Wish, decide};
 use anyhow::Result;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -9,10 +8,11 @@ use failover_core::exit::{Exit, usage};
 use failover_core::flavor::Flavor;
 use failover_core::host::ThisHost;
 use failover_core::journal::{Journal, print_json};
-use failover_core::pool::{Change, Pool, PoolNode, PoolNodes};
+use failover_core::pool::{Change, Pool, PoolNode, PoolNodes, address_of};
 use failover_core::replication::{self, Standby};
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::terminal::complain;
+use failover_rules::attach::{Plan, Replication, Wish, decide};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -143,12 +143,12 @@ fn find<'a>(id: Option<u32>, nodes: &'a PoolNodes, config: &Config) -> Result<&'
 /// How `node` stands to the pool's primary. What cannot be found out is an answer, too.
 fn look(node: &PoolNode, nodes: &PoolNodes, config: &Config, names: &Flavor) -> Replication {
     let deadline = Deadline::after(ANSWER_TIME);
-    let Some(address) = node.address(config) else {
+    let Some(address) = address_of(node, config) else {
         return unknown(format!("{node} is none of the hosts of KB_ALL_IP"));
     };
     let result = match nodes
         .primary()
-        .map(|primary| (primary, primary.address(config)))
+        .map(|primary| (primary, address_of(primary, config)))
     {
         Some((_, Some(primary))) => at_primary(primary, address, config, names, deadline),
         Some((primary, None)) => {

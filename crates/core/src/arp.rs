@@ -5,14 +5,12 @@ use crate::deadline::Deadline;
 use crate::process::{Background, Cmd, Output, run};
 use crate::programs::{ChildRights, MissingProgram, Programs, carries_rights};
 use crate::vip::{Report, Vip};
+pub use failover_rules::facts::mac::{Mac, NoMac};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Between two probes of one question. One `arping` sends once a second only, so several run
@@ -26,58 +24,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(3);
 const SUMMARY_TIME: Duration = Duration::from_millis(200);
 /// What `vip_ctl` may need beyond the window it is given, on a busy host.
 const STARTUP: Duration = Duration::from_secs(1);
-
-/// A hardware (Ethernet) address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Mac(pub [u8; 6]);
-
-/// A text that is no hardware address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a hardware address such as 0e:ef:14:a9:be:7d")]
-pub struct NoMac(String);
-
-impl FromStr for Mac {
-    type Err = NoMac;
-
-    fn from_str(text: &str) -> Result<Self, NoMac> {
-        let wrong = || NoMac(text.to_owned());
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let part = parts.next().ok_or_else(wrong)?;
-            if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(wrong());
-            }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
-        }
-        if parts.next().is_some() {
-            return Err(wrong());
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
-}
-
-impl TryFrom<String> for Mac {
-    type Error = NoMac;
-
-    fn try_from(text: String) -> Result<Self, NoMac> {
-        text.parse()
-    }
-}
 
 /// Why a question could not be put to the network. Never to be read as "nobody answered".
 #[derive(Clone, Debug, thiserror::Error)]

@@ -23,6 +23,9 @@ use std::path::{Path, PathBuf};
 
 pub use cidr::{Cidr, NoCidr};
 pub use error::{ConfigError, Finding, Severity};
+pub use failover_rules::facts::policy::{
+    FailoverCandidate, GatewayLostAction, PromoteWithoutFence, RewindFallback, SyncDegrade,
+};
 pub use keys::{Config, KEYS, KeySpec};
 use reader::Reader;
 pub use secret::Secret;
@@ -48,55 +51,6 @@ pub enum SshHostKeys {
     AcceptNew,
     /// Any.
     Off,
-}
-
-/// `PROMOTE_WITHOUT_FENCE`: when to promote although nobody could stop the old primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PromoteWithoutFence {
-    /// Never: only when the old primary is known to be stopped.
-    Never,
-    /// When its host shows no sign of life.
-    Unreachable,
-    /// In any case: there may be two primaries then.
-    Always,
-}
-
-/// `SYNC_DEGRADE`: what a synchronous primary does that has lost its last standby.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncDegrade {
-    /// It goes on asynchronously.
-    Always,
-    /// Its commits wait for a standby.
-    Never,
-}
-
-/// `FAILOVER_CANDIDATE`: which standby is promoted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailoverCandidate {
-    /// The one that has received most.
-    Best,
-    /// The one that the pool names.
-    Given,
-}
-
-/// `GATEWAY_LOST_ACTION`: when a primary that reaches no trust IP stops itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GatewayLostAction {
-    /// When no other host of the cluster answers either.
-    Isolated,
-    /// At once, as the scripts did.
-    Always,
-    /// Not for that reason.
-    Never,
-}
-
-/// `REWIND_FALLBACK`: what is left when a rewind has failed twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RewindFallback {
-    /// The database stays down until a person has looked.
-    None,
-    /// A fresh copy of the primary.
-    Basebackup,
 }
 
 impl Config {

@@ -174,16 +174,7 @@ pub struct ControlData {
     pub segment_size: u64,
 }
 
-/// Whether `state` (`Database cluster state`) is one of a primary: running, crashed or shut down.
-pub fn is_primary_state(state: &str) -> bool {
-    [
-        "in production",
-        "shut down",
-        "shutting down",
-        "in crash recovery",
-    ]
-    .contains(&state)
-}
+pub use failover_rules::facts::status::is_primary_state;
 
 impl ControlData {
     /// Whether the server was shut down as a primary, with a shutdown checkpoint.

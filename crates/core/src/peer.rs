@@ -7,6 +7,7 @@ use crate::journal::Message;
 use crate::process::{Cmd, Output, Stream};
 use crate::ssh::{Login, Ssh};
 use crate::status::Status;
+use failover_rules::failover::NoReport;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -27,6 +28,15 @@ pub enum PeerError {
     /// The step ran and failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<PeerError> for NoReport {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::NotRun(why) => Self::NotRun(why),
+            PeerError::Failed(why) => Self::Failed(why),
+        }
+    }
 }
 
 /// The command line of a step for the tools in `bin` of another host, which may take `limit`.

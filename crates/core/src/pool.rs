@@ -10,7 +10,7 @@ use crate::flavor::{Flavor, PcpPassword};
 use crate::journal::Journal;
 use crate::process::{Cmd, Output, RunError, run};
 use crate::sql::{Session, SqlError, SqlFailure, Table, Target};
-use std::fmt;
+pub use failover_rules::facts::pool::{Change, PoolNode};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -31,61 +31,22 @@ const PCP_COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A backend node as the pool sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolNode {
-    /// Its id in the pool.
-    pub id: u32,
-    /// Its address, or its name where the pool is configured with names.
-    pub host: String,
-    /// `up`, `down`, `waiting`, `quarantine`, `unused`.
-    pub status: String,
-    /// `primary`, `standby`.
-    pub role: String,
-    /// Bytes (or, where the pool is told so, seconds) behind the primary; `None` if not shown.
-    pub replication_delay: Option<u64>,
+/// The address of `node`, also where the pool knows it by its node name.
+pub fn address_of(node: &PoolNode, config: &Config) -> Option<IpAddr> {
+    let mut hosts = config.kb_all_ip.iter().copied();
+    let named = |host: &IpAddr| node.is(*host, config.node_name_of(*host));
+    node.host.parse().ok().or_else(|| hosts.find(named))
 }
 
-impl PoolNode {
-    /// Whether clients are sent there: `waiting` has had no client yet and counts, `quarantine`
-    /// does not.
-    pub fn is_up(&self) -> bool {
-        matches!(self.status.as_str(), "up" | "waiting")
-    }
-
-    /// Whether it is the node with this address, which the pool may know by its node name.
-    pub fn is(&self, address: IpAddr, node_name: Option<&str>) -> bool {
-        self.host.parse() == Ok(address) || Some(self.host.as_str()) == node_name
-    }
-
-    /// Its address, also where the pool knows it by its node name.
-    pub fn address(&self, config: &Config) -> Option<IpAddr> {
-        let mut hosts = config.kb_all_ip.iter().copied();
-        let named = |host: &IpAddr| self.is(*host, config.node_name_of(*host));
-        self.host.parse().ok().or_else(|| hosts.find(named))
-    }
-
-    /// Whether the pool sends writes there.
-    pub fn is_primary(&self) -> bool {
-        self.role == "primary"
-    }
-
-    /// From the cells of a row, by column name; `None` where it is none of a node.
-    fn from_cells<'a>(cell: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
-        Some(Self {
-            id: cell("node_id")?.parse().ok()?,
-            host: cell("hostname")?.to_owned(),
-            status: cell("status")?.to_owned(),
-            role: cell("role")?.to_owned(),
-            replication_delay: cell("replication_delay").and_then(|bytes| bytes.parse().ok()),
-        })
-    }
-}
-
-impl fmt::Display for PoolNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node {} ({})", self.id, self.host)
-    }
+/// From the cells of a row, by column name; `None` where it is none of a node.
+fn from_cells<'a>(cell: impl Fn(&str) -> Option<&'a str>) -> Option<PoolNode> {
+    Some(PoolNode {
+        id: cell("node_id")?.parse().ok()?,
+        host: cell("hostname")?.to_owned(),
+        status: cell("status")?.to_owned(),
+        role: cell("role")?.to_owned(),
+        replication_delay: cell("replication_delay").and_then(|bytes| bytes.parse().ok()),
+    })
 }
 
 /// What the pool says about its nodes.
@@ -104,7 +65,7 @@ impl PoolNodes {
             .rows
             .iter()
             .map(|row| {
-                PoolNode::from_cells(|name| {
+                from_cells(|name| {
                     let at = table.columns.iter().position(|column| column == name)?;
                     row.get(at)?.as_deref()
                 })
@@ -121,7 +82,7 @@ impl PoolNodes {
     /// The node of the host with this address.
     pub fn by_address(&self, address: IpAddr, config: &Config) -> Option<&PoolNode> {
         let mut nodes = self.nodes.iter();
-        nodes.find(|node| node.address(config) == Some(address))
+        nodes.find(|node| address_of(node, config) == Some(address))
     }
 
     /// The node that writes are sent to.
@@ -131,40 +92,11 @@ impl PoolNodes {
     }
 }
 
-/// A change to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Send clients there again.
-    Attach,
-    /// Send no more there.
-    Detach,
-}
-
-impl Change {
-    /// Whether the node is up when it is done.
-    fn ends_up(self) -> bool {
-        self == Self::Attach
-    }
-
-    /// Whether there is nothing to do for `node`.
-    pub fn is_done(self, node: &PoolNode) -> bool {
-        node.is_up() == self.ends_up()
-    }
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Attach => "pcp_attach_node",
-            Self::Detach => "pcp_detach_node",
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Attach => "attach",
-            Self::Detach => "detach",
-        })
+/// The PCP program for a change.
+fn program(change: Change) -> &'static str {
+    match change {
+        Change::Attach => "pcp_attach_node",
+        Change::Detach => "pcp_detach_node",
     }
 }
 
@@ -375,7 +307,7 @@ impl Pool {
     pub fn attempt(&self, change: Change, id: u32) -> String {
         format!(
             "IM Node is {id}, will try [{} -U {} -W **** -h {} -n {id}]",
-            change.program(),
+            program(change),
             self.pcp_user,
             self.host
         )
@@ -383,10 +315,10 @@ impl Pool {
 
     /// Queues it; what the program printed.
     pub fn order(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
-        let output = self.pcp(change.program(), id, deadline)?;
+        let output = self.pcp(program(change), id, deadline)?;
         match said_success(&output) {
             Some(line) => Ok(line.to_owned()),
-            None => Err(self.refusal(change.program(), id, &output)),
+            None => Err(self.refusal(program(change), id, &output)),
         }
     }
 
@@ -520,7 +452,7 @@ fn parse_table(text: &str) -> Vec<PoolNode> {
             columns = cells;
             continue;
         }
-        nodes.extend(PoolNode::from_cells(|name| {
+        nodes.extend(from_cells(|name| {
             let at = columns.iter().position(|column| *column == name)?;
             cells.get(at).copied()
         }));
@@ -609,7 +541,7 @@ mod tests {
             assert_eq!(found.map(|node| node.id), id);
         }
         nodes.nodes[1].host = "db2".to_owned();
-        assert_eq!(nodes.nodes[1].address(&config), None);
+        assert_eq!(address_of(&nodes.nodes[1], &config), None);
     }
 
     #[test]

@@ -5,14 +5,13 @@
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::journal::give_to;
-use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use crate::workers;
+pub use failover_rules::facts::left::{Identity, Pause, Recovery, Stage};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -38,90 +37,6 @@ pub struct State {
     pub self_fenced: Option<String>,
     /// The recovery that is under way.
     pub recovery: Option<Recovery>,
-}
-
-/// Since when and why nothing is to be changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
-    /// Wall clock.
-    pub since: String,
-    /// In the operator's words; may be empty.
-    pub why: String,
-}
-
-/// A recovery that is under way, or was when its process died.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recovery {
-    /// The host to follow; under the mark, the one of whose history a part is there already.
-    pub primary: IpAddr,
-    /// The timeline of that one when the mark was written. `None`: there was no mark yet, or an older
-    /// version wrote it.
-    #[serde(default)]
-    pub timeline: Option<Timeline>,
-    /// What lay in the data directory when the mark was written. `None`: as above.
-    #[serde(default)]
-    pub data: Option<Identity>,
-    /// How far it has come.
-    pub stage: Stage,
-    /// Slots that were dropped, and are to be made again.
-    #[serde(default)]
-    pub slots: Vec<String>,
-    /// Rewinds that failed since it was begun.
-    #[serde(default)]
-    pub failures: u32,
-}
-
-/// What tells the data of one server from that of another in the same place: its directory with the
-/// databases, which a rewind leaves where it is, and a copy brings with it. Also where a person empties
-/// the data directory and copies into it, that one is another.
-///
-/// No device: its number may change with a restart of the host, and then a mark would be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Of that directory.
-    inode: u64,
-    /// When it was made, in nanoseconds since 1970, where the system knows that: inode numbers are used
-    /// again.
-    made: Option<u64>,
-}
-
-impl Identity {
-    /// Of what lies in the data directory `data` now.
-    ///
-    /// # Errors
-    /// There is nothing, or it cannot be looked at.
-    pub fn of(data: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(data.join("base"))?;
-        let made = meta.created().ok().and_then(|made| {
-            let since = made.duration_since(UNIX_EPOCH).ok()?;
-            u64::try_from(since.as_nanos()).ok()
-        });
-        Ok(Self {
-            inode: meta.ino(),
-            made,
-        })
-    }
-
-    /// Whether both are of the same data.
-    fn is(self, other: Self) -> bool {
-        let made = self.made.zip(other.made);
-        self.inode == other.inode && made.is_none_or(|(one, other)| one == other)
-    }
-}
-
-/// How far a recovery has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// The data directory holds one history: whatever is done next can be decided anew.
-    Preparing,
-    /// The mark: it holds half of one history and half of another. It must not be started, let alone
-    /// promoted.
-    Rewinding,
-    /// A whole copy of the primary is being swapped with it: which of the two it is, is to be seen.
-    Copying,
-    /// It holds the primary's history; what is left is to make it follow.
-    Following,
 }
 
 /// The directory `STATE_DIR`.
@@ -174,50 +89,31 @@ pub enum LockError {
     },
 }
 
-impl Recovery {
-    /// One that is about to begin.
-    pub fn of(primary: IpAddr) -> Self {
-        Self {
-            primary,
-            timeline: None,
-            data: None,
-            stage: Stage::Preparing,
-            slots: Vec::new(),
-            failures: 0,
-        }
-    }
+/// The identity of what lies in the data directory `data` now.
+///
+/// # Errors
+/// There is nothing, or it cannot be looked at.
+pub fn identity_of(data: &Path) -> io::Result<Identity> {
+    let meta = fs::metadata(data.join("base"))?;
+    let made = meta.created().ok().and_then(|made| {
+        let since = made.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_nanos()).ok()
+    });
+    Ok(Identity {
+        inode: meta.ino(),
+        made,
+    })
+}
 
-    /// Has the mark written for a rewind of `data` from a primary on `timeline`.
-    pub fn mark(&mut self, timeline: Option<Timeline>, data: Option<Identity>) {
-        self.stage = Stage::Rewinding;
-        self.timeline = timeline;
-        self.data = data;
-    }
-
-    /// Whether it is the mark of something that does not lie in the data directory `data` any more:
-    /// there is nothing, or something else. What cannot be looked at may be it.
-    pub fn has_outlived(&self, data: &Path) -> bool {
-        let Some(marked) = self.data.filter(|_| self.stage == Stage::Rewinding) else {
-            return false;
-        };
-        match Identity::of(data) {
-            Ok(now) => !now.is(marked),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
-    }
-
-    /// Names the host to follow. The mark keeps the one that it was written for: what has come from
-    /// there stays, whoever is the primary now.
-    pub fn follow(&mut self, primary: IpAddr) {
-        if self.stage != Stage::Rewinding {
-            self.primary = primary;
-        }
-    }
-
-    /// Whether a rewind that broke off can be gone on with from `primary` on `timeline`: from another
-    /// history it would leave in place what only the first one has.
-    pub fn can_go_on_from(&self, primary: IpAddr, timeline: Timeline) -> bool {
-        self.primary == primary && self.timeline.is_none_or(|before| before == timeline)
+/// Whether `recovery` is the mark of something that does not lie in the data directory `data` any more:
+/// there is nothing, or something else. What cannot be looked at may be it.
+pub fn has_outlived(recovery: &Recovery, data: &Path) -> bool {
+    let Some(marked) = recovery.data.filter(|_| recovery.stage == Stage::Rewinding) else {
+        return false;
+    };
+    match identity_of(data) {
+        Ok(now) => !now.is(marked),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -345,7 +241,7 @@ impl StateDir {
             let half = matches!(recovery.stage, Stage::Rewinding | Stage::Copying);
             let data = data.to_owned();
             // On a disk that hangs it may be.
-            let outlived = move || recovery.has_outlived(&data);
+            let outlived = move || has_outlived(&recovery, &data);
             half && !workers::within(Deadline::after(DISK_TIME), outlived).unwrap_or(false)
         })
     }
@@ -417,7 +313,7 @@ mod tests {
             (Stage::Copying, true),
             (Stage::Following, false),
         ] {
-            for identity in [Identity::of(&data).ok(), None] {
+            for identity in [identity_of(&data).ok(), None] {
                 let written = begin(stage, identity);
                 assert_eq!(state.load().unwrap(), written);
                 assert_eq!(state.rewind_is_unfinished(&data), mark, "{stage:?}");
@@ -428,7 +324,7 @@ mod tests {
         fs::remove_file(dir.join(STATE_FILE)).unwrap();
 
         // What is there now is another one, with the same name; or there is nothing.
-        begin(Stage::Rewinding, Identity::of(&data).ok());
+        begin(Stage::Rewinding, identity_of(&data).ok());
         fs::rename(&base, data.join("old")).unwrap();
         assert!(!state.rewind_is_unfinished(&data));
         fs::create_dir(&base).unwrap();
@@ -440,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_mark_keeps_the_primary_that_it_was_written_for() {
-        let [first, other]: [IpAddr; 2] = [[192, 168, 1, 102].into(), [192, 168, 1, 103].into()];
+        let [first, other]: [std::net::IpAddr; 2] =
+            [[192, 168, 1, 102].into(), [192, 168, 1, 103].into()];
         let mut recovery = Recovery::of(other);
         recovery.follow(first);
         recovery.mark(Some(2), None);

@@ -1,66 +1,14 @@
 //! How a host's instance is: looks, and changes nothing. What cannot be found out is said, not an
 //! error. Hosts tell it to each other as JSON; both ends are this project's.
 
-use crate::arp::Mac;
 use crate::deadline::Deadline;
 use crate::host::ThisHost;
-use crate::instance::{Instance, is_primary_state};
-use crate::lsn::{Lsn, Timeline};
+use crate::instance::Instance;
 use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
-use serde::{Deserialize, Serialize};
+pub use failover_rules::facts::status::Status;
 use std::time::Duration;
-
-/// How a host's instance is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// It has processes, or whether it has cannot be seen.
-    pub running: bool,
-    /// What the server said; `None` if it did not answer.
-    pub in_recovery: Option<bool>,
-    /// Why something is not known.
-    pub trouble: Option<String>,
-    /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if
-    /// none of them could be read.
-    pub timeline: Timeline,
-    /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
-    pub received: Option<Lsn>,
-    /// Replayed.
-    pub replayed: Option<Lsn>,
-    /// By the control file.
-    pub control: Option<Lsn>,
-    /// `Database cluster state` of the control file; that of a primary whether it runs or not.
-    pub control_state: Option<String>,
-    /// Bytes of a WAL segment file, by the control file.
-    pub segment_size: Option<u64>,
-    /// Milliseconds since its WAL receiver got a message; `None` if none runs.
-    pub receiver_silent_ms: Option<u64>,
-    /// A recovery works on it: it may be stopped for the moment, and lets go for a promotion.
-    pub in_work: bool,
-    /// What would make every promotion of it fail, whether it runs or not.
-    pub obstacle: Option<String>,
-    /// It has the database VIP.
-    pub vip_here: bool,
-    /// The hardware addresses of the host.
-    pub macs: Vec<Mac>,
-}
-
-impl Status {
-    /// The furthest position that it has.
-    pub fn position(&self) -> Lsn {
-        [self.received, self.replayed, self.control]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or_default()
-    }
-
-    /// Whether its control file is a primary's, running, stopped or crashed. `None`: not known.
-    pub fn was_primary(&self) -> Option<bool> {
-        self.control_state.as_deref().map(is_primary_state)
-    }
-}
 
 /// A server that lives answers in milliseconds; one that is frozen never.
 const SQL_TIME: Duration = Duration::from_millis(800);

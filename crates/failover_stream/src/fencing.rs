@@ -1,9 +1,7 @@
 //! Fencing, and all that only needs looking meanwhile: everything side by side, since each second
 //! is one of outage.
 
-use crate::decide::{self, NoReport, OldPrimary, Signs, VipHolder};
 use crate::peer::{Crew, Peer, Reply};
-use crate::report::FenceReport;
 use crate::steps::Order;
 use failover_core::arp::{Mac, ProbeError, neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
@@ -12,6 +10,8 @@ use failover_core::life::{Finding, PortState, Probe, Sign, Target, port_refuses,
 use failover_core::peer::{PeerError, read};
 use failover_core::status::Status;
 use failover_core::workers;
+use failover_rules::facts::report::FenceReport;
+use failover_rules::failover::{self as decide, NoReport, OldPrimary, Signs, VipHolder};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -1,10 +1,8 @@
 //! `failover_stream`: the pool's `failover_command`.
 
 mod args;
-mod decide;
 mod fencing;
 mod peer;
-mod report;
 mod run;
 mod standby;
 mod steps;

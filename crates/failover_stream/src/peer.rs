@@ -1,7 +1,6 @@
 //! The hosts that the coordinator works on: each has a thread that carries out one order after
 //! the other, here or over one ssh login, and hands over what it hears as it hears it.
 
-use crate::decide::NoReport;
 use crate::steps::Order;
 use failover_core::deadline::Deadline;
 use failover_core::host::{Host, ThisHost};
@@ -23,15 +22,6 @@ pub enum Reply {
     Say(Message),
     /// The end: the step's report, or why there is none.
     End(Result<Value, PeerError>),
-}
-
-impl From<PeerError> for NoReport {
-    fn from(error: PeerError) -> Self {
-        match error {
-            PeerError::NotRun(why) => Self::NotRun(why),
-            PeerError::Failed(why) => Self::Failed(why),
-        }
-    }
 }
 
 /// What all orders of a run share.

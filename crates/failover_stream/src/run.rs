@@ -1,10 +1,8 @@
 //! The failover of a primary that is down: the coordinator's procedure.
 
 use crate::args::Placeholders;
-use crate::decide::{self, Candidate, Fenced, OldPrimary};
 use crate::fencing::{self, Findings};
 use crate::peer::{Crew, Peer};
-use crate::report::PromoteReport;
 use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
@@ -21,6 +19,8 @@ use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
 use failover_core::status::Status;
 use failover_core::workers;
+use failover_rules::facts::report::PromoteReport;
+use failover_rules::failover::{self as decide, Candidate, Fenced, OldPrimary};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -350,7 +350,7 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
 
 fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let known = last_status(failover.config(), failover.journal);
-    let promoted = decide::promoted(&failover.findings.standbys)?;
+    let promoted = decide::promoted(&failover.findings.standbys).map_err(Error::msg)?;
     let (address, why) = match promoted {
         // Whatever the pool or the positions say: a second primary is the worst end.
         Some(address) => (address, "it is a primary already".to_owned()),

@@ -1,10 +1,8 @@
 //! Looking: fills the [`View`], and changes nothing.
 
 use crate::budget;
-use crate::decide::Look;
 use crate::standby::StandbyFiles;
-use crate::view::{BaseBackup, Policy, PoolSays, PoolView, Primary, Seen, View};
-use failover_core::config::Config;
+use failover_core::config::{Config, RewindFallback};
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::history::{History, file_name};
@@ -13,12 +11,14 @@ use failover_core::instance::Instance;
 use failover_core::life::{Finding, Target as Probed, signs_of_life};
 use failover_core::lsn::Timeline;
 use failover_core::peer;
-use failover_core::pool::{PoolError, PoolNodes};
+use failover_core::pool::{PoolError, PoolNodes, address_of};
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
-use failover_core::state::{Recovery, State};
+use failover_core::state::{Recovery, State, has_outlived};
 use failover_core::status::{self, Status};
 use failover_core::workers;
+use failover_rules::facts::view::{BaseBackup, Policy, PoolSays, PoolView, Primary, Seen, View};
+use failover_rules::recovery::Look;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
@@ -56,7 +56,7 @@ impl<'a> Eyes<'a> {
         );
         let deadline = Deadline::after(budget::ANSWER);
         let (me, session) = status::look_and_stay(self.here, self.instance, deadline);
-        let outlived = |it: &Recovery| it.has_outlived(data);
+        let outlived = |it: &Recovery| has_outlived(it, data);
         let outlived = state.recovery.as_ref().is_some_and(outlived);
         let view = View {
             policy,
@@ -99,7 +99,7 @@ impl<'a> Eyes<'a> {
         let me = config.kb_localhost_ip;
         let says = match nodes.primary() {
             None => PoolSays::Nobody,
-            Some(node) => match node.address(config) {
+            Some(node) => match address_of(node, config) {
                 Some(address) if address == me => PoolSays::Me,
                 Some(address) if config.kb_all_ip.contains(&address) => PoolSays::Other(address),
                 _ => PoolSays::Stranger(node.to_string()),
@@ -204,6 +204,39 @@ impl<'a> Eyes<'a> {
             hosts,
         }
     }
+}
+
+/// What is allowed and wanted. As the configuration says; `copy_program` is the server's own.
+pub fn policy(config: &Config, copy_program: &str, force: bool) -> Policy {
+    Policy {
+        me: config.kb_localhost_ip,
+        names: config
+            .kb_all_ip
+            .iter()
+            .copied()
+            .zip(config.all_node_name.iter().cloned())
+            .collect(),
+        force,
+        auto_recovery: config.auto_primary_recovery,
+        max_available: config.max_available_level,
+        may_copy: may_copy(config),
+        sync: config.sync_flag,
+        lag_limit: config.data_size_diff << 20,
+        gateway_lost: config.gateway_lost_action,
+        has_vip: config.kb_vip.is_some(),
+        copy_command: format!(
+            "{} -D {} -h PRIMARY -p {} -U {} -X stream --checkpoint=fast",
+            config.kb_path.join(copy_program).display(),
+            config.kb_data_path.display(),
+            config.kb_port,
+            config.kb_user
+        ),
+    }
+}
+
+/// Whether the primary may be copied where a rewind cannot do.
+pub fn may_copy(config: &Config) -> bool {
+    config.rewind_fallback == RewindFallback::Basebackup
 }
 
 /// What a primary says of itself.

@@ -2,13 +2,11 @@
 
 mod budget;
 mod cli;
-mod decide;
 mod look;
 mod privilege;
 mod run;
 mod standby;
 mod steps;
-mod view;
 mod work;
 
 use cli::Cli;

@@ -2,10 +2,8 @@
 
 use crate::budget;
 use crate::cli::Cli;
-use crate::decide::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
-use crate::look::Eyes;
+use crate::look::{Eyes, policy};
 use crate::steps::{files, server};
-use crate::view::{Policy, PoolSays, View};
 use crate::work::{Break, Work, steps};
 use crate::{TOOL, wrong};
 use anyhow::{Context, Result, anyhow};
@@ -25,6 +23,8 @@ use failover_core::sql::Session;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::terminal::{complain, say};
 use failover_core::workers;
+use failover_rules::facts::view::{PoolSays, View};
+use failover_rules::recovery::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -298,9 +298,9 @@ impl<'a> Run<'a> {
         for _ in 0..ROUNDS {
             let state = self.state()?;
             let copy_program = self.site.instance.flavor.basebackup;
-            let policy = Policy::new(self.config(), copy_program, self.cli.force);
+            let wanted = policy(self.config(), copy_program, self.cli.force);
             let (view, verdict, session) = self.timed("decide", || {
-                let (mut view, session) = eyes.view(policy, &state, network, &pool);
+                let (mut view, session) = eyes.view(wanted, &state, network, &pool);
                 let verdict = loop {
                     match decide(&view) {
                         Decision::Look(look) => eyes.look(look, &mut view),

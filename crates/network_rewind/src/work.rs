@@ -1,10 +1,8 @@
 //! What all steps work on, and the lists of steps for each action.
 
 use crate::budget;
-use crate::decide::Action;
 use crate::standby::StandbyFiles;
 use crate::steps::{copy, files, primary, rejoin, rewind, server};
-use crate::view::Primary;
 use anyhow::{Context, Result};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -19,6 +17,8 @@ use failover_core::procedure::{OnFailure, Step};
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
 use failover_core::status::Status;
+use failover_rules::facts::view::Primary;
+use failover_rules::recovery::Action;
 use nix::unistd::{AccessFlags, access};
 use std::fs;
 use std::net::IpAddr;

@@ -2,7 +2,6 @@
 //! VIP is off.
 
 use super::{Here, VIP_TIME};
-use crate::report::FenceReport;
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -11,6 +10,7 @@ use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
 use failover_core::vip::Did;
+use failover_rules::facts::report::FenceReport;
 use std::time::Duration;
 
 /// How long a server set up as a standby may take to say that it is one.

@@ -2,8 +2,6 @@
 //! so that a second run ends where the first would have.
 
 use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
-use crate::decide::lag_refusal;
-use crate::report::PromoteReport;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use failover_core::arp::Announcement;
 use failover_core::config::Config;
@@ -20,6 +18,8 @@ use failover_core::sql::{Session, SqlError, SqlFailure, Target};
 use failover_core::state::{InstanceLock, LockError, StateDir};
 use failover_core::synchronous::to_async;
 use failover_core::vip::{Did, Vip};
+use failover_rules::facts::report::PromoteReport;
+use failover_rules::failover::lag_refusal;
 use std::net::IpAddr;
 use std::time::Duration;
 

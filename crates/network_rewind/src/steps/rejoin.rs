@@ -44,7 +44,9 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
         Ok(nodes) => nodes,
         Err(error) => bail!(Break::Changed(format!("the pool has gone ({error})"))),
     };
-    let named = nodes.primary().and_then(|node| node.address(work.config()));
+    let named = nodes
+        .primary()
+        .and_then(|node| failover_core::pool::address_of(node, work.config()));
     if named != Some(address) {
         let named = named.map_or("nobody".to_owned(), |it| it.to_string());
         bail!(Break::Changed(format!(

@@ -1,6 +1,7 @@
 //! The rewind: whether it can work, what is kept for the case that it breaks off, and itself.
 
 use crate::budget;
+use crate::look::may_copy;
 use crate::look::wal_files;
 use crate::steps::files;
 use crate::work::{Break, Work};
@@ -11,7 +12,7 @@ use failover_core::history::History;
 use failover_core::lsn::{segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd, RunError};
-use failover_core::state::{Identity, Stage};
+use failover_core::state::{Stage, identity_of};
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -74,7 +75,7 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         work.journal.stamped(&text);
         return Ok(Done::Did(text));
     };
-    if !crate::view::may_copy(work.config()) {
+    if !may_copy(work.config()) {
         if may_be_tried && stage == Stage::Rewinding {
             // Once more each time: what was in its way may be gone.
             work.journal.stamped(format!(
@@ -135,7 +136,7 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
         return Ok(Some(why));
     }
     if work.fork.is_none()
-        && let Some(oldest) = crate::view::missing_wal(&work.me, &work.primary_wal)
+        && let Some(oldest) = failover_rules::facts::view::missing_wal(&work.me, &work.primary_wal)
     {
         return Ok(Some(format!(
             "the primary has no WAL before {oldest} any more"
@@ -242,7 +243,7 @@ pub fn checkpoint(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         && let Some(why) = same_number(&work.own_history(work.control()?.timeline)?, theirs)
     {
         let text = format!("this node cannot be rewound: {why}");
-        if crate::view::may_copy(work.config()) {
+        if may_copy(work.config()) {
             bail!("{text}; the next run copies the primary");
         }
         bail!(Break::NeedsPerson(format!("{text}; {}", what_to_do(work))));
@@ -404,7 +405,7 @@ pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
     let timeline = history.map(History::timeline);
-    let data = Identity::of(work.data()).ok();
+    let data = identity_of(work.data()).ok();
     work.update_recovery(|it| it.mark(timeline, data))?;
     // A word that was left while the mark was written.
     if work.yield_to_promotion().is_err() {
@@ -478,7 +479,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             if let Err(error) = put_back(work) {
                 journal.stamped(format!("warning: {error:#}"));
             }
-            let next = match (failures < ATTEMPTS, crate::view::may_copy(work.config())) {
+            let next = match (failures < ATTEMPTS, may_copy(work.config())) {
                 (true, _) => "the database stays down, and the next run tries again".to_owned(),
                 (false, true) => "the next run copies the primary".to_owned(),
                 (false, false) => format!(

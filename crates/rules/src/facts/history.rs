@@ -3,7 +3,7 @@
 //! A promotion begins a new timeline and writes `0000000N.history` with all timelines before it.
 //! Whether a standby can follow a primary, and where two nodes parted, is read from there.
 
-use crate::lsn::{BadLsn, Lsn, Timeline};
+use super::lsn::{BadLsn, Lsn, Timeline};
 
 /// A timeline and those it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

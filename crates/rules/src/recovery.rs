@@ -3,12 +3,12 @@
 //! First match. Where a row needs something that was not looked at yet, the answer is to look, and
 //! to ask again: so a quiet minute asks no other host over ssh.
 
-use crate::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
-use failover_core::config::GatewayLostAction;
-use failover_core::history::{History, Standing};
-use failover_core::lsn::{Lsn, Timeline};
-use failover_core::state::Stage;
-use failover_core::status::Status;
+use crate::facts::history::{History, Standing};
+use crate::facts::left::Stage;
+use crate::facts::lsn::{Lsn, Timeline};
+use crate::facts::policy::GatewayLostAction;
+use crate::facts::status::Status;
+use crate::facts::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
 use std::net::IpAddr;
 
 /// What follows from what was seen.

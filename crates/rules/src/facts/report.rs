@@ -1,7 +1,7 @@
 //! What a host answers to the coordinator. JSON on the way; both ends are this program.
 
-use failover_core::arp::Mac;
-use failover_core::lsn::{Lsn, Timeline};
+use super::lsn::{Lsn, Timeline};
+use super::mac::Mac;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

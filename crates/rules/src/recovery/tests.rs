@@ -2,9 +2,9 @@
 //! near misses, what looks like the row and must not be it.
 
 use super::*;
-use crate::view::{Policy, PoolView};
-use failover_core::replication::Standby;
-use failover_core::state::{Pause, Recovery};
+use crate::facts::left::{Pause, Recovery};
+use crate::facts::standby::Standby;
+use crate::facts::view::{Policy, PoolView};
 
 const ME: IpAddr = ip(101);
 const PRIMARY: IpAddr = ip(102);

@@ -1,6 +1,6 @@
 //! What to do, from what was asked and what was seen. No I/O.
 
-use failover_core::pool::{Change, PoolNode};
+use crate::facts::pool::{Change, PoolNode};
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

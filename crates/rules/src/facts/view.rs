@@ -1,12 +1,12 @@
 //! What was seen: of this host, of the pool, and of the other hosts as far as a decision needed it.
 //! Plain data; that something did not answer is data, too.
 
-use failover_core::config::{Config, GatewayLostAction, RewindFallback};
-use failover_core::history::History;
-use failover_core::lsn::{Lsn, segment_number};
-use failover_core::replication::Standby;
-use failover_core::state::{Pause, Recovery};
-use failover_core::status::Status;
+use super::history::History;
+use super::left::{Pause, Recovery};
+use super::lsn::{Lsn, segment_number};
+use super::policy::GatewayLostAction;
+use super::standby::Standby;
+use super::status::Status;
 use std::net::IpAddr;
 
 /// Everything that [`crate::decide::decide`] looks at.
@@ -83,39 +83,6 @@ impl Policy {
             .find(|(address, _)| *address == self.me)
             .map_or("", |(_, name)| name)
     }
-
-    /// As the configuration says; `copy_program` is the server's own.
-    pub fn new(config: &Config, copy_program: &str, force: bool) -> Self {
-        Self {
-            me: config.kb_localhost_ip,
-            names: config
-                .kb_all_ip
-                .iter()
-                .copied()
-                .zip(config.all_node_name.iter().cloned())
-                .collect(),
-            force,
-            auto_recovery: config.auto_primary_recovery,
-            max_available: config.max_available_level,
-            may_copy: may_copy(config),
-            sync: config.sync_flag,
-            lag_limit: config.data_size_diff << 20,
-            gateway_lost: config.gateway_lost_action,
-            has_vip: config.kb_vip.is_some(),
-            copy_command: format!(
-                "{} -D {} -h PRIMARY -p {} -U {} -X stream --checkpoint=fast",
-                config.kb_path.join(copy_program).display(),
-                config.kb_data_path.display(),
-                config.kb_port,
-                config.kb_user
-            ),
-        }
-    }
-}
-
-/// Whether the primary may be copied where a rewind cannot do.
-pub fn may_copy(config: &Config) -> bool {
-    config.rewind_fallback == RewindFallback::Basebackup
 }
 
 /// A base backup in the place of the data directory.

@@ -1,10 +1,10 @@
 //! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
 
-use crate::report::FenceReport;
-use failover_core::arp::Mac;
-use failover_core::config::PromoteWithoutFence;
-use failover_core::lsn::{Lsn, Timeline};
-use failover_core::status::Status;
+use crate::facts::lsn::{Lsn, Timeline};
+use crate::facts::mac::Mac;
+use crate::facts::policy::PromoteWithoutFence;
+use crate::facts::report::FenceReport;
+use crate::facts::status::Status;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -270,7 +270,7 @@ pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
 
 /// A standby that is a primary already: a run before this one promoted it. An error: another one
 /// is on a newer timeline, so that it cannot be the old primary's successor.
-pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> anyhow::Result<Option<IpAddr>> {
+pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, String> {
     let newest = standbys.iter().max_by_key(|(_, status)| status.timeline);
     let primaries = standbys
         .iter()
@@ -278,12 +278,11 @@ pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> anyhow::Result<Option<IpA
     let primary = primaries.max_by_key(|(_, status)| status.timeline);
     match (primary, newest) {
         (Some((host, primary)), Some((newer, newest))) if primary.timeline < newest.timeline => {
-            anyhow::bail!(
+            Err(format!(
                 "{host} is a primary on timeline {}, and {newer} is on timeline {}: find out which \
                  of them has the data, stop the other, and run this command again",
-                primary.timeline,
-                newest.timeline
-            )
+                primary.timeline, newest.timeline
+            ))
         }
         (primary, _) => Ok(primary.map(|(host, _)| *host)),
     }

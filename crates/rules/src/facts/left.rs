@@ -1,0 +1,108 @@
+//! What a recovery leaves for the runs after it.
+
+use super::lsn::Timeline;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Since when and why nothing is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Wall clock.
+    pub since: String,
+    /// In the operator's words; may be empty.
+    pub why: String,
+}
+
+/// A recovery that is under way, or was when its process died.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The host to follow; under the mark, the one of whose history a part is there already.
+    pub primary: IpAddr,
+    /// The timeline of that one when the mark was written. `None`: there was no mark yet, or an older
+    /// version wrote it.
+    #[serde(default)]
+    pub timeline: Option<Timeline>,
+    /// What lay in the data directory when the mark was written. `None`: as above.
+    #[serde(default)]
+    pub data: Option<Identity>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Slots that were dropped, and are to be made again.
+    #[serde(default)]
+    pub slots: Vec<String>,
+    /// Rewinds that failed since it was begun.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+/// What tells the data of one server from that of another in the same place: its directory with the
+/// databases, which a rewind leaves where it is, and a copy brings with it. Also where a person empties
+/// the data directory and copies into it, that one is another.
+///
+/// No device: its number may change with a restart of the host, and then a mark would be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Of that directory.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the system knows that: inode numbers are used
+    /// again.
+    pub made: Option<u64>,
+}
+
+impl Identity {
+    /// Whether both are of the same data.
+    pub fn is(self, other: Self) -> bool {
+        let made = self.made.zip(other.made);
+        self.inode == other.inode && made.is_none_or(|(one, other)| one == other)
+    }
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The data directory holds one history: whatever is done next can be decided anew.
+    Preparing,
+    /// The mark: it holds half of one history and half of another. It must not be started, let alone
+    /// promoted.
+    Rewinding,
+    /// A whole copy of the primary is being swapped with it: which of the two it is, is to be seen.
+    Copying,
+    /// It holds the primary's history; what is left is to make it follow.
+    Following,
+}
+
+impl Recovery {
+    /// One that is about to begin.
+    pub fn of(primary: IpAddr) -> Self {
+        Self {
+            primary,
+            timeline: None,
+            data: None,
+            stage: Stage::Preparing,
+            slots: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Has the mark written for a rewind of `data` from a primary on `timeline`.
+    pub fn mark(&mut self, timeline: Option<Timeline>, data: Option<Identity>) {
+        self.stage = Stage::Rewinding;
+        self.timeline = timeline;
+        self.data = data;
+    }
+
+    /// Names the host to follow. The mark keeps the one that it was written for: what has come from
+    /// there stays, whoever is the primary now.
+    pub fn follow(&mut self, primary: IpAddr) {
+        if self.stage != Stage::Rewinding {
+            self.primary = primary;
+        }
+    }
+
+    /// Whether a rewind that broke off can be gone on with from `primary` on `timeline`: from another
+    /// history it would leave in place what only the first one has.
+    pub fn can_go_on_from(&self, primary: IpAddr, timeline: Timeline) -> bool {
+        self.primary == primary && self.timeline.is_none_or(|before| before == timeline)
+    }
+}

@@ -1,0 +1,12 @@
+//! What can be seen of a cluster, as plain data. That something did not answer is data, too.
+
+pub mod history;
+pub mod left;
+pub mod lsn;
+pub mod mac;
+pub mod policy;
+pub mod pool;
+pub mod report;
+pub mod standby;
+pub mod status;
+pub mod view;
