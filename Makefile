@@ -22,7 +22,10 @@ BENCH_DEPS  = repmgr postgresql-15-repmgr strace
 ONLY        ?=
 REPETITIONS ?= 9
 
-.PHONY: help build-deps lab-deps bench-deps build test drills demo bench lint install uninstall clean
+# What needs neither root nor the lab.
+UNIT_TESTS = --lib --bins --test no_io
+
+.PHONY: help build-deps lab-deps bench-deps build unit test drills demo bench lint install uninstall clean
 
 # Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
@@ -53,8 +56,11 @@ bench-deps: lab-deps
 build: build-deps ## build the tools; the Debian packages that this needs are installed (needs root then)
 	$(STATIC_OPENSSL) $(CARGO) build --release --locked --workspace
 
-test: lab-deps build ## all tests, those on the lab included (needs root)
-	$(STATIC_OPENSSL) $(CARGO) test --release --locked --workspace
+unit: build-deps ## the tests that need neither root nor the lab
+	$(STATIC_OPENSSL) $(CARGO) test --release --locked --workspace $(UNIT_TESTS)
+
+test: lab-deps build unit ## all tests, those on the lab included (needs root); one that fails runs once more
+	$(STATIC_OPENSSL) CARGO=$(CARGO) target/release/lab_tests
 
 drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
 	target/release/drills $(ONLY) $(if $(TABLE),--table)
@@ -68,6 +74,11 @@ bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery
 lint: build-deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	    $(CARGO) deny --offline --locked check licenses bans sources; \
+	else \
+	    echo "cargo-deny is not installed: licences were not checked"; \
+	fi
 
 install: ## put the tools into $(CLUSTER), what stood there is kept as *.orig (after `make build`)
 	@etc/install.sh install "$(DESTDIR)$(CLUSTER)" $(DB_USER) target/release

@@ -41,6 +41,7 @@ mod pool;
 mod prober;
 mod process;
 mod recovery;
+pub mod rerun;
 mod rounds;
 mod spy;
 mod sql;
