@@ -26,6 +26,11 @@ pub fn run_name() -> String {
     )
 }
 
+/// Seconds since 1970, for what has to be compared with a later run's.
+pub fn seconds() -> u64 {
+    seconds_since(SystemTime::UNIX_EPOCH)
+}
+
 /// Seconds that went by since `time`; 0 when it lies in the future.
 pub fn seconds_since(time: SystemTime) -> u64 {
     let then: DateTime<Local> = time.into();

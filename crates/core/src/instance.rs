@@ -213,6 +213,9 @@ impl ControlData {
     }
 }
 
+/// In `STATE_DIR`: what the server prints at a start of ours, before its own log begins.
+pub const START_LOG: &str = "database.log";
+
 /// Why the control file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlDataError {
@@ -355,6 +358,41 @@ impl Instance {
             _ if all_killed(&processes) => Err(StopError::Stuck { pids }),
             _ => Err(StopError::StillRunning { pids, given }),
         }
+    }
+
+    /// Its WAL receivers: one, or none while it connects to nobody. By their titles, which the server
+    /// gives them as they start: it has to take no session for that.
+    pub fn wal_receivers(&self) -> io::Result<Vec<Process>> {
+        let mut found = self.processes()?;
+        found.retain(|it| {
+            let title = fs::read(format!("/proc/{}/cmdline", it.pid)).unwrap_or_default();
+            is_wal_receiver(&String::from_utf8_lossy(&title))
+        });
+        Ok(found)
+    }
+
+    /// Has the server read its settings again, without a session.
+    pub fn reload(&self) -> io::Result<()> {
+        let processes = self.processes()?;
+        let postmaster = Self::postmaster(&processes).filter(|it| self.is_postmaster(it.pid));
+        match postmaster {
+            Some(postmaster) => {
+                send(Signal::SIGHUP, postmaster.pid);
+                Ok(())
+            }
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "no postmaster runs that could read its settings",
+            )),
+        }
+    }
+
+    /// The version of the server that made the data directory, as `server_version_num` has it of a first
+    /// release: 150000.
+    pub fn version(&self) -> Option<u32> {
+        let file = self.data.join("PG_VERSION");
+        let text = on_disk(move || fs::read_to_string(file))?.ok()?;
+        version_number(&text)
     }
 
     /// Whether `pid` is the postmaster by its pid file, or, without one, by having children.
@@ -508,6 +546,53 @@ impl Instance {
     }
 }
 
+/// `15` is 150000, `9.6` is 90600.
+fn version_number(text: &str) -> Option<u32> {
+    let mut parts = text.trim().split('.');
+    let first: u32 = parts.next()?.parse().ok()?;
+    match parts.next() {
+        Some(second) => Some(first * 10_000 + second.parse::<u32>().ok()? * 100),
+        None => Some(first * 10_000),
+    }
+}
+
+/// Whether `title` is a WAL receiver's: `postgres: main: walreceiver streaming 0/3000148`, where `main` is
+/// a `cluster_name`; up to version 9.6 `postgres: wal receiver process   streaming 0/3000148`.
+fn is_wal_receiver(title: &str) -> bool {
+    let mut parts = title.split(": ").skip(1);
+    parts.any(|part| part.starts_with("walreceiver") || part.starts_with("wal receiver process"))
+}
+
+/// Who has started `postmaster`, for a person: the unit that it belongs to, else its parent.
+pub fn started_by(postmaster: &Process) -> String {
+    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", postmaster.pid)).unwrap_or_default();
+    if let Some(unit) = unit_in(&cgroup) {
+        return format!("the unit {unit}");
+    }
+    let parent = postmaster.parent;
+    let name = kernel_name(parent).unwrap_or_else(|_| "a process that has ended".to_owned());
+    format!("{name} (process {parent})")
+}
+
+/// The systemd service in what `/proc/PID/cgroup` says; none for a session's, or another manager's.
+fn unit_in(cgroup: &str) -> Option<&str> {
+    let mut paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let last = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .is_some_and(|it| it.ends_with(".service"))
+    };
+    let path = paths.find(|path| last(path))?;
+    path.rsplit('/').next()
+}
+
+/// Sends SIGTERM to a process of the server.
+pub fn terminate(process: &Process) {
+    if process.is_still_there() {
+        send(Signal::SIGTERM, process.pid);
+    }
+}
+
 /// What `work` reads from the database's disk; `None` if that hangs.
 fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     workers::within(Deadline::after(DISK_TIME), work)
@@ -618,6 +703,45 @@ fn send(signal: Signal, pid: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wal_receiver_shows_by_its_title() {
+        for (title, expected) in [
+            ("postgres: walreceiver streaming 0/3000148", true),
+            ("postgres: main: walreceiver ", true),
+            ("kingbase: wal receiver process   streaming 0/3000148", true),
+            ("postgres: walwriter ", false),
+            (
+                "postgres: startup recovering 000000010000000000000003",
+                false,
+            ),
+            ("/usr/lib/postgresql/15/bin/postgres", false),
+        ] {
+            assert_eq!(is_wal_receiver(title), expected, "{title}");
+        }
+    }
+
+    #[test]
+    fn a_service_shows_in_the_cgroup() {
+        for (text, expected) in [
+            (
+                "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
+                Some("postgresql@15-main.service"),
+            ),
+            ("0::/user.slice/user-0.slice/session-4.scope\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit_in(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_as_numbers() {
+        assert_eq!(version_number("15\n"), Some(150_000));
+        assert_eq!(version_number("9.6\n"), Some(90_600));
+        assert_eq!(version_number(""), None);
+    }
 
     #[test]
     fn reads_the_control_file() {

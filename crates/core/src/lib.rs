@@ -29,6 +29,7 @@ pub mod settings;
 pub mod slots;
 pub mod sql;
 pub mod ssh;
+pub mod standby;
 pub mod state;
 pub mod status;
 pub mod supervised;

@@ -7,7 +7,7 @@ use crate::durable;
 use crate::journal::give_to;
 use crate::users::SystemUser;
 use crate::workers;
-pub use failover_rules::facts::left::{Identity, Pause, Recovery, Stage};
+pub use failover_rules::facts::left::{FenceMark, Identity, Pause, Recovery, Stage};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -33,6 +33,8 @@ const STATE_FILE: &str = "network_rewind.json";
 pub struct State {
     /// An operator wants nothing to be changed.
     pub paused: Option<Pause>,
+    /// A failover stopped this host's primary.
+    pub fenced: Option<FenceMark>,
     /// When this host stopped its own primary, because it saw nobody any more.
     pub self_fenced: Option<String>,
     /// The recovery that is under way.

@@ -75,6 +75,17 @@ fn obstacle(host: &ThisHost, instance: &Instance) -> Option<String> {
     if host.state().is_ok_and(unfinished) {
         return Some("its rewind is unfinished: half of it is another history".to_owned());
     }
+    let fenced = host
+        .state()
+        .ok()
+        .and_then(|state| state.load().ok()?.fenced);
+    if let Some(mark) = fenced {
+        return Some(format!(
+            "a failover stopped its primary on {} and it was not recovered since: it may lack what \
+             was committed after that (network_rewind --unfence there takes the mark back)",
+            mark.since
+        ));
+    }
     if let Some(ctl) = instance.missing_ctl() {
         return Some(format!("no program {}: correct KB_PATH", ctl.display()));
     }

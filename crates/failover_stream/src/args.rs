@@ -86,6 +86,23 @@ pub struct Args {
     /// With --step promote: the old primary's shutdown checkpoint
     #[arg(long, value_name = "LSN", requires = "step", hide = true)]
     pub wait_for: Option<Lsn>,
+    /// With --step promote: how many other standbys are being pointed to this host
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "step",
+        hide = true,
+        default_value_t = 0
+    )]
+    pub followers: usize,
+    /// With --step follow: the host to follow
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_if_eq("step", "follow"),
+        hide = true
+    )]
+    pub primary: Option<IpAddr>,
     /// For drills: die as by a power cut after the step of this name
     #[arg(long, value_name = "NAME", hide = true)]
     pub die_after: Option<String>,
@@ -152,6 +169,10 @@ pub enum StepName {
     Status,
     /// Stop the instance and drop the VIP.
     Fence,
+    /// Stop listening to the old primary.
+    Hold,
+    /// Follow the new primary.
+    Follow,
     /// Take the VIP and become primary.
     Promote,
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// What comes back for an order.
@@ -110,6 +110,67 @@ impl Peer {
                 }
             }
         }
+    }
+}
+
+/// One order that several hosts carry out side by side.
+pub struct Round {
+    replies: Receiver<(IpAddr, Reply)>,
+    awaited: Vec<IpAddr>,
+}
+
+impl Round {
+    /// Gives `order` to all of `peers`, and returns at once. Each carries out first what it was told
+    /// before.
+    pub fn give<'a>(
+        peers: impl IntoIterator<Item = &'a Peer>,
+        order: &Order,
+        deadline: Deadline,
+    ) -> Self {
+        let (told, replies) = channel();
+        let mut awaited = Vec::new();
+        for peer in peers {
+            let (address, told) = (peer.address, told.clone());
+            awaited.push(address);
+            peer.order(order.clone(), deadline, move |reply| {
+                let _ = told.send((address, reply));
+            });
+        }
+        Self { replies, awaited }
+    }
+
+    /// How many were given the order.
+    pub fn len(&self) -> usize {
+        self.awaited.len()
+    }
+
+    /// How it ended on each that `awaits` says has to be waited for; what is said meanwhile goes into
+    /// `journal`. One that is not waited for may be among them.
+    pub fn ends(
+        &self,
+        awaits: impl Fn(IpAddr) -> bool,
+        deadline: Deadline,
+        journal: &Journal,
+    ) -> Vec<(IpAddr, Result<Value, PeerError>)> {
+        let mut ended: Vec<(IpAddr, Result<Value, PeerError>)> = Vec::new();
+        let is_open = |ended: &[(IpAddr, _)]| {
+            let mut all = self.awaited.iter().filter(|host| awaits(**host));
+            all.any(|host| ended.iter().all(|(it, _)| it != host))
+        };
+        while is_open(&ended) {
+            match self.replies.recv_timeout(deadline.remaining()) {
+                Ok((_, Reply::Say(message))) => journal.message(message),
+                Ok((host, Reply::End(end))) => ended.push((host, end)),
+                Err(_) => break,
+            }
+        }
+        for host in self.awaited.iter().filter(|host| awaits(**host)) {
+            if ended.iter().all(|(it, _)| it != host) {
+                let why = PeerError::NotRun("no answer in time".to_owned());
+                ended.push((*host, Err(why)));
+            }
+        }
+        ended
     }
 }
 

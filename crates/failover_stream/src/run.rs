@@ -2,7 +2,7 @@
 
 use crate::args::Placeholders;
 use crate::fencing::{self, Findings};
-use crate::peer::{Crew, Peer};
+use crate::peer::{Crew, Peer, Round};
 use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
@@ -34,6 +34,12 @@ const POSITIONS_TIME: Duration = Duration::from_secs(1);
 const PROMOTION_RESERVE: Duration = Duration::from_secs(2);
 /// For taking the VIP off another standby.
 const VIP_OFF_TIME: Duration = Duration::from_secs(1);
+/// For the standbys to stop listening to an old primary that nobody could fence.
+const HOLD_TIME: Duration = Duration::from_millis(1500);
+/// After the promotion, for the other standbys to follow.
+const FOLLOW_TIME: Duration = Duration::from_millis(1500);
+/// For the standbys that were held to listen to the old primary again.
+const RELEASE_TIME: Duration = Duration::from_secs(3);
 /// For the pool to take an order, which it does at once or not at all.
 const ATTACH_TIME: Duration = Duration::from_secs(1);
 /// For reading `KB_CLUSTER_STATUS`.
@@ -42,7 +48,7 @@ const STATUS_TIME: Duration = Duration::from_millis(300);
 const STATUS_AGE: u64 = 120;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Failover<'a>>; 5] {
+pub fn steps<'a>() -> [Step<Failover<'a>>; 7] {
     [
         Step {
             name: "trust-ip",
@@ -59,6 +65,13 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 5] {
             run: fence,
         },
         Step {
+            name: "hold",
+            what: "if the old primary may be writing: have every standby stop listening to it",
+            on_failure: OnFailure::Abort,
+            budget: |_| HOLD_TIME,
+            run: hold,
+        },
+        Step {
             name: "choose",
             what: "choose the standby to promote",
             on_failure: OnFailure::Abort,
@@ -71,6 +84,14 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 5] {
             on_failure: OnFailure::Abort,
             budget: |failover| failover.config().promote_timeout + PROMOTION_SLACK,
             run: promote,
+        },
+        Step {
+            name: "follow",
+            what: "see that the other standbys follow it",
+            // The promotion stands, and the minute's run makes up for it.
+            on_failure: OnFailure::Warn,
+            budget: |_| FOLLOW_TIME,
+            run: follow,
         },
         Step {
             name: "attach",
@@ -92,7 +113,11 @@ pub struct Failover<'a> {
     given: IpAddr,
     standbys: Vec<Peer>,
     findings: Findings,
+    /// Standbys that were told to stop listening to the old primary, and may have done so.
+    held: Vec<IpAddr>,
     chosen: Option<IpAddr>,
+    /// Who was told to follow the new primary.
+    followers: Option<Round>,
     /// Its node in the pool, where that has it down.
     down_in_pool: Option<u32>,
 }
@@ -118,7 +143,9 @@ impl<'a> Failover<'a> {
                 .map(|host| Peer::new(crew, *host))
                 .collect(),
             findings: Findings::default(),
+            held: Vec::new(),
             chosen: None,
+            followers: None,
             down_in_pool: None,
             crew: Arc::clone(crew),
         }
@@ -227,7 +254,11 @@ pub fn fail_over(failover: &mut Failover<'_>) -> Result<()> {
         ),
         die_after: crew.die_after.as_deref(),
     };
-    procedure::run(&steps(), failover, frame)
+    let result = procedure::run(&steps(), failover, frame);
+    if let Err(error) = &result {
+        release(failover, error);
+    }
+    result
 }
 
 /// What `--dry-run` shows.
@@ -246,6 +277,13 @@ pub fn plan(failover: &Failover<'_>) -> Vec<String> {
             .iter()
             .map(|s| part(s.name, s.what, fence_host.clone())),
     );
+    if failover.standbys.len() > 1 {
+        lines.extend(
+            steps::follow::steps()
+                .iter()
+                .map(|s| part(s.name, s.what, "the others".to_owned())),
+        );
+    }
     lines.extend(
         steps::promote::steps()
             .iter()
@@ -346,6 +384,61 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         ));
     }
     Ok(Done::Did(detail))
+}
+
+/// A standby that goes on acknowledging an old primary which nobody could fence makes that one's clients
+/// believe in commits that the new primary will never have.
+fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    if !decide::needs_hold(&failover.findings.old_primary, failover.standbys.len()) {
+        return Ok(Done::Skipped("nobody else could acknowledge".to_owned()));
+    }
+    let seen = &failover.findings.standbys;
+    let listens = |host: IpAddr| seen.get(&host).is_some_and(decide::may_listen);
+    // Also to those that have not answered yet: whatever they are asked next, they answer it held.
+    let round = Round::give(&failover.standbys, &Order::Hold, deadline);
+    failover.held = failover.standbys.iter().map(Peer::address).collect();
+    let mut missing = Vec::new();
+    for (host, end) in round.ends(listens, deadline, failover.journal) {
+        if let (Err(error), true) = (end, listens(host)) {
+            missing.push(format!("{host}: {error}"));
+        }
+    }
+    let missing = missing.join("; ");
+    match (missing.is_empty(), failover.config().sync_flag) {
+        (true, _) => Ok(Done::Did("every standby that was heard".to_owned())),
+        (false, false) => {
+            let text = format!("a standby may go on listening to the old primary ({missing})");
+            failover.journal.stamped(format!("warning: {text}"));
+            Ok(Done::Did(text))
+        }
+        (false, true) => bail!(
+            "a standby may go on acknowledging the old primary, which nobody could fence, and those \
+             commits would be lost ({missing}): correct that, then run this command again"
+        ),
+    }
+}
+
+/// A failover that came to nothing leaves the standbys where they were.
+fn release(failover: &Failover<'_>, why: &Error) {
+    // Of one that gave no answer nobody knows whether it is primary: the others stay with it.
+    let unknown = matches!(why.downcast_ref::<PeerError>(), Some(PeerError::NotRun(_)));
+    if failover.held.is_empty() || (unknown && failover.followers.is_some()) {
+        return;
+    }
+    let old = failover.old_primary.address();
+    let deadline = Deadline::after(RELEASE_TIME);
+    let seen = |host: IpAddr| failover.findings.standbys.contains_key(&host);
+    let held = failover.standbys.iter().filter(|it| seen(it.address()));
+    let round = Round::give(held, &Order::Follow(old), deadline);
+    for (host, end) in round.ends(|_| true, deadline, failover.journal) {
+        failover.journal.stamped(match end {
+            Ok(_) => format!("{host} follows {old} again"),
+            Err(error) => format!(
+                "warning: {host} was not told to follow {old} again, network_rewind there does that \
+                 once the pool has a primary: {error}"
+            ),
+        });
+    }
 }
 
 fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
@@ -484,20 +577,48 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
         .find(|peer| peer.address() == address)
         .with_context(|| format!("{address} is none of the standbys in KB_ALL_IP"))?;
     failover.free_vip(address);
+    let limit = failover.deadline.remaining().max(PROMOTION_SLACK);
+    // Before the promotion: one that streams from the standby already goes on when that is primary.
+    let seen = &failover.findings.standbys;
+    let follows = |it: &&Peer| {
+        let listens = seen.get(&it.address()).is_some_and(decide::may_listen);
+        it.address() != address && listens
+    };
+    let others = failover.standbys.iter().filter(follows);
+    let followers = Round::give(others, &Order::Follow(address), Deadline::after(limit));
     let report = failover.findings.old_primary.report.as_ref();
     let order = Order::Promote(Promotion {
         old_primary: Some(failover.old_primary.address()),
         old_timeline: report.and_then(|report| report.as_ref().ok()?.timeline),
         wait_for: shutdown_checkpoint(&failover.findings.old_primary),
+        followers: followers.len(),
     });
-    let limit = failover.deadline.remaining().max(PROMOTION_SLACK);
-    let report: PromoteReport = peer
-        .report(order, limit, failover.journal)
-        .with_context(|| format!("{address} did not become primary"))?;
+    let result = peer.report::<PromoteReport>(order, limit, failover.journal);
+    failover.followers = Some(followers);
+    let report = result.with_context(|| format!("{address} did not become primary"))?;
     Ok(Done::Did(match report.already {
         true => format!("{address} was primary already"),
         false => format!("{address} is primary"),
     }))
+}
+
+fn follow(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(round) = failover.followers.as_ref().filter(|it| it.len() > 0) else {
+        return Ok(Done::Skipped("there is no other standby".to_owned()));
+    };
+    let mut missing = Vec::new();
+    for (host, end) in round.ends(|_| true, deadline, failover.journal) {
+        if let Err(error) = end {
+            missing.push(format!("{host}: {error}"));
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(Done::Did(format!("{} of them", round.len()))),
+        false => bail!(
+            "a standby does not follow the new primary yet, network_rewind there makes it: {}",
+            missing.join("; ")
+        ),
+    }
 }
 
 /// The pool waits for us and has queued the order by then: it has to look for a primary first, which it

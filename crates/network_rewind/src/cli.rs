@@ -21,6 +21,9 @@ pub struct Cli {
     /// Make a standby of an old primary, whatever AUTO_PRIMARY_RECOVERY says
     #[arg(long, conflicts_with_all = ["pause", "resume"])]
     pub force: bool,
+    /// Take back the mark of a failover that stopped this primary, and promoted nobody
+    #[arg(long, conflicts_with_all = ["force", "pause", "resume", "dry_run"])]
+    pub unfence: bool,
     /// From now on only look, until --resume
     #[arg(long, value_name = "WHY", num_args = 0..=1, default_missing_value = "",
         conflicts_with_all = ["resume", "dry_run"])]

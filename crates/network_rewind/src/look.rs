@@ -1,7 +1,7 @@
 //! Looking: fills the [`View`], and changes nothing.
 
 use crate::budget;
-use crate::standby::StandbyFiles;
+use failover_core::clock;
 use failover_core::config::{Config, RewindFallback};
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
@@ -14,10 +14,13 @@ use failover_core::peer;
 use failover_core::pool::{PoolError, PoolNodes, address_of};
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
+use failover_core::standby::StandbyFiles;
 use failover_core::state::{Recovery, State, has_outlived};
 use failover_core::status::{self, Status};
 use failover_core::workers;
-use failover_rules::facts::view::{BaseBackup, Policy, PoolSays, PoolView, Primary, Seen, View};
+use failover_rules::facts::view::{
+    BaseBackup, Fence, Policy, PoolSays, PoolView, Primary, Seen, View,
+};
 use failover_rules::recovery::Look;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -63,6 +66,11 @@ impl<'a> Eyes<'a> {
             paused: state.paused.clone(),
             left: state.recovery.clone().filter(|_| !outlived),
             outlived,
+            fenced: state.fenced.as_ref().map(|mark| Fence {
+                since: mark.since.clone(),
+                run: mark.run.clone(),
+                young: mark.is_young(clock::seconds()),
+            }),
             self_fenced: state.self_fenced.is_some(),
             network,
             seen: None,

@@ -5,7 +5,6 @@ mod cli;
 mod look;
 mod privilege;
 mod run;
-mod standby;
 mod steps;
 mod work;
 

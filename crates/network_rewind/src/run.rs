@@ -20,6 +20,7 @@ use failover_core::ping;
 use failover_core::pool::{Pool, PoolError, PoolNodes};
 use failover_core::procedure::{self, Frame};
 use failover_core::sql::Session;
+use failover_core::standby::StandbyFiles;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::terminal::{complain, say};
 use failover_core::workers;
@@ -84,6 +85,11 @@ pub fn run(cli: &Cli) -> Exit {
         }
     };
     let journal = site.journal(cli.json);
+    if cli.unfence
+        && let Err(error) = unfence(&site, &journal)
+    {
+        return end(&journal, Err(error));
+    }
     let exit = end(&journal, Run::new(cli, &site, &journal).all());
     if !journal.flush() {
         // A thread hangs on the log's disk, and keeps this process. The lock stays with it: the next
@@ -174,6 +180,25 @@ fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// A person says that the failover which stopped this primary is over, and that it may be one again: as
+/// one that has stopped itself, it is started once no other host has a primary.
+fn unfence(site: &Site, journal: &Journal) -> Result<()> {
+    let (config, instance) = (&site.here.config, &site.instance);
+    StandbyFiles::new(instance.flavor, config, instance.data(), instance.user()).unfence()?;
+    let mut was = None;
+    site.state.update(|state| {
+        was = state.fenced.take();
+        if was.is_some() {
+            state.self_fenced = Some(clock::stamp());
+        }
+    })?;
+    journal.stamped(match was {
+        Some(mark) => format!("the mark of failover {} is taken back", mark.run),
+        None => "no failover has left a mark here".to_owned(),
+    });
+    Ok(())
 }
 
 const ANOTHER_RUN: &str = "another run of network_rewind is under way, this one ends";
@@ -557,6 +582,9 @@ impl<'a> Run<'a> {
         let begun = |it: &Recovery| it.stage == Stage::Preparing;
         if streams && view.paused.is_none() && view.left.as_ref().is_some_and(begun) {
             self.site.state.update(|state| state.recovery = None)?;
+        }
+        if streams && view.paused.is_none() && view.fenced.is_some() {
+            self.site.state.update(|state| state.fenced = None)?;
         }
         if streams && view.paused.is_none() && view.outlived {
             self.forget_mark(&self.work(view, action))?;

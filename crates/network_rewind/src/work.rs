@@ -1,7 +1,6 @@
 //! What all steps work on, and the lists of steps for each action.
 
 use crate::budget;
-use crate::standby::StandbyFiles;
 use crate::steps::{copy, files, primary, rejoin, rewind, server};
 use anyhow::{Context, Result};
 use failover_core::config::Config;
@@ -15,6 +14,7 @@ use failover_core::lsn::{Lsn, Timeline};
 use failover_core::pool::{Pool, PoolNodes};
 use failover_core::procedure::{OnFailure, Step};
 use failover_core::sql::{Session, SqlError, Target};
+use failover_core::standby::StandbyFiles;
 use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
 use failover_core::status::Status;
 use failover_rules::facts::view::Primary;
@@ -561,6 +561,12 @@ pub fn steps<'a>(action: Action) -> List<'a> {
             // One that ran when this was decided, and does not any more, was fenced meanwhile.
             if start {
                 steps.extend([
+                    step(
+                        "take-over.unfence",
+                        "take back the mark of a failover that promoted nobody",
+                        |_| budget::FILES,
+                        primary::unfence,
+                    ),
                     step(
                         "take-over.start",
                         "start the database",

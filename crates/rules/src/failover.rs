@@ -174,6 +174,18 @@ pub fn may_promote(policy: PromoteWithoutFence, fenced: &Fenced) -> Result<(), S
     }
 }
 
+/// Whether the standbys have to stop listening to the old primary before anybody's position counts: its
+/// own copy of the tool did not stop it, and another standby than the new primary may acknowledge it.
+pub fn needs_hold(old: &OldPrimary, standbys: usize) -> bool {
+    standbys > 1 && !matches!(old.report, Some(Ok(_)))
+}
+
+/// Whether a standby may be listening to a primary: it runs, and is none itself. One that gives no answer
+/// may.
+pub fn may_listen(status: &Status) -> bool {
+    status.running && status.in_recovery != Some(false)
+}
+
 /// A standby that could be promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -730,6 +742,31 @@ mod tests {
             let why = Candidate::from_status(ip(102), &status, false).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn who_is_held() {
+        let fenced = OldPrimary {
+            report: Some(Ok(FenceReport::default())),
+            ..OldPrimary::default()
+        };
+        let unreachable = OldPrimary {
+            report: not_run(),
+            signs: signs(false),
+            ..OldPrimary::default()
+        };
+        assert!(!needs_hold(&fenced, 2));
+        assert!(needs_hold(&unreachable, 2));
+        assert!(!needs_hold(&unreachable, 1));
+        let status = |running, in_recovery| Status {
+            running,
+            in_recovery,
+            ..Status::default()
+        };
+        assert!(may_listen(&status(true, Some(true))));
+        assert!(may_listen(&status(true, None)));
+        assert!(!may_listen(&status(true, Some(false))));
+        assert!(!may_listen(&status(false, None)));
     }
 
     #[test]

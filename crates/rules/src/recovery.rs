@@ -7,8 +7,9 @@ use crate::facts::history::{History, Standing};
 use crate::facts::left::Stage;
 use crate::facts::lsn::{Lsn, Timeline};
 use crate::facts::policy::GatewayLostAction;
+use crate::facts::standby::Standby;
 use crate::facts::status::Status;
-use crate::facts::view::{BaseBackup, PoolSays, Primary, Seen, View, missing_wal};
+use crate::facts::view::{BaseBackup, Fence, PoolSays, Primary, Seen, View, missing_wal};
 use std::net::IpAddr;
 
 /// What follows from what was seen.
@@ -340,7 +341,11 @@ fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
     }
     match server {
         Server::Primary => wrong_primary(view, primary),
-        Server::Standby => standby(view),
+        Server::Standby => match (&view.fenced, &view.primary) {
+            (Some(_), None) => Decision::Look(Look::Primary(primary)),
+            (Some(fence), _) if !streams_from(view) => started_after_fence(view, primary, fence),
+            _ => standby(view),
+        },
         Server::Down => down(view, primary),
         Server::Silent => anything_else(view),
     }
@@ -446,6 +451,37 @@ fn was_promoted_from(view: &View, primary: &Primary) -> bool {
     let fork = primary.history.as_ref().map(|it| mine.fork_with(it));
     let left = fork.flatten().map(|(timeline, _)| timeline);
     left == Some(mine.timeline()) && left == Some(view.me.timeline)
+}
+
+/// A primary that a failover stopped, and that somebody has started since: as a standby, by the mark. Its
+/// own rows are still there, so it needs the same consent.
+fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence) -> Decision {
+    let seen = format!(
+        "a failover stopped this node's primary on {}, and somebody has started it since: it takes no \
+         writes, {primary} is the primary now",
+        fence.since
+    );
+    match (consent(view), right_primary(view)) {
+        (None, _) => act(Action::NeedsPerson, format!("{seen}; {HOW_TO_GO_ON}")),
+        (Some(who), Ok((primary, _))) => act(
+            Action::Recover { primary },
+            format!("{seen}; it is recovered ({who})"),
+        ),
+        (Some(_), Err(Missing::Look(look))) => Decision::Look(look),
+        (Some(_), Err(Missing::Primary(why))) => act(
+            Action::Refuse,
+            format!("{seen}; it is to be recovered, but {why}"),
+        ),
+    }
+}
+
+/// Whether this node streams from the primary: whatever it was, it follows.
+fn streams_from(view: &View) -> bool {
+    let Ok((_, primary)) = right_primary(view) else {
+        return false;
+    };
+    let mine = primary.standby(view.policy.me, view.policy.my_name());
+    mine.is_some_and(Standby::streams) && view.me.receiver_silent_ms.is_some()
 }
 
 /// This node is in recovery, and the pool names another.
@@ -634,7 +670,7 @@ fn down(view: &View, primary: IpAddr) -> Decision {
             _ => act(Action::Refuse, NOT_WHOLE),
         };
     }
-    match view.me.was_primary() {
+    match was_primary(view) {
         None => anything_else(view),
         Some(false) => stopped_standby(view, primary),
         Some(true) => match consent(view) {
@@ -695,7 +731,13 @@ fn stopped_standby(view: &View, primary: IpAddr) -> Decision {
 /// Rows in which there is no pool, or none is primary.
 fn no_primary(view: &View, server: Server) -> Decision {
     let why = pool_sentence(&view.pool.says);
-    let lone_start = server == Server::Down && (view.self_fenced || view.policy.max_available);
+    if let Some(fence) = view.fenced.as_ref().filter(|it| it.young)
+        && server != Server::Standby
+    {
+        return act(Action::Refuse, fenced_just_now(&why, fence));
+    }
+    let alone = view.self_fenced || view.fenced.is_some() || view.policy.max_available;
+    let lone_start = server == Server::Down && alone;
     if server != Server::Primary && !lone_start {
         return anything_else(view);
     }
@@ -759,9 +801,27 @@ fn no_primary(view: &View, server: Server) -> Decision {
     }
 }
 
+fn fenced_just_now(why: &str, fence: &Fence) -> String {
+    format!(
+        "{why}; a failover stopped this node's primary on {} and may be under way still: it stays as \
+         it is. If that failover is known to be over, network_rewind --unfence makes it the primary \
+         again where no other is",
+        fence.since
+    )
+}
+
+/// Whether this host's server was a primary when it was stopped: by its control file, or by the mark of
+/// the failover that stopped it, where somebody has started it since.
+fn was_primary(view: &View) -> Option<bool> {
+    match view.fenced {
+        Some(_) => Some(true),
+        None => view.me.was_primary(),
+    }
+}
+
 /// No other host is a primary: may this one be started?
 fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
-    if view.me.was_primary() != Some(true) || is_copy(view) {
+    if was_primary(view) != Some(true) || is_copy(view) {
         return act(
             Action::Refuse,
             format!("{why}; this node does not run, and was no primary: nothing is started"),
@@ -783,6 +843,16 @@ fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisio
             format!(
                 "{why}, and {address} cannot tell its timeline ({}): nothing is started",
                 it.trouble.as_deref().unwrap_or("no reason is known")
+            ),
+        );
+    }
+    if let Some(fence) = &view.fenced {
+        return act(
+            Action::TakeOver { start: true },
+            format!(
+                "{why}; the failover that stopped this primary on {} promoted nobody, and no other \
+                 host has a primary",
+                fence.since
             ),
         );
     }

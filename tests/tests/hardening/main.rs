@@ -5,6 +5,7 @@ mod calling;
 mod convergence;
 mod fencing;
 mod frozen;
+mod held;
 mod input;
 mod scene;
 mod ssh;

@@ -2,24 +2,37 @@
 //! VIP is off.
 
 use super::{Here, VIP_TIME};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
-use failover_core::instance::{Process, StopError, Stopped};
+use failover_core::instance::{Instance, Process, StopError, Stopped, started_by};
+use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
+use failover_core::standby::StandbyFiles;
+use failover_core::state::FenceMark;
 use failover_core::vip::Did;
+use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
 use std::time::Duration;
 
 /// How long a server set up as a standby may take to say that it is one.
 const ASK_TIME: Duration = Duration::from_millis(500);
+/// For a few bytes of state and settings, on disks that may hang.
+const MARK_TIME: Duration = Duration::from_millis(500);
+/// What a failover may take beyond its own time and that of its promotion.
+const MARK_SLACK: Duration = Duration::from_secs(30);
+/// How long a server that was started again may take to say that it is a standby.
+const RESTARTED_TIME: Duration = Duration::from_secs(2);
+/// How often it is asked.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the port is tried.
 const PORT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Fence<'a>>; 3] {
+pub fn steps<'a>() -> [Step<Fence<'a>>; 4] {
     [
         Step {
             name: "fence.vip-off",
@@ -28,6 +41,14 @@ pub fn steps<'a>() -> [Step<Fence<'a>>; 3] {
             on_failure: OnFailure::Warn,
             budget: |_| VIP_TIME,
             run: vip_off,
+        },
+        Step {
+            name: "fence.mark",
+            what: "leave a mark, and settings by which whoever starts the database gets a standby",
+            // What is stopped now may be started again; what goes on writing is worse.
+            on_failure: OnFailure::Warn,
+            budget: |_| MARK_TIME,
+            run: mark,
         },
         Step {
             name: "fence.stop",
@@ -54,7 +75,10 @@ pub fn budget(config: &Config) -> Duration {
 /// What the steps work on.
 pub struct Fence<'a> {
     here: &'a Here<'a>,
+    journal: &'a Journal,
     standby: bool,
+    /// The mark is there, put by this run.
+    marked: bool,
     report: FenceReport,
 }
 
@@ -68,14 +92,68 @@ impl<'a> Fence<'a> {
 pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
     let mut fence = Fence {
         here,
+        journal: frame.journal,
         standby: false,
+        marked: false,
         report: FenceReport {
             macs: here.host.macs(),
             ..FenceReport::default()
         },
     };
-    procedure::run(&steps(), &mut fence, frame)?;
-    Ok(fence.report)
+    let result = procedure::run(&steps(), &mut fence, frame);
+    if result.is_err() && fence.marked {
+        // Its database goes on as a primary, and has to be able to come back as one.
+        take_mark_back(&fence);
+    }
+    result.map(|()| fence.report)
+}
+
+/// Before the stop: whoever starts the server afterwards reads what was there before.
+fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
+    let (here, instance) = (fence.here, &fence.here.instance);
+    if instance.is_set_up_as_standby() && runs_as_standby(here, deadline) {
+        return Ok(Done::Skipped("it runs as a standby".to_owned()));
+    }
+    let config = fence.config();
+    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
+    let mark = FenceMark {
+        since: clock::stamp(),
+        at: clock::seconds(),
+        run: fence.journal.run().to_owned(),
+        lasts: lasts.as_secs(),
+    };
+    let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
+    let written = workers::within(deadline, move || -> Result<()> {
+        let files = StandbyFiles::new(instance.flavor, &config, instance.data(), instance.user());
+        // Each is worth something without the other.
+        let settings = files.fence();
+        state.update(|state| state.fenced = Some(mark))?;
+        settings
+    });
+    fence.marked = true;
+    written.context("its disk gives no answer in time")??;
+    Ok(Done::Did(
+        "network_rewind --unfence takes it back".to_owned(),
+    ))
+}
+
+fn take_mark_back(fence: &Fence<'_>) {
+    let instance = fence.here.instance.clone();
+    let (host, deadline) = (fence.here.host, Deadline::after(MARK_TIME));
+    let Ok(state) = host.state() else { return };
+    let config = host.config.clone();
+    let taken = workers::within(deadline, move || -> Result<()> {
+        let data = instance.data();
+        StandbyFiles::new(instance.flavor, &config, data, instance.user()).unfence()?;
+        state.update(|state| state.fenced = None)?;
+        Ok(())
+    });
+    if !matches!(taken, Some(Ok(()))) {
+        fence.journal.stamped(
+            "warning: the mark of this fence stays, though the database may run on: \
+             network_rewind --unfence there takes it back",
+        );
+    }
 }
 
 fn vip_off(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
@@ -135,8 +213,20 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     };
     let mut left = instance.processes()?;
     left.retain(|process| !is_stuck(process));
-    if !left.is_empty() {
-        bail!("database process {} was started again", left[0].pid);
+    if let Some(process) = left.first() {
+        let who = Instance::postmaster(&left).map_or("nobody knows who".to_owned(), started_by);
+        let limit = deadline.at_most(RESTARTED_TIME);
+        let is_standby = || runs_as_standby(fence.here, limit).then_some(());
+        let harmless =
+            instance.is_set_up_as_standby() && limit.poll(ASK_INTERVAL, is_standby).is_some();
+        if !harmless {
+            bail!(
+                "database process {} was started again, by {who}",
+                process.pid
+            );
+        }
+        fence.report.restarted_by = Some(who);
+        return Ok(Done::Did(fence.report.to_string()));
     }
     // The listening socket of one that is stuck takes connections until it ends, and nobody answers.
     let refuses = || deadline.poll(PORT_INTERVAL, || instance.refuses(deadline).then_some(()));

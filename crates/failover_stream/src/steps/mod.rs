@@ -2,6 +2,7 @@
 //! that host's own copy of the tool, over ssh.
 
 pub mod fence;
+pub mod follow;
 pub mod promote;
 
 use crate::args::StepName;
@@ -38,6 +39,10 @@ pub enum Order {
     Status,
     /// Stop the instance and drop the VIP.
     Fence,
+    /// Stop listening to the old primary: what it is not told, it does not acknowledge.
+    Hold,
+    /// Follow this host.
+    Follow(IpAddr),
     /// Become primary.
     Promote(Promotion),
 }
@@ -51,6 +56,8 @@ pub struct Promotion {
     pub old_timeline: Option<Timeline>,
     /// The old primary's shutdown checkpoint, which this host should have first.
     pub wait_for: Option<Lsn>,
+    /// So many other standbys are being pointed to this host.
+    pub followers: usize,
 }
 
 impl Order {
@@ -59,9 +66,14 @@ impl Order {
         let name = match self {
             Self::Status => "status",
             Self::Fence => "fence",
+            Self::Hold => "hold",
+            Self::Follow(_) => "follow",
             Self::Promote(_) => "promote",
         };
         let mut cmd = step_command(bin, name, run, limit);
+        if let Self::Follow(primary) = self {
+            cmd = cmd.args(["--primary".to_owned(), primary.to_string()]);
+        }
         if let Self::Promote(order) = self {
             if let Some(address) = order.old_primary {
                 cmd = cmd.args(["--old-primary".to_owned(), address.to_string()]);
@@ -71,6 +83,10 @@ impl Order {
             }
             if let Some(position) = order.wait_for {
                 cmd = cmd.args(["--wait-for".to_owned(), position.to_string()]);
+            }
+            // A host with an older version would not know it, and has nothing to do with it.
+            if order.followers > 0 {
+                cmd = cmd.args(["--followers".to_owned(), order.followers.to_string()]);
             }
         }
         match die_after {
@@ -82,7 +98,7 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Fence => Duration::ZERO,
+            Self::Status | Self::Fence | Self::Hold | Self::Follow(_) => Duration::ZERO,
             Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK,
         }
     }
@@ -93,7 +109,7 @@ impl Order {
     pub fn limit(&self, deadline: Deadline) -> Duration {
         let left = deadline.remaining();
         left.saturating_sub(match self {
-            Self::Status | Self::Promote(_) => RETURN_TIME,
+            Self::Status | Self::Hold | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
             Self::Fence => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
         })
     }
@@ -101,12 +117,16 @@ impl Order {
     /// The order that such a command line gives.
     pub fn from_args(step: StepName, args: &crate::args::Args) -> Self {
         match step {
+            StepName::Hold => Self::Hold,
+            // The command line demands it.
+            StepName::Follow => args.primary.map_or(Self::Hold, Self::Follow),
             StepName::Status => Self::Status,
             StepName::Fence => Self::Fence,
             StepName::Promote => Self::Promote(Promotion {
                 old_primary: args.old_primary,
                 old_timeline: args.old_timeline,
                 wait_for: args.wait_for,
+                followers: args.followers,
             }),
         }
     }
@@ -131,6 +151,10 @@ impl Order {
         let report = match self {
             Self::Status => serde_json::to_value(status::look(host, &here.instance, deadline)),
             Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
+            Self::Hold => serde_json::to_value(follow::follow(&here, None, frame)?),
+            Self::Follow(primary) => {
+                serde_json::to_value(follow::follow(&here, Some(*primary), frame)?)
+            }
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };
         report.context("failed to write the report")

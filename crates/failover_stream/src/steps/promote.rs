@@ -16,7 +16,7 @@ use failover_core::replication::is_in_recovery;
 use failover_core::slots;
 use failover_core::sql::{Session, SqlError, SqlFailure, Target};
 use failover_core::state::{InstanceLock, LockError, StateDir};
-use failover_core::synchronous::to_async;
+use failover_core::synchronous::{streaming_standby, to_async};
 use failover_core::vip::{Did, Vip};
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
@@ -30,6 +30,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// A promotion that arrives while the WAL receiver dies can be slept through by the server, for
 /// up to `wal_retrieve_retry_interval` (5 s): after this long it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// For the other standbys, which were told to follow this host, to stream from it: the promotion stands,
+/// and commits hang meanwhile.
+const FOLLOWER_TIME: Duration = Duration::from_millis(1500);
+/// How often they are looked for.
+const FOLLOWER_INTERVAL: Duration = Duration::from_millis(20);
 /// For the old primary's last WAL to arrive after its clean stop.
 const WAL_TIME: Duration = Duration::from_secs(1);
 /// What each step after the promotion gets even when all the time is used up: commits that hang
@@ -482,6 +487,18 @@ impl Promote<'_> {
 
 fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     context.journal.stamped("sync to async");
+    if context.order.followers > 0 {
+        // Those that are being pointed to this host need a moment to stream from it.
+        let patience = deadline.at_most(FOLLOWER_TIME);
+        let (session, names) = (context.session()?, context.names());
+        let _ = patience.poll(FOLLOWER_INTERVAL, || {
+            match streaming_standby(session, names, None, patience) {
+                Ok(None) => None,
+                // An error shows below, where it counts.
+                found => Some(found),
+            }
+        });
+    }
     to_async(
         context.session()?,
         context.names(),

@@ -1,6 +1,5 @@
 //! Files of the data directory: this node's own configuration, its standby settings, its slots.
 
-use crate::standby::{Pointed, read};
 use crate::steps::rewind::copy_synced;
 use crate::work::{Work, beside};
 use anyhow::{Context, Result, bail};
@@ -9,6 +8,7 @@ use failover_core::durable;
 use failover_core::procedure::Done;
 use failover_core::settings;
 use failover_core::sql::{Session, quote};
+use failover_core::standby::{Pointed, read};
 use failover_core::state::Stage;
 use failover_core::users::SystemUser;
 use std::ffi::OsStr;
@@ -442,6 +442,7 @@ pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     work.update(|state| {
         state.recovery = None;
+        state.fenced = None;
         state.self_fenced = None;
     })?;
     Ok(Done::Did("forgotten".to_owned()))

@@ -68,6 +68,25 @@ fn see_that_it_is_primary(work: &Work<'_>) -> Result<()> {
     }
 }
 
+/// What a failover left that stopped this primary and promoted nobody: with it the database would start as
+/// a standby.
+pub fn unfence(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
+    if let Some(mark) = work.load()?.fenced
+        && mark.is_young(failover_core::clock::seconds())
+    {
+        bail!(Break::Changed(
+            "a failover has stopped this node's primary".to_owned()
+        ));
+    }
+    let data = work.data();
+    let files = work.standby_files(data);
+    if !files.are_of_a_fence() {
+        return Ok(Done::AlreadySo("there is no mark of a fence".to_owned()));
+    }
+    files.unfence()?;
+    Ok(Done::Did("the settings of the fence are gone".to_owned()))
+}
+
 /// Between the look and the start another host may have begun to promote its standby. Two that do both
 /// at once see each other's lock.
 pub fn see_no_other(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
@@ -169,12 +188,16 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// A recovery that was under way when this node was promoted, and why it was stopped once, are over.
 pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     let state = work.load()?;
-    if state.recovery.is_none() && state.self_fenced.is_none() {
+    let stopped = state.self_fenced.is_some() || state.fenced.is_some();
+    let data = work.data();
+    work.standby_files(data).unfence()?;
+    if state.recovery.is_none() && !stopped {
         return Ok(Done::AlreadySo("there is nothing to forget".to_owned()));
     }
     files::remove_dir(&work.kept())?;
     work.update(|state| {
         state.recovery = None;
+        state.fenced = None;
         state.self_fenced = None;
     })?;
     Ok(Done::Did("forgotten".to_owned()))

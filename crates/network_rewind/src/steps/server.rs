@@ -224,7 +224,7 @@ pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 
 /// The file for what the server prints at its start, before its own log begins.
 fn start_log(work: &Work<'_>) -> PathBuf {
-    work.state.path().join("database.log")
+    work.state.path().join(failover_core::instance::START_LOG)
 }
 
 /// Starts the server and waits until it answers, with the lines of the server's own program.

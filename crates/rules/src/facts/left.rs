@@ -13,6 +13,27 @@ pub struct Pause {
     pub why: String,
 }
 
+/// A failover stopped this host's primary, to have another one: it must not come back by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceMark {
+    /// Wall clock, for a person.
+    pub since: String,
+    /// The same in seconds since 1970.
+    pub at: u64,
+    /// The run of the failover.
+    pub run: String,
+    /// Seconds in which that failover is over, however long its promotion took.
+    pub lasts: u64,
+}
+
+impl FenceMark {
+    /// Whether the failover may still be under way at `now`, in seconds since 1970. A clock that was set
+    /// back makes no mark older.
+    pub fn is_young(&self, now: u64) -> bool {
+        now.abs_diff(self.at) < self.lasts
+    }
+}
+
 /// A recovery that is under way, or was when its process died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {

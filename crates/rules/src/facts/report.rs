@@ -16,6 +16,9 @@ pub struct FenceReport {
     /// the disk may get the rest, but no client and no standby hears of it.
     #[serde(default)]
     pub stuck: Vec<i32>,
+    /// Who has started it again since, where somebody has: it runs as a standby.
+    #[serde(default)]
+    pub restarted_by: Option<String>,
     /// After a clean stop, the position of the shutdown checkpoint.
     pub shutdown_checkpoint: Option<Lsn>,
     /// The timeline on which it was primary; `None` if it runs as a standby or did not tell.
@@ -35,6 +38,9 @@ impl fmt::Display for FenceReport {
                 f,
                 ": processes {stuck:?} hang in the kernel until their disk answers, and then end"
             )?;
+        }
+        if let Some(who) = &self.restarted_by {
+            write!(f, ", and started again by {who}: it runs as a standby")?;
         }
         if let Some(position) = self.shutdown_checkpoint {
             write!(f, ", clean, shutdown checkpoint at {position}")?;

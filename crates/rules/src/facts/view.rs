@@ -20,6 +20,8 @@ pub struct View {
     pub left: Option<Recovery>,
     /// There is the mark of a rewind whose data does not lie in the data directory any more.
     pub outlived: bool,
+    /// A failover stopped this host's primary, and nothing has become of that yet.
+    pub fenced: Option<Fence>,
     /// This host's primary was stopped by the host itself, when it saw nobody any more.
     pub self_fenced: bool,
     /// A trust IP answers.
@@ -83,6 +85,17 @@ impl Policy {
             .find(|(address, _)| *address == self.me)
             .map_or("", |(_, name)| name)
     }
+}
+
+/// The mark of a failover that stopped this host's primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// When.
+    pub since: String,
+    /// The run of the failover.
+    pub run: String,
+    /// It may still be under way.
+    pub young: bool,
 }
 
 /// A base backup in the place of the data directory.

@@ -41,6 +41,7 @@ fn standby() -> View {
         paused: None,
         left: None,
         outlived: false,
+        fenced: None,
         self_fenced: false,
         network: true,
         seen: None,
@@ -1113,4 +1114,73 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         assert!(ok, "{action:?} for {view:#?}");
     }
     assert_eq!(seen.len(), 12, "not every action was decided on: {seen:?}");
+}
+
+fn fence(young: bool) -> Option<Fence> {
+    Some(Fence {
+        since: "2026-01-01 00:00:00".to_owned(),
+        run: "run".to_owned(),
+        young,
+    })
+}
+
+/// The gap between the fence and the promotion: two primaries would write for seconds.
+#[test]
+fn what_a_failover_has_stopped_does_not_come_back_meanwhile() {
+    table! { no_pool,
+        "it runs, nobody fenced it": |_| () => takes_over(false);
+        "it runs, fenced just now": |v| v.fenced = fence(true) => refuses();
+        "it runs, fenced long ago": |v| v.fenced = fence(false) => takes_over(false);
+    }
+    table! { || changed(all_down(), |v| v.policy.max_available = false),
+        "down, fenced just now": |v| v.fenced = fence(true) => refuses();
+        "down, fenced long ago, nobody was promoted": |v| v.fenced = fence(false) => takes_over(true);
+        "down, fenced long ago, not looked yet": |v| {
+            v.fenced = fence(false);
+            v.others = None;
+        } => Decision::Look(Look::Others);
+        "down, fenced long ago, another was promoted": |v| {
+            v.fenced = fence(false);
+            other(v).timeline = 7;
+        } => refuses();
+        "down, fenced just now, and everything is to be available": |v| {
+            v.fenced = fence(true);
+            v.policy.max_available = true;
+        } => refuses();
+    }
+}
+
+/// A supervisor has started it again, as a standby. What only it has is still there.
+#[test]
+fn what_was_fenced_and_started_again_needs_the_same_consent() {
+    let restarted = || {
+        changed(standby(), |v| {
+            v.fenced = fence(false);
+            v.follows = None;
+            v.me.timeline = 5;
+            v.pool = down(PoolSays::Other(PRIMARY));
+            the_primary(v).standbys.clear();
+        })
+    };
+    table! { restarted,
+        "no consent": |_| () => person();
+        "young makes no difference": |v| v.fenced = fence(true) => person();
+        "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => recovers();
+        "--force": |v| v.policy.force = true => recovers();
+        "an operator's settings": |v| v.follows = Some(PRIMARY.to_string()) => recovers();
+        "consent, and no primary": |v| {
+            v.policy.force = true;
+            v.primary = silent();
+        } => refuses();
+        "not looked yet": |v| v.primary = None => Decision::Look(Look::Primary(PRIMARY));
+        "stopped again": |v| {
+            v.me = status(Server::Down, "shut down in recovery", 5);
+        } => person();
+        "it streams: somebody has made a standby of it": |v| {
+            v.follows = Some(PRIMARY.to_string());
+            v.me.timeline = 6;
+            v.pool.me_up = Some(true);
+            the_primary(v).standbys = vec![sender("node101", "streaming", "sync")];
+        } => nothing();
+    }
 }

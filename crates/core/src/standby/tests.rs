@@ -1,7 +1,7 @@
 //! On real directories, for both flavors.
 
 use super::*;
-use failover_core::flavor::{KINGBASE, POSTGRES};
+use crate::flavor::{KINGBASE, POSTGRES};
 
 const PRIMARY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 102));
 
@@ -15,7 +15,7 @@ struct Site {
 
 impl Site {
     fn new(names: &'static Flavor, test: &str) -> Self {
-        let run = failover_core::clock::run_name();
+        let run = crate::clock::run_name();
         let root = std::env::temp_dir().join(format!("standby-{test}-{}-{run}", names.server));
         for dir in ["data", "etc"] {
             fs::create_dir_all(root.join(dir)).unwrap();
@@ -378,4 +378,31 @@ fn an_empty_conninfo_in_the_template_is_none() {
     assert_eq!(site.point(), Pointed::Changed);
     let own = site.read("data/recovery.conf").unwrap();
     assert!(own.contains("user=repl"), "{own}");
+}
+
+/// A server that is started on them takes no writes, and they are nobody's consent to a recovery.
+#[test]
+fn the_settings_of_a_fence_ask_for_nothing() {
+    for names in [&KINGBASE, &POSTGRES] {
+        let site = Site::new(names, "fence");
+        let files = site.files();
+        files.fence().unwrap();
+        assert!(files.mark().exists() && files.are_of_a_fence());
+        assert_eq!(files.follows(), None, "{}", names.server);
+        // Twice is once.
+        files.fence().unwrap();
+        files.unfence().unwrap();
+        assert!(!files.mark().exists());
+
+        files.fence().unwrap();
+        files.point_to(PRIMARY).unwrap();
+        assert!(!files.are_of_a_fence());
+        assert_eq!(files.follows(), Some(PRIMARY.to_string()));
+        // An operator's settings stay as they are.
+        files.fence().unwrap();
+        files.unfence().unwrap();
+        assert_eq!(files.follows(), Some(PRIMARY.to_string()));
+        files.point_to_nobody().unwrap();
+        assert_eq!(files.follows().as_deref(), Some(NOBODY));
+    }
 }

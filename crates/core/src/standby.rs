@@ -2,14 +2,14 @@
 //! naming somebody else. The server reads them; the tools change the host in them, and only the
 //! host. (The scripts' `sed` rewrote every address in the file.)
 
+use crate::config::Config;
+use crate::conninfo;
+use crate::durable;
+use crate::flavor::{Flavor, StandbySettings};
+use crate::instance::Instance;
+use crate::settings;
+use crate::users::SystemUser;
 use anyhow::{Context, Result};
-use failover_core::config::Config;
-use failover_core::conninfo;
-use failover_core::durable;
-use failover_core::flavor::{Flavor, StandbySettings};
-use failover_core::instance::Instance;
-use failover_core::settings;
-use failover_core::users::SystemUser;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -18,6 +18,13 @@ use std::path::{Path, PathBuf};
 
 const CONNINFO: &str = "primary_conninfo";
 const SLOT: &str = "primary_slot_name";
+/// What a standby that is to follow nobody has for a host: a directory for sockets that is never there.
+/// Everything else of its connection string stays as it is, and whoever points it to a primary again
+/// changes the host only.
+pub const NOBODY: &str = "/held-by-failover-tools";
+/// The first line of settings that a fence has left: they keep whoever starts the server from getting a
+/// primary, and ask for nothing.
+const FENCED: &str = "# A failover stopped this primary: network_rewind --unfence takes that back.";
 /// In `KB_ETC_PATH`: the settings of a standby, for a node that has none of its own.
 const TEMPLATE: &str = "recovery.done";
 
@@ -60,9 +67,42 @@ impl<'a> StandbyFiles<'a> {
         self.dir.join(self.names.standby_file)
     }
 
-    /// The host that they name (empty: none); `None` where the server would not start as a standby.
+    /// Has whoever starts the server next get one that takes no writes, and follows nobody it did not
+    /// follow before. Settings that are there already do that, and stay.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn fence(&self) -> Result<()> {
+        if self.mark().exists() {
+            return Ok(());
+        }
+        let text = match self.names.standby_settings {
+            StandbySettings::OwnFile => format!("{FENCED}\nstandby_mode = 'on'\n"),
+            StandbySettings::Configuration { .. } => format!("{FENCED}\n"),
+        };
+        self.write(&self.mark(), &text)
+    }
+
+    /// Whether they are those of [`Self::fence`]: nobody's consent to anything.
+    pub fn are_of_a_fence(&self) -> bool {
+        read(&self.mark()).is_ok_and(|it| it.is_some_and(|text| text.starts_with(FENCED)))
+    }
+
+    /// Takes back what [`Self::fence`] wrote.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn unfence(&self) -> io::Result<()> {
+        match self.are_of_a_fence() {
+            true => durable::remove(&self.mark()),
+            false => Ok(()),
+        }
+    }
+
+    /// The host that they name (empty: none); `None` where the server would not start as a standby, or
+    /// would only because it was fenced.
     pub fn follows(&self) -> Option<String> {
-        if !self.mark().exists() {
+        if !self.mark().exists() || self.are_of_a_fence() {
             return None;
         }
         let host = self
@@ -88,19 +128,31 @@ impl<'a> StandbyFiles<'a> {
     /// # Errors
     /// A file cannot be read or written, or makes no sense.
     pub fn point_to(&self, primary: IpAddr) -> Result<Pointed> {
+        self.name(&primary.to_string())
+    }
+
+    /// Makes the server follow nobody, until [`Self::point_to`] names a host again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn point_to_nobody(&self) -> Result<Pointed> {
+        self.name(NOBODY)
+    }
+
+    fn name(&self, host: &str) -> Result<Pointed> {
         let before = match self.setting(CONNINFO) {
             Some(own) => own,
-            None => self.template().unwrap_or_else(|| self.made_up(primary)),
+            None => self.template().unwrap_or_else(|| self.made_up(host)),
         };
-        let after = conninfo::with_host(&before, &primary.to_string())
+        let after = conninfo::with_host(&before, host)
             .with_context(|| format!("failed to change the host of {CONNINFO}"))?;
         let slot = self.slot();
         let (file, text) = match self.names.standby_settings {
             StandbySettings::OwnFile => {
                 let etc = self.config.kb_etc_path.join(TEMPLATE);
                 let text = match read(&self.mark())? {
-                    Some(own) => own,
-                    None => read(&etc)?.unwrap_or_default(),
+                    Some(own) if !self.are_of_a_fence() => own,
+                    _ => read(&etc)?.unwrap_or_default(),
                 };
                 let mut text = settings::set(&text, CONNINFO, &after);
                 // Off, the server would end its recovery and be one more primary.
@@ -135,7 +187,7 @@ impl<'a> StandbyFiles<'a> {
         }
         // After the settings: with the mark alone it would start and follow nobody.
         let mark = self.mark();
-        if !mark.exists() {
+        if !mark.exists() || self.are_of_a_fence() {
             self.write(&mark, "")?;
             return Ok(Pointed::Changed);
         }
@@ -227,10 +279,10 @@ impl<'a> StandbyFiles<'a> {
     /// For a node that was never a standby, and no template: the login that the tools have. The
     /// password stands in a file that only the database's user can read, as the server's own
     /// programs put it there.
-    fn made_up(&self, primary: IpAddr) -> String {
+    fn made_up(&self, host: &str) -> String {
         let config = self.config;
         conninfo::build(&[
-            ("host", &primary.to_string()),
+            ("host", host),
             ("port", &config.kb_port.to_string()),
             ("user", &config.kb_user),
             ("password", config.kb_pass.expose()),

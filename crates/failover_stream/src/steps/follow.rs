@@ -1,0 +1,240 @@
+//! The follow step: on the host of a standby, it follows the new primary; or, held, nobody.
+//!
+//! A standby that goes on acknowledging an old primary nobody could fence lets that one's clients believe
+//! in commits that the new primary will never have. So before anybody's position counts, all that can be
+//! reached are held; and as soon as one of them is chosen, the others follow it.
+
+use super::{ANSWER_TIME, Here};
+use anyhow::{Context, Result, bail};
+use failover_core::config::Config;
+use failover_core::deadline::Deadline;
+use failover_core::flavor::StandbySettings;
+use failover_core::instance::{Process, START_LOG, terminate};
+use failover_core::journal::Journal;
+use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::slots;
+use failover_core::sql::{Session, Target};
+use failover_core::standby::{Pointed, StandbyFiles};
+use failover_core::state::{InstanceLock, LockError};
+use failover_core::status;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How often the server's WAL receivers are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// So long none may be seen until the last one counts as gone: the server starts another within
+/// milliseconds if it does.
+const QUIET: Duration = Duration::from_millis(60);
+/// For the reload, or the restart where the server's version needs one.
+const SERVER_TIME: Duration = Duration::from_secs(4);
+
+/// The steps, in order.
+pub fn steps<'a>() -> [Step<Follow<'a>>; 4] {
+    [
+        Step {
+            name: "follow.check",
+            what: "take the instance lock; see that the standby runs, and is one",
+            on_failure: OnFailure::Abort,
+            budget: |_| ANSWER_TIME,
+            run: check,
+        },
+        Step {
+            name: "follow.slot",
+            what: "see that the new primary keeps WAL for this node in its replication slot",
+            // The stream may do without, and the minute's run makes it.
+            on_failure: OnFailure::Warn,
+            budget: |_| ANSWER_TIME,
+            run: slot,
+        },
+        Step {
+            name: "follow.settings",
+            what: "point the standby settings to the new primary, or to nobody",
+            on_failure: OnFailure::Abort,
+            budget: |_| ANSWER_TIME,
+            run: point,
+        },
+        Step {
+            name: "follow.receiver",
+            what: "have the server take them, and see that it hears the old primary no more",
+            on_failure: OnFailure::Abort,
+            budget: |_| SERVER_TIME,
+            run: leave,
+        },
+    ]
+}
+
+/// What the steps work on.
+pub struct Follow<'a> {
+    here: &'a Here<'a>,
+    journal: &'a Journal,
+    /// The host to follow; `None`: nobody.
+    primary: Option<IpAddr>,
+    lock: Option<InstanceLock>,
+    /// The receivers of the old primary.
+    before: Vec<Process>,
+    pointed: Option<Pointed>,
+}
+
+impl<'a> Follow<'a> {
+    fn config(&self) -> &'a Config {
+        &self.here.host.config
+    }
+
+    fn files(&self) -> StandbyFiles<'a> {
+        let instance = &self.here.instance;
+        StandbyFiles::new(
+            instance.flavor,
+            self.config(),
+            instance.data(),
+            instance.user(),
+        )
+    }
+
+    fn whom(&self) -> String {
+        let named = self.primary.map(|it| it.to_string());
+        named.unwrap_or_else(|| "nobody".to_owned())
+    }
+}
+
+/// Has this host's standby follow `primary`, or nobody.
+pub fn follow(here: &Here<'_>, primary: Option<IpAddr>, frame: Frame<'_>) -> Result<()> {
+    let mut context = Follow {
+        here,
+        journal: frame.journal,
+        primary,
+        lock: None,
+        before: Vec::new(),
+        pointed: None,
+    };
+    procedure::run(&steps(), &mut context, frame)
+}
+
+fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    let (host, instance) = (context.here.host, &context.here.instance);
+    let state = host.state()?;
+    context.lock = match state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2)) {
+        Ok(lock) => Some(lock),
+        // A log directory that is gone must not stop a failover.
+        Err(error @ LockError::Nowhere { .. }) => {
+            context.journal.stamped(format!("warning: {error}"));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if state.rewind_is_unfinished(instance.data()) {
+        bail!("a rewind of this node is unfinished: it follows nobody until that is done");
+    }
+    let now = status::look(host, instance, deadline);
+    match now.in_recovery {
+        Some(false) => bail!("its database is a primary: it follows nobody"),
+        _ if !now.running => bail!("its database does not run"),
+        None if !instance.is_set_up_as_standby() => {
+            bail!("its database gives no answer, and has no standby settings")
+        }
+        _ => {}
+    }
+    Ok(Done::Did("a standby runs".to_owned()))
+}
+
+fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    let Some(primary) = context.primary else {
+        return Ok(Done::Skipped("it is to follow nobody".to_owned()));
+    };
+    let Some(slot) = context.files().primary_slot() else {
+        return Ok(Done::Skipped("its settings name no slot".to_owned()));
+    };
+    let session = Session::open(&Target::new(context.config(), primary), deadline)?;
+    let names = context.here.instance.flavor;
+    slots::reserve(&session, names, &slot, deadline)
+        .with_context(|| format!("failed to reserve WAL on {primary}"))
+}
+
+fn point(context: &mut Follow<'_>, _: Deadline) -> Result<Done> {
+    let instance = &context.here.instance;
+    context.before = instance.wal_receivers()?;
+    let files = context.files();
+    let pointed = match context.primary {
+        Some(primary) => files.point_to(primary)?,
+        None => files.point_to_nobody()?,
+    };
+    context.pointed = Some(pointed);
+    let whom = context.whom();
+    Ok(match pointed {
+        Pointed::Changed => Done::Did(format!("they name {whom}")),
+        Pointed::AlreadySo => Done::AlreadySo(format!("they name {whom}")),
+    })
+}
+
+/// The server reads the new settings at once, and yet ends its receiver only when its replay has run out
+/// of WAL: until then one that lags, or whose replay is paused, goes on acknowledging. So the receiver is
+/// ended, and the server starts the next one with the new settings.
+fn leave(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    let instance = &context.here.instance;
+    if context.pointed == Some(Pointed::AlreadySo) && context.primary.is_some() {
+        return Ok(Done::AlreadySo(format!("it follows {}", context.whom())));
+    }
+    let how = match instance.flavor.standby_settings {
+        StandbySettings::Configuration { reloads_from, .. }
+            if instance.version().is_some_and(|it| it >= reloads_from) =>
+        {
+            instance.reload()?;
+            end_receivers(context, deadline)?;
+            "reloaded"
+        }
+        _ => {
+            restart(context, deadline)?;
+            "restarted"
+        }
+    };
+    let whom = context.whom();
+    context.journal.stamped(format!(
+        "{} follows {whom}: its database was {how}",
+        context.config().kb_localhost_ip
+    ));
+    Ok(Done::Did(how.to_owned()))
+}
+
+fn end_receivers(context: &Follow<'_>, deadline: Deadline) -> Result<()> {
+    let instance = &context.here.instance;
+    let mut quiet: Option<Deadline> = None;
+    let gone = deadline.poll(LOOK_INTERVAL, || {
+        let mut left = match instance.wal_receivers() {
+            Ok(left) => left,
+            Err(error) => return Some(Err(error)),
+        };
+        // Another one may be that of the new primary already.
+        if context.primary.is_some() {
+            left.retain(|it| context.before.contains(it));
+        }
+        left.iter().for_each(terminate);
+        match (left.is_empty(), quiet) {
+            (false, _) => quiet = None,
+            (true, None) => quiet = Some(Deadline::after(QUIET)),
+            (true, Some(since)) if since.passed() => return Some(Ok(())),
+            (true, Some(_)) => {}
+        }
+        None
+    });
+    match gone {
+        Some(result) => Ok(result?),
+        None => bail!("its WAL receiver did not end in time: it may still hear the old primary"),
+    }
+}
+
+fn restart(context: &Follow<'_>, deadline: Deadline) -> Result<()> {
+    let (host, instance) = (context.here.host, &context.here.instance);
+    instance.stop(deadline.at_most(deadline.remaining() / 2))?;
+    let log = host.config.state_dir.join(START_LOG);
+    instance.start(&log, deadline)?;
+    let answers = deadline.poll(LOOK_INTERVAL, || {
+        let now = status::look(host, instance, deadline.at_most(ANSWER_TIME));
+        (now.in_recovery == Some(true)).then_some(())
+    });
+    match answers {
+        Some(()) => Ok(()),
+        None => bail!(
+            "its database was restarted and gave no answer in time: see {}",
+            log.display()
+        ),
+    }
+}

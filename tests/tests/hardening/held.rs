@@ -1,0 +1,106 @@
+//! An old primary that nobody could fence: no standby goes on acknowledging it, and the others follow
+//! the new one at once.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::layout::DB_BIN;
+use lab::{Lab, LabOptions, wait_for};
+
+use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, log_line};
+
+/// So long after the promotion everybody follows, and commits go on.
+const AT_ONCE: Duration = Duration::from_secs(2);
+/// A standby that listened again would acknowledge within milliseconds of its reconnect, which it tries
+/// every five seconds.
+const LONG_ENOUGH: Duration = Duration::from_secs(8);
+
+fn three_hosts(name: &str) -> Result<Lab> {
+    Lab::start(LabOptions {
+        name: name.into(),
+        nodes: 3,
+        config: vec![("SYNC_DEGRADE".into(), "never".into())],
+        ..LabOptions::default()
+    })
+}
+
+/// The primary's cable is out for the time of the failover. Its clients on its own side see no commit
+/// acknowledged that the new primary does not have.
+#[test]
+fn a_primary_that_was_cut_off_is_acknowledged_by_nobody() -> Result<()> {
+    let lab = three_hosts("hard-held")?;
+    let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
+    let client = lab.start_client_on(old)?;
+    client.wait_for_acks(10, SOON)?;
+    old.link_down()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    wait_for("the third host to follow", AT_ONCE, || {
+        lab.streams(other.number(), new.number())
+    })?;
+    new.query("insert into probe values ('after')", AT_ONCE)?;
+    log_line(new, "192.168.1.103 follows nobody")?;
+    log_line(new, "192.168.1.103 follows 192.168.1.102")?;
+
+    let before = client.acknowledged().len();
+    old.link_up()?;
+    let late = wait_for("an acknowledgement", LONG_ENOUGH, || {
+        ensure!(client.acknowledged().len() > before, "none");
+        Ok(())
+    });
+    ensure!(
+        late.is_err(),
+        "the old primary was acknowledged after the failover"
+    );
+    let report = client.stop();
+    let lost = report.lost(&lab.rows_present(new)?);
+    ensure!(lost.is_empty(), "lost {lost:?}");
+    Ok(())
+}
+
+/// One whose replay is paused ends its receiver only when it is told to, whatever its settings say.
+#[test]
+fn a_standby_whose_replay_is_paused_is_held_too() -> Result<()> {
+    let lab = three_hosts("hard-held-paused")?;
+    let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
+    other.psql("select pg_wal_replay_pause()")?;
+    let client = lab.start_client_on(old)?;
+    client.wait_for_acks(10, SOON)?;
+    old.link_down()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    let before = client.acknowledged().len();
+    old.link_up()?;
+    let late = wait_for("an acknowledgement", LONG_ENOUGH, || {
+        ensure!(client.acknowledged().len() > before, "none");
+        Ok(())
+    });
+    ensure!(late.is_err(), "the paused standby acknowledged");
+    let report = client.stop();
+    let primary = if new.in_recovery()? { other } else { new };
+    let lost = report.lost(&lab.rows_present(primary)?);
+    ensure!(lost.is_empty(), "lost {lost:?}");
+    Ok(())
+}
+
+/// A failover that comes to nothing leaves the standbys where they were: they stream from the old
+/// primary again as soon as it is there.
+#[test]
+fn a_failover_that_fails_releases_them() -> Result<()> {
+    let lab = three_hosts("hard-released")?;
+    let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
+    // The program that promotes is there, and does not.
+    let program = format!("{DB_BIN}/pg_ctl");
+    new.run(&["rm", &program], SOON)?.success()?;
+    new.write(&program, "#!/bin/sh\nexit 1\n", 0o755, 0)?;
+    old.link_down()?;
+    let run = new.failover(&PRIMARY_DOWN, FAILOVER)?;
+    ensure!(run.code == Some(66), "{run}");
+    log_line(new, "192.168.1.103 follows nobody")?;
+    log_line(new, "192.168.1.103 follows 192.168.1.101 again")?;
+    old.link_up()?;
+    for node in [new, other] {
+        wait_for("the standby to stream again", SOON, || {
+            lab.streams(node.number(), old.number())
+        })?;
+    }
+    Ok(())
+}
