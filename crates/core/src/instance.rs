@@ -395,6 +395,12 @@ impl Instance {
         version_number(&text)
     }
 
+    /// Who has started it, where it runs.
+    pub fn started_by(&self) -> Option<String> {
+        let processes = self.processes().ok()?;
+        Self::postmaster(&processes).map(started_by)
+    }
+
     /// Whether `pid` is the postmaster by its pid file, or, without one, by having children.
     fn is_postmaster(&self, pid: i32) -> bool {
         match self.pid_in_file() {

@@ -70,6 +70,7 @@ impl<'a> Eyes<'a> {
                 since: mark.since.clone(),
                 run: mark.run.clone(),
                 young: mark.is_young(clock::seconds()),
+                started_by: self.instance.started_by(),
             }),
             self_fenced: state.self_fenced.is_some(),
             network,

@@ -457,9 +457,10 @@ fn was_promoted_from(view: &View, primary: &Primary) -> bool {
 /// own rows are still there, so it needs the same consent.
 fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence) -> Decision {
     let seen = format!(
-        "a failover stopped this node's primary on {}, and somebody has started it since: it takes no \
+        "a failover stopped this node's primary on {}, and {} has started it since: it takes no \
          writes, {primary} is the primary now",
-        fence.since
+        fence.since,
+        fence.started_by.as_deref().unwrap_or("somebody")
     );
     match (consent(view), right_primary(view)) {
         (None, _) => act(Action::NeedsPerson, format!("{seen}; {HOW_TO_GO_ON}")),

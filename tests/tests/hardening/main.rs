@@ -3,6 +3,7 @@
 
 mod calling;
 mod convergence;
+mod fenced;
 mod fencing;
 mod frozen;
 mod held;

@@ -201,6 +201,20 @@ fn runs_as_standby(here: &Here<'_>, deadline: Deadline) -> bool {
         .unwrap_or(false)
 }
 
+/// Somebody has started what was stopped. By the mark it is a standby, which takes no writes.
+fn started_again(fence: &mut Fence<'_>, processes: &[Process], deadline: Deadline) -> Result<Done> {
+    let who = Instance::postmaster(processes).map_or("nobody knows who".to_owned(), started_by);
+    let limit = deadline.at_most(RESTARTED_TIME);
+    let is_standby = || runs_as_standby(fence.here, limit).then_some(());
+    let by_mark = fence.here.instance.is_set_up_as_standby();
+    if !(by_mark && limit.poll(ASK_INTERVAL, is_standby).is_some()) {
+        let pid = processes.first().map(|it| it.pid).unwrap_or_default();
+        bail!("database process {pid} was started again, by {who}: stop that one first");
+    }
+    fence.report.restarted_by = Some(who);
+    Ok(Done::Did(fence.report.to_string()))
+}
+
 fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     if fence.standby {
         return Ok(Done::Skipped("it runs as a standby".to_owned()));
@@ -211,30 +225,25 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let is_stuck = |process: &Process| {
         stuck.contains(&process.pid) && (process.was_killed() || !process.is_still_there())
     };
-    let mut left = instance.processes()?;
-    left.retain(|process| !is_stuck(process));
-    if let Some(process) = left.first() {
-        let who = Instance::postmaster(&left).map_or("nobody knows who".to_owned(), started_by);
-        let limit = deadline.at_most(RESTARTED_TIME);
-        let is_standby = || runs_as_standby(fence.here, limit).then_some(());
-        let harmless =
-            instance.is_set_up_as_standby() && limit.poll(ASK_INTERVAL, is_standby).is_some();
-        if !harmless {
-            bail!(
-                "database process {} was started again, by {who}",
-                process.pid
-            );
-        }
-        fence.report.restarted_by = Some(who);
-        return Ok(Done::Did(fence.report.to_string()));
-    }
     // The listening socket of one that is stuck takes connections until it ends, and nobody answers.
-    let refuses = || deadline.poll(PORT_INTERVAL, || instance.refuses(deadline).then_some(()));
-    if stuck.is_empty() && refuses().is_none() {
-        bail!(
+    let looked = deadline.poll(PORT_INTERVAL, || {
+        let mut left = match instance.processes() {
+            Ok(left) => left,
+            Err(error) => return Some(Err(error)),
+        };
+        left.retain(|process| !is_stuck(process));
+        let over = !left.is_empty() || !stuck.is_empty() || instance.refuses(deadline);
+        over.then_some(Ok(left))
+    });
+    let left = match looked {
+        Some(left) => left?,
+        None => bail!(
             "no database process is left, yet something answers on port {}",
             fence.config().kb_port
-        );
+        ),
+    };
+    if !left.is_empty() {
+        return started_again(fence, &left, deadline);
     }
     // A run of the recovery that saw a primary here may have put it on again meanwhile.
     if let Some(vip) = &fence.here.host.vip

@@ -96,6 +96,8 @@ pub struct Fence {
     pub run: String,
     /// It may still be under way.
     pub young: bool,
+    /// Who has started the database since, where it runs.
+    pub started_by: Option<String>,
 }
 
 /// A base backup in the place of the data directory.

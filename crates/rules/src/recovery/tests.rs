@@ -1121,6 +1121,7 @@ fn fence(young: bool) -> Option<Fence> {
         since: "2026-01-01 00:00:00".to_owned(),
         run: "run".to_owned(),
         young,
+        started_by: None,
     })
 }
 

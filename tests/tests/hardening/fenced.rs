@@ -1,0 +1,105 @@
+//! Fenced stays fenced: neither the host's own minute, nor a supervisor, brings a second primary up.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::layout::{DATA, DB_BIN, USER};
+use lab::{Lab, wait_for};
+
+use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line, two_hosts};
+
+/// For one run of `network_rewind`.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// Between the fence and the promotion the host's own minute finds a database that is down, no pool, and
+/// no other primary.
+#[test]
+fn its_own_minute_does_not_start_it_again() -> Result<()> {
+    let lab = two_hosts("hard-fenced-minute")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    old.set_config(&[("MAX_AVAILABLE_LEVEL", "1")])?;
+    let mut order = vec!["--die-after", "choose"];
+    order.extend(PRIMARY_DOWN);
+    let died = new.failover(&order, FAILOVER)?;
+    ensure!(died.signal == Some(9), "{died}");
+    ensure!(old.pids_of_database().is_empty(), "it was not stopped");
+
+    let run = old.recover(&[], RECOVERY)?;
+    ensure!(run.code == Some(66), "{run}");
+    ensure!(run.stderr.contains("may be under way still"), "{run}");
+    ensure!(run.stderr.contains("network_rewind --unfence"), "{run}");
+    ensure!(old.pids_of_database().is_empty(), "it was started: {run}");
+
+    // The other host had not come to its promotion: a person takes it back, and that is all.
+    let run = old.recover(&["--unfence"], RECOVERY)?;
+    ensure!(run.code == Some(0), "{run}\n{}", old.recovery_log()?);
+    assert_only_primary(&lab, 101)?;
+    // Its standby streams again within seconds, and then commits wait for it.
+    wait_for("the standby to be waited for", RECOVERY, || {
+        let run = old.recover(&[], RECOVERY)?;
+        ensure!(run.code == Some(0), "{run}");
+        lab.streams(102, 101)
+    })
+}
+
+/// Whoever starts it, at whatever moment: it takes no writes, and the log names who it was.
+#[test]
+fn a_supervisor_gets_a_standby() -> Result<()> {
+    let lab = two_hosts("hard-fenced-supervisor")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    let watch = format!(
+        "touch /tmp/supervised; while [ -e /tmp/supervised ]; do {DB_BIN}/pg_ctl -D {DATA} status \
+         >/dev/null || {DB_BIN}/pg_ctl -D {DATA} -W -l /tmp/supervisor.log start >/dev/null; sleep 0.1; done"
+    );
+    old.spawn_daemon(USER, &["sh", "-c", &watch])?;
+    wait_for("the supervisor", SOON, || old.read("/tmp/supervised"))?;
+    let prober = lab.start_prober();
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    wait_for("the supervisor to start it again", SOON, || {
+        ensure!(old.in_recovery()?, "it is a primary");
+        Ok(())
+    })?;
+    assert_only_primary(&lab, 102)?;
+
+    // There is no pool that names the new primary here: nothing is changed, and it stays a standby.
+    let run = old.recover(&[], RECOVERY)?;
+    ensure!(run.code == Some(66), "{run}");
+    ensure!(old.in_recovery()?, "it is a primary: {run}");
+    supervisor_ends(&lab)?;
+    assert_eq!(prober.two_writers(), None);
+    let log = new.failover_log()?;
+    ensure!(log.contains("old primary 192.168.1.101 is fenced"), "{log}");
+    Ok(())
+}
+
+fn supervisor_ends(lab: &Lab) -> Result<()> {
+    lab.node(101)
+        .run(&["rm", "/tmp/supervised"], SOON)?
+        .success()
+        .map(drop)
+}
+
+/// One that comes back within milliseconds, while the fence is not over or just over.
+#[test]
+fn one_that_is_back_at_once_is_a_standby() -> Result<()> {
+    let lab = two_hosts("hard-fenced-at-once")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    // Waits for the postmaster itself, and so is there within a millisecond.
+    let watch = format!(
+        "pid=$(head -n 1 {DATA}/postmaster.pid); touch /tmp/supervised; tail --pid=$pid -s 0.001 -f \
+         /dev/null; {DB_BIN}/pg_ctl -D {DATA} -W -l /tmp/supervisor.log start"
+    );
+    old.spawn_daemon(USER, &["sh", "-c", &watch])?;
+    wait_for("the supervisor", SOON, || old.read("/tmp/supervised"))?;
+    let prober = lab.start_prober();
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    assert_only_primary(&lab, 102)?;
+    assert_eq!(prober.two_writers(), None);
+    wait_for("it to be started again", SOON, || {
+        ensure!(!old.pids_of_database().is_empty(), "it is down");
+        Ok(())
+    })?;
+    ensure!(old.in_recovery()?, "it is a primary");
+    log_line(new, "old primary 192.168.1.101 is fenced")?;
+    Ok(())
+}
