@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
 pub use cidr::{Cidr, NoCidr};
 pub use error::{ConfigError, Finding, Severity};
 pub use failover_rules::facts::policy::{
-    FailoverCandidate, GatewayLostAction, PromoteWithoutFence, RewindFallback, SyncDegrade,
+    FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence, RewindFallback,
+    SyncDegrade,
 };
 pub use keys::{Config, KEYS, KeySpec};
 use reader::Reader;

@@ -3,6 +3,7 @@
 mod args;
 mod fencing;
 mod peer;
+mod quorum;
 mod run;
 mod standby;
 mod steps;

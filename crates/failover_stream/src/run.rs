@@ -3,6 +3,7 @@
 use crate::args::Placeholders;
 use crate::fencing::{self, Findings};
 use crate::peer::{Crew, Peer, Round};
+use crate::quorum::see_majority;
 use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 /// How long the trust IP may take.
 pub const TRUST_IP_TIME: Duration = Duration::from_secs(2);
+/// For enough of the other hosts to show life: `PROBE_TIMEOUT`, and what it takes to begin.
+pub const QUORUM_TIME: Duration = Duration::from_secs(2);
 /// How long asynchronous standbys may take to tell their positions.
 const POSITIONS_TIME: Duration = Duration::from_secs(1);
 /// Of the failover's time, what is kept for the promotion's own parts.
@@ -48,7 +51,7 @@ const STATUS_TIME: Duration = Duration::from_millis(300);
 const STATUS_AGE: u64 = 120;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Failover<'a>>; 7] {
+pub fn steps<'a>() -> [Step<Failover<'a>>; 8] {
     [
         Step {
             name: "trust-ip",
@@ -56,6 +59,13 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 7] {
             on_failure: OnFailure::Abort,
             budget: |_| TRUST_IP_TIME,
             run: trust_ip,
+        },
+        Step {
+            name: "quorum",
+            what: "of three or more hosts, see more than half",
+            on_failure: OnFailure::Abort,
+            budget: |_| QUORUM_TIME,
+            run: |failover, deadline| see_majority(&failover.crew, failover.journal, deadline),
         },
         Step {
             name: "fence",

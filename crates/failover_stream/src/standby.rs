@@ -2,7 +2,8 @@
 //! on asynchronously, since its commits would hang.
 
 use crate::peer::Crew;
-use crate::run::TRUST_IP_TIME;
+use crate::quorum::see_majority;
+use crate::run::{QUORUM_TIME, TRUST_IP_TIME};
 use crate::steps::ANSWER_TIME;
 use anyhow::{Result, bail};
 use failover_core::config::Config;
@@ -18,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::channel;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
+pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 5] {
     [
         Step {
             name: "trust-ip",
@@ -28,6 +29,13 @@ pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 4] {
             run: |context, deadline| {
                 crate::run::ask_trust_ip(context.crew, context.journal, deadline)
             },
+        },
+        Step {
+            name: "quorum",
+            what: "of three or more hosts, see more than half",
+            on_failure: OnFailure::Abort,
+            budget: |_| QUORUM_TIME,
+            run: |context, deadline| see_majority(context.crew, context.journal, deadline),
         },
         Step {
             name: "standby.find-primary",

@@ -2,7 +2,7 @@
 
 use crate::facts::lsn::{Lsn, Timeline};
 use crate::facts::mac::Mac;
-use crate::facts::policy::PromoteWithoutFence;
+use crate::facts::policy::{FailoverQuorum, PromoteWithoutFence};
 use crate::facts::report::FenceReport;
 use crate::facts::status::Status;
 use std::collections::HashMap;
@@ -172,6 +172,29 @@ pub fn may_promote(policy: PromoteWithoutFence, fenced: &Fenced) -> Result<(), S
              off it, then run this command again (or set PROMOTE_WITHOUT_FENCE=always)"
         )),
     }
+}
+
+/// Whether this host may fail over, which sees `seen` of `hosts` hosts, itself included; if not, what a
+/// person has to do.
+pub fn quorum(policy: FailoverQuorum, seen: usize, hosts: usize) -> Result<(), String> {
+    if policy == FailoverQuorum::None || !counts(hosts) || is_majority(seen, hosts) {
+        return Ok(());
+    }
+    Err(format!(
+        "of {hosts} hosts only {seen} are seen, this one included: the others may go on behind a cut, \
+         nothing is changed. If they are known to be down, run this command again with \
+         FAILOVER_QUORUM=none"
+    ))
+}
+
+/// Of two hosts none is a majority.
+pub fn counts(hosts: usize) -> bool {
+    hosts >= 3
+}
+
+/// Whether `seen` of `hosts` are more than half.
+pub fn is_majority(seen: usize, hosts: usize) -> bool {
+    seen * 2 > hosts
 }
 
 /// Whether the standbys have to stop listening to the old primary before anybody's position counts: its
@@ -742,6 +765,23 @@ mod tests {
             let why = Candidate::from_status(ip(102), &status, false).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn of_two_sides_one_at_most_is_a_majority() {
+        let majority = |seen, hosts| quorum(FailoverQuorum::Majority, seen, hosts).is_ok();
+        for hosts in 3..8 {
+            for seen in 1..=hosts {
+                assert!(!(majority(seen, hosts) && majority(hosts - seen, hosts)));
+            }
+            assert!(majority(hosts - 1, hosts), "one of {hosts} is dead");
+            assert!(!majority(1, hosts));
+        }
+        assert!(!majority(2, 4));
+        assert!(majority(1, 2), "two hosts have no majority");
+        let why = quorum(FailoverQuorum::Majority, 1, 3).unwrap_err();
+        assert!(why.contains("FAILOVER_QUORUM=none"), "{why}");
+        assert!(quorum(FailoverQuorum::None, 1, 3).is_ok());
     }
 
     #[test]

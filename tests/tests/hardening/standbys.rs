@@ -4,7 +4,10 @@ use anyhow::{Result, ensure};
 use lab::layout::DATA;
 use lab::wait_for;
 
-use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line, three_hosts};
+use crate::scene::{
+    FAILOVER, PRIMARY_DOWN, SOON, assert_footer, assert_only_primary, assert_says, log_line, state,
+    three_hosts,
+};
 
 #[test]
 fn the_furthest_is_promoted_though_the_pool_names_the_lowest() -> Result<()> {
@@ -25,8 +28,59 @@ fn the_furthest_is_promoted_though_the_pool_names_the_lowest() -> Result<()> {
     log_line(lowest, "192.168.1.103 becomes the new primary")?;
     assert_only_primary(&lab, 103)?;
     assert_eq!(lab.rows_present(other)?.len(), 10_000);
-    assert_eq!(lab.rows_present(lowest)?.len(), 0);
+    // And the other follows it at once.
+    wait_for("node102 to have them, too", SOON, || {
+        ensure!(lab.rows_present(lowest)?.len() == 10_000, "not yet");
+        lab.streams(102, 103)
+    })?;
     assert_eq!(prober.two_writers(), None);
+    Ok(())
+}
+
+/// What the pool calls the tool with when node103 alone is left.
+const LAST_IS_LEFT: [&str; 8] = [
+    "192.168.1.103",
+    "0",
+    "0",
+    "192.168.1.101",
+    "192.168.1.101",
+    "2",
+    "0",
+    DATA,
+];
+
+/// The smaller side of a cut promotes nobody: the other may go on. It reaches the gateway.
+#[test]
+fn the_smaller_side_of_a_cut_promotes_nobody() -> Result<()> {
+    let lab = three_hosts("hard-quorum", true)?;
+    let (old, other, cut) = (lab.node(101), lab.node(102), lab.node(103));
+    for node in [old, other] {
+        cut.block_to(node)?;
+        node.block_to(cut)?;
+    }
+    let run = cut.failover(&LAST_IS_LEFT, FAILOVER)?;
+    assert_says(&run, 66, "of 3 hosts only 1 are seen");
+    assert_footer(cut)?;
+    assert!(cut.in_recovery()?, "it was promoted");
+    assert!(!cut.has_vip()?, "it has the VIP");
+    // Nor is anything said to a primary whose standby seems to be gone.
+    let standby_down = [
+        "192.168.1.103",
+        "0",
+        "1",
+        "192.168.1.102",
+        "192.168.1.101",
+        "2",
+        "0",
+        DATA,
+    ];
+    assert_says(
+        &cut.failover(&standby_down, FAILOVER)?,
+        66,
+        "of 3 hosts only 1 are seen",
+    );
+    // The larger side has a primary that takes writes.
+    old.query("insert into probe values ('larger')", SOON)?;
     Ok(())
 }
 
@@ -36,17 +90,13 @@ fn a_synchronous_standby_that_is_not_heard_is_named() -> Result<()> {
     let last = lab.node(103);
     lab.node(101).power_off()?;
     lab.node(102).power_off()?;
-    let args = [
-        "192.168.1.103",
-        "0",
-        "0",
-        "192.168.1.101",
-        "192.168.1.101",
-        "2",
-        "0",
-        DATA,
-    ];
-    let run = last.failover(&args, FAILOVER)?;
+    let state_before = state(&lab);
+    let run = last.failover(&LAST_IS_LEFT, FAILOVER)?;
+    assert_says(&run, 66, "of 3 hosts only 1 are seen");
+    assert_eq!(state(&lab), state_before);
+    // What the line says to do.
+    last.set_config(&[("FAILOVER_QUORUM", "none")])?;
+    let run = last.failover(&LAST_IS_LEFT, FAILOVER)?;
     run.success()?;
     log_line(
         last,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::reader::Reader;
 use super::value::{self, Kind};
 use super::{
-    Cidr, DbFlavor, FailoverCandidate, GatewayLostAction, PromoteWithoutFence, RewindFallback,
-    Secret, SshHostKeys, SyncDegrade,
+    Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
+    RewindFallback, Secret, SshHostKeys, SyncDegrade,
 };
 
 /// What there is to know about one key of the file.
@@ -166,6 +166,8 @@ keys! {
 
     /// Which standby is promoted: the furthest one, or the one that the pool gives.
     FAILOVER_CANDIDATE failover_candidate: FailoverCandidate = defaulted(CANDIDATE, "best");
+    /// Of three or more hosts, how many have to be seen for a failover: more than half, or none.
+    FAILOVER_QUORUM failover_quorum: FailoverQuorum = defaulted(QUORUM, "majority");
     /// MB of WAL that the new primary may miss; -1 for any.
     MAX_FAILOVER_LAG max_failover_lag: Option<u64> = defaulted(MEGABYTES_OR_ANY, "-1");
     /// Promote although nobody could stop the old primary: never, if it shows no life, or always.

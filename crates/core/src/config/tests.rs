@@ -94,6 +94,7 @@ fn defaults_are_those_of_the_specification() {
         sync_degrade: SyncDegrade::Always,
         data_size_diff: 16,
         failover_candidate: FailoverCandidate::Best,
+        failover_quorum: FailoverQuorum::Majority,
         max_failover_lag: None,
         promote_without_fence: PromoteWithoutFence::Unreachable,
         probe_timeout: Duration::from_millis(500),
@@ -151,6 +152,7 @@ SSH_KEY_FILE=/root/.ssh/id_ed25519
 PROMOTE_WITHOUT_FENCE=NEVER
 SYNC_DEGRADE=never
 FAILOVER_CANDIDATE=given
+FAILOVER_QUORUM=none
 GATEWAY_LOST_ACTION=always
 REWIND_FALLBACK=basebackup
 MAX_FAILOVER_LAG=0
@@ -180,6 +182,7 @@ EVENT_LOG=/var/log/x",
     assert_eq!(config.promote_without_fence, PromoteWithoutFence::Never);
     assert_eq!(config.sync_degrade, SyncDegrade::Never);
     assert_eq!(config.failover_candidate, FailoverCandidate::Given);
+    assert_eq!(config.failover_quorum, FailoverQuorum::None);
     assert_eq!(config.gateway_lost_action, GatewayLostAction::Always);
     assert_eq!(config.rewind_fallback, RewindFallback::Basebackup);
     assert_eq!(config.max_failover_lag, Some(0));

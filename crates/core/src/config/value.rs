@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::syntax::Value;
 use super::{
-    Cidr, DbFlavor, FailoverCandidate, GatewayLostAction, PromoteWithoutFence, RewindFallback,
-    Secret, SshHostKeys, SyncDegrade,
+    Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
+    RewindFallback, Secret, SshHostKeys, SyncDegrade,
 };
 
 /// One kind of value: what is accepted, and how it is read.
@@ -193,6 +193,16 @@ pub(super) const CANDIDATE: Kind<FailoverCandidate> = kind("best or given", |val
         &[
             ("best", FailoverCandidate::Best),
             ("given", FailoverCandidate::Given),
+        ],
+    )
+});
+
+pub(super) const QUORUM: Kind<FailoverQuorum> = kind("majority or none", |value| {
+    choice(
+        value,
+        &[
+            ("majority", FailoverQuorum::Majority),
+            ("none", FailoverQuorum::None),
         ],
     )
 });

@@ -29,6 +29,15 @@ pub enum FailoverCandidate {
     Given,
 }
 
+/// `FAILOVER_QUORUM`: of three or more hosts, how many have to be seen for a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverQuorum {
+    /// More than half, this one included.
+    Majority,
+    /// None.
+    None,
+}
+
 /// `GATEWAY_LOST_ACTION`: when a primary that reaches no trust IP stops itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GatewayLostAction {
