@@ -15,6 +15,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 const CONNINFO: &str = "primary_conninfo";
 const SLOT: &str = "primary_slot_name";
@@ -80,12 +81,21 @@ impl<'a> StandbyFiles<'a> {
             StandbySettings::OwnFile => format!("{FENCED}\nstandby_mode = 'on'\n"),
             StandbySettings::Configuration { .. } => format!("{FENCED}\n"),
         };
-        self.write(&self.mark(), &text)
+        let mark = self.mark();
+        self.write(&mark, &text)?;
+        // An operator who touches it means it.
+        let dated = fs::File::options().write(true).open(&mark);
+        dated
+            .and_then(|file| file.set_modified(UNIX_EPOCH))
+            .with_context(|| format!("failed to date {}", mark.display()))
     }
 
-    /// Whether they are those of [`Self::fence`]: nobody's consent to anything.
+    /// Whether they are those of [`Self::fence`], and nobody has touched them since: nobody's consent to
+    /// anything.
     pub fn are_of_a_fence(&self) -> bool {
-        read(&self.mark()).is_ok_and(|it| it.is_some_and(|text| text.starts_with(FENCED)))
+        let mark = self.mark();
+        let untouched = fs::metadata(&mark).is_ok_and(|meta| meta.mtime() == 0);
+        untouched && read(&mark).is_ok_and(|it| it.is_some_and(|text| text.starts_with(FENCED)))
     }
 
     /// Takes back what [`Self::fence`] wrote.

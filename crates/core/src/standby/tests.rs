@@ -394,6 +394,14 @@ fn the_settings_of_a_fence_ask_for_nothing() {
         files.unfence().unwrap();
         assert!(!files.mark().exists());
 
+        // `touch standby.signal` is consent, as ever.
+        files.fence().unwrap();
+        let file = fs::File::options().write(true).open(files.mark()).unwrap();
+        let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        file.set_modified(later).unwrap();
+        assert!(files.follows().is_some());
+        fs::remove_file(files.mark()).unwrap();
+
         files.fence().unwrap();
         files.point_to(PRIMARY).unwrap();
         assert!(!files.are_of_a_fence());
