@@ -207,6 +207,7 @@ fn standby_host_dies() -> Result<()> {
             steps,
             [
                 "trust-ip",
+                "quorum",
                 "standby.find-primary",
                 "standby.look",
                 "standby.async"

@@ -6,7 +6,9 @@
 
 use crate::config::Config;
 use crate::deadline::Deadline;
+use crate::durable;
 use crate::flavor::{Flavor, UnknownFlavor};
+use crate::history;
 use crate::life::{PortState, port_refuses};
 use crate::lsn::{Lsn, Timeline};
 use crate::process::{Cmd, Output, RunError, kernel_name, pending_signals, run};
@@ -213,6 +215,12 @@ impl ControlData {
     }
 }
 
+/// What stands in the place of a history that is not here. For the server it is one of a timeline that
+/// comes from nowhere, and so never one to follow.
+const RESERVED: &str =
+    "# reserved for a promotion: another host has a timeline of this number (failover-tools)\n";
+/// A host is that many promotions behind at most; what says more is no timeline.
+const MOST_RESERVED: u32 = 1000;
 /// In `STATE_DIR`: what the server prints at a start of ours, before its own log begins.
 pub const START_LOG: &str = "database.log";
 
@@ -399,6 +407,52 @@ impl Instance {
     pub fn started_by(&self) -> Option<String> {
         let processes = self.processes().ok()?;
         Self::postmaster(&processes).map(started_by)
+    }
+
+    /// Keeps its next promotion from taking the number of a timeline up to `newest` whose history it does
+    /// not have: the server takes the first number after its own of which there is no history file. That
+    /// of another promotion from the same position would be another timeline of the same number, and
+    /// nothing tells the two apart any more.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn reserve_timelines(&self, own: Timeline, newest: Timeline) -> io::Result<u32> {
+        let owner = Some((self.user.uid, self.user.gid));
+        let mut reserved = 0;
+        for timeline in own.saturating_add(1)..=newest.min(own.saturating_add(MOST_RESERVED)) {
+            let file = self.wal_file(&history::file_name(timeline));
+            if !file.exists() {
+                durable::write(&file, RESERVED.as_bytes(), 0o600, owner)?;
+                reserved += 1;
+            }
+        }
+        Ok(reserved)
+    }
+
+    /// Takes back what [`Self::reserve_timelines`] wrote: as a history, the server would not start on it.
+    ///
+    /// # Errors
+    /// A file cannot be read or removed.
+    pub fn release_timelines(&self) -> io::Result<()> {
+        let dir = self.data.join(self.flavor.wal_dir);
+        for entry in fs::read_dir(dir)?.flatten() {
+            let is_history = entry.file_name().to_str().and_then(history::timeline_of);
+            // Of a real one a glance is enough.
+            let ours = || {
+                entry
+                    .metadata()
+                    .is_ok_and(|it| it.len() == RESERVED.len() as u64)
+                    && fs::read(entry.path()).is_ok_and(|text| text == RESERVED.as_bytes())
+            };
+            if is_history.is_some() && ours() {
+                durable::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wal_file(&self, name: &str) -> PathBuf {
+        self.data.join(self.flavor.wal_dir).join(name)
     }
 
     /// Whether `pid` is the postmaster by its pid file, or, without one, by having children.
@@ -740,6 +794,41 @@ mod tests {
         ] {
             assert_eq!(unit_in(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_timelines_are_reserved_and_released() {
+        let root = std::env::temp_dir().join(format!("reserved-{}", std::process::id()));
+        let wal = root.join(crate::flavor::POSTGRES.wal_dir);
+        fs::create_dir_all(&wal).unwrap();
+        let instance = Instance {
+            flavor: &crate::flavor::POSTGRES,
+            bin: root.clone(),
+            lib: None,
+            data: root.clone(),
+            user: SystemUser::current().unwrap(),
+            address: [127, 0, 0, 1].into(),
+            port: 1,
+            database: String::new(),
+        };
+        let real = "1\t0/3000000\tno recovery target specified\n";
+        fs::write(wal.join("00000003.history"), real).unwrap();
+        let there = |name: &str| wal.join(name).exists();
+        assert_eq!(instance.reserve_timelines(1, 4).unwrap(), 2);
+        assert!(there("00000002.history") && there("00000004.history"));
+        // The server reads nothing out of it, and so do we.
+        let text = fs::read_to_string(wal.join("00000002.history")).unwrap();
+        assert!(text.starts_with('#') && text.lines().count() == 1);
+        instance.release_timelines().unwrap();
+        assert!(!there("00000002.history") && !there("00000004.history"));
+        assert_eq!(
+            fs::read_to_string(wal.join("00000003.history")).unwrap(),
+            real
+        );
+        // Nothing is newer: nothing to do.
+        assert_eq!(instance.reserve_timelines(4, 4).unwrap(), 0);
+        assert_eq!(instance.reserve_timelines(4, 0).unwrap(), 0);
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

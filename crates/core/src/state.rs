@@ -5,6 +5,7 @@
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::journal::give_to;
+use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use crate::workers;
 pub use failover_rules::facts::left::{FenceMark, Identity, Pause, Recovery, Stage};
@@ -35,6 +36,9 @@ pub struct State {
     pub paused: Option<Pause>,
     /// A failover stopped this host's primary.
     pub fenced: Option<FenceMark>,
+    /// The newest timeline that a failover has told this host of, whether its history has come or not: a
+    /// promotion here must not take that number again. 0: none.
+    pub timeline: Timeline,
     /// When this host stopped its own primary, because it saw nobody any more.
     pub self_fenced: Option<String>,
     /// The recovery that is under way.

@@ -95,6 +95,15 @@ pub struct Args {
         default_value_t = 0
     )]
     pub followers: usize,
+    /// With --step follow and promote: the newest timeline that any host has
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "step",
+        hide = true,
+        default_value_t = 0
+    )]
+    pub newest_timeline: Timeline,
     /// With --step follow: the host to follow
     #[arg(
         long,

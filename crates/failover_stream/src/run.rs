@@ -4,14 +4,14 @@ use crate::args::Placeholders;
 use crate::fencing::{self, Findings};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
-use crate::steps::{self, Order, PROMOTION_SLACK, Promotion};
+use crate::steps::{self, Leader, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::host::Host;
 use failover_core::journal::Journal;
-use failover_core::lsn::Lsn;
+use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
 use failover_core::ping;
 use failover_core::pool::{self, Change, Pool, PoolNode};
@@ -439,7 +439,14 @@ fn release(failover: &Failover<'_>, why: &Error) {
     let deadline = Deadline::after(RELEASE_TIME);
     let seen = |host: IpAddr| failover.findings.standbys.contains_key(&host);
     let held = failover.standbys.iter().filter(|it| seen(it.address()));
-    let round = Round::give(held, &Order::Follow(old), deadline);
+    let round = Round::give(
+        held,
+        &Order::Follow(Leader {
+            address: old,
+            timeline: 0,
+        }),
+        deadline,
+    );
     for (host, end) in round.ends(|_| true, deadline, failover.journal) {
         failover.journal.stamped(match end {
             Ok(_) => format!("{host} follows {old} again"),
@@ -595,13 +602,19 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
         it.address() != address && listens
     };
     let others = failover.standbys.iter().filter(follows);
-    let followers = Round::give(others, &Order::Follow(address), Deadline::after(limit));
+    let newest_timeline = newest_timeline(&failover.findings);
+    let leader = Leader {
+        address,
+        timeline: newest_timeline.saturating_add(1),
+    };
+    let followers = Round::give(others, &Order::Follow(leader), Deadline::after(limit));
     let report = failover.findings.old_primary.report.as_ref();
     let order = Order::Promote(Promotion {
         old_primary: Some(failover.old_primary.address()),
         old_timeline: report.and_then(|report| report.as_ref().ok()?.timeline),
         wait_for: shutdown_checkpoint(&failover.findings.old_primary),
         followers: followers.len(),
+        newest_timeline,
     });
     let result = peer.report::<PromoteReport>(order, limit, failover.journal);
     failover.followers = Some(followers);
@@ -629,6 +642,16 @@ fn follow(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
             missing.join("; ")
         ),
     }
+}
+
+/// The newest timeline that any host has told of.
+fn newest_timeline(findings: &Findings) -> Timeline {
+    let standbys = findings.standbys.values().map(|status| status.timeline);
+    let old = match &findings.old_primary.report {
+        Some(Ok(report)) => report.timeline,
+        _ => None,
+    };
+    standbys.chain(old).max().unwrap_or(0)
 }
 
 /// The pool waits for us and has queued the order by then: it has to look for a primary first, which it

@@ -309,23 +309,7 @@ fn frozen(scene: &mut Scene<'_>) -> Played {
 }
 
 fn paused(scene: &mut Scene<'_>) -> Played {
-    // What would be started on it now would run.
-    scene.stop_rounds();
-    scene.breaks("node101's machine is paused", |lab| {
-        let node = lab.node(101);
-        node.link_down()?;
-        node.freeze();
-        Ok(())
-    })?;
-    scene.fails_over(101)?;
-    scene.client_writes(SHORT)?;
-    scene.does("node101's machine goes on", |lab| {
-        let node = lab.node(101);
-        node.thaw();
-        node.link_up()
-    })?;
-    scene.start_rounds();
-    let end = scene.is_whole(102)?;
+    let end = paused_and_back(scene)?;
     scene.reads(
         102,
         "failover.log",
@@ -336,6 +320,28 @@ fn paused(scene: &mut Scene<'_>) -> Played {
         "recovery.log",
         "decision: 192.168.1.102 is the pool's primary",
     )?;
+    Ok(end)
+}
+
+/// With any number of hosts.
+pub(super) fn paused_and_back(scene: &mut Scene<'_>) -> Played {
+    // What would be started on it now would run.
+    scene.stop_rounds();
+    scene.breaks("node101's machine is paused", |lab| {
+        let node = lab.node(101);
+        node.link_down()?;
+        node.freeze();
+        Ok(())
+    })?;
+    let new = scene.fails_over(101)?;
+    scene.client_writes(SHORT)?;
+    scene.does("node101's machine goes on", |lab| {
+        let node = lab.node(101);
+        node.thaw();
+        node.link_up()
+    })?;
+    scene.start_rounds();
+    let end = scene.is_whole(new)?;
     Ok(Expected {
         two: Some(Excuse {
             why: "a machine that goes on does not know what it missed until its next run of \

@@ -5,6 +5,7 @@ mod a;
 mod b;
 mod c;
 mod d;
+mod e;
 mod killed;
 mod needs;
 mod outcome;
@@ -106,7 +107,7 @@ const ON_THE_STAND_IN: [&str; 8] = ["A1", "A2", "A4", "A8", "A9", "B1", "B3", "B
 
 /// All drills, in the order of their rows; those on the stand-in come last.
 pub fn all() -> Vec<Drill> {
-    let mut drills = [a::DRILLS, b::DRILLS, c::DRILLS, d::DRILLS].concat();
+    let mut drills = [a::DRILLS, b::DRILLS, c::DRILLS, d::DRILLS, e::DRILLS].concat();
     let again = drills.iter().filter(|drill| drill.way.is_empty());
     let again = again.filter(|drill| ON_THE_STAND_IN.contains(&drill.row));
     let again: Vec<Drill> = again

@@ -11,3 +11,4 @@ mod input;
 mod scene;
 mod ssh;
 mod standbys;
+mod timelines;

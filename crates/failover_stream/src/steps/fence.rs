@@ -257,7 +257,9 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     }
     // Only worth something after a clean stop, and no part of being fenced.
     if let Ok(control) = instance.control_data(deadline) {
-        fence.report.timeline = Some(control.timeline);
+        // Right after its own promotion the control file may not know yet.
+        let in_wal = instance.newest_timeline_in_wal().unwrap_or(0);
+        fence.report.timeline = Some(control.timeline.max(in_wal));
         if control.is_clean_primary() {
             fence.report.shutdown_checkpoint = Some(control.checkpoint);
         }

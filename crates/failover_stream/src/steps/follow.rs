@@ -4,13 +4,14 @@
 //! in commits that the new primary will never have. So before anybody's position counts, all that can be
 //! reached are held; and as soon as one of them is chosen, the others follow it.
 
-use super::{ANSWER_TIME, Here};
+use super::{ANSWER_TIME, Here, Leader};
 use anyhow::{Context, Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::StandbySettings;
 use failover_core::instance::{Process, START_LOG, terminate};
 use failover_core::journal::Journal;
+use failover_core::lsn::Timeline;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::slots;
 use failover_core::sql::{Session, Target};
@@ -69,6 +70,8 @@ pub struct Follow<'a> {
     journal: &'a Journal,
     /// The host to follow; `None`: nobody.
     primary: Option<IpAddr>,
+    /// Its timeline; 0: not known.
+    timeline: Timeline,
     lock: Option<InstanceLock>,
     /// The receivers of the old primary.
     before: Vec<Process>,
@@ -96,12 +99,13 @@ impl<'a> Follow<'a> {
     }
 }
 
-/// Has this host's standby follow `primary`, or nobody.
-pub fn follow(here: &Here<'_>, primary: Option<IpAddr>, frame: Frame<'_>) -> Result<()> {
+/// Has this host's standby follow `leader`, or nobody.
+pub fn follow(here: &Here<'_>, leader: Option<Leader>, frame: Frame<'_>) -> Result<()> {
     let mut context = Follow {
         here,
         journal: frame.journal,
-        primary,
+        primary: leader.map(|it| it.address),
+        timeline: leader.map_or(0, |it| it.timeline),
         lock: None,
         before: Vec::new(),
         pointed: None,
@@ -132,6 +136,11 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
             bail!("its database gives no answer, and has no standby settings")
         }
         _ => {}
+    }
+    if context.timeline > 0 {
+        // Should it be promoted before the history has come: not to the same number.
+        let timeline = context.timeline;
+        state.update(|state| state.timeline = state.timeline.max(timeline))?;
     }
     Ok(Done::Did("a standby runs".to_owned()))
 }

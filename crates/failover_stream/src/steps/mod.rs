@@ -42,9 +42,18 @@ pub enum Order {
     /// Stop listening to the old primary: what it is not told, it does not acknowledge.
     Hold,
     /// Follow this host.
-    Follow(IpAddr),
+    Follow(Leader),
     /// Become primary.
     Promote(Promotion),
+}
+
+/// Whom to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The host.
+    pub address: IpAddr,
+    /// The timeline that its promotion will have, or has; 0: not known.
+    pub timeline: Timeline,
 }
 
 /// The particulars of a promotion.
@@ -58,6 +67,8 @@ pub struct Promotion {
     pub wait_for: Option<Lsn>,
     /// So many other standbys are being pointed to this host.
     pub followers: usize,
+    /// The newest timeline that any host has; 0: not known.
+    pub newest_timeline: Timeline,
 }
 
 impl Order {
@@ -71,8 +82,9 @@ impl Order {
             Self::Promote(_) => "promote",
         };
         let mut cmd = step_command(bin, name, run, limit);
-        if let Self::Follow(primary) = self {
-            cmd = cmd.args(["--primary".to_owned(), primary.to_string()]);
+        if let Self::Follow(leader) = self {
+            cmd = cmd.args(["--primary".to_owned(), leader.address.to_string()]);
+            cmd = cmd.args(["--newest-timeline".to_owned(), leader.timeline.to_string()]);
         }
         if let Self::Promote(order) = self {
             if let Some(address) = order.old_primary {
@@ -87,6 +99,10 @@ impl Order {
             // A host with an older version would not know it, and has nothing to do with it.
             if order.followers > 0 {
                 cmd = cmd.args(["--followers".to_owned(), order.followers.to_string()]);
+            }
+            if order.newest_timeline > 0 {
+                let newest = order.newest_timeline.to_string();
+                cmd = cmd.args(["--newest-timeline".to_owned(), newest]);
             }
         }
         match die_after {
@@ -119,7 +135,12 @@ impl Order {
         match step {
             StepName::Hold => Self::Hold,
             // The command line demands it.
-            StepName::Follow => args.primary.map_or(Self::Hold, Self::Follow),
+            StepName::Follow => args.primary.map_or(Self::Hold, |address| {
+                Self::Follow(Leader {
+                    address,
+                    timeline: args.newest_timeline,
+                })
+            }),
             StepName::Status => Self::Status,
             StepName::Fence => Self::Fence,
             StepName::Promote => Self::Promote(Promotion {
@@ -127,6 +148,7 @@ impl Order {
                 old_timeline: args.old_timeline,
                 wait_for: args.wait_for,
                 followers: args.followers,
+                newest_timeline: args.newest_timeline,
             }),
         }
     }
@@ -152,8 +174,8 @@ impl Order {
             Self::Status => serde_json::to_value(status::look(host, &here.instance, deadline)),
             Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
             Self::Hold => serde_json::to_value(follow::follow(&here, None, frame)?),
-            Self::Follow(primary) => {
-                serde_json::to_value(follow::follow(&here, Some(*primary), frame)?)
+            Self::Follow(leader) => {
+                serde_json::to_value(follow::follow(&here, Some(*leader), frame)?)
             }
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };

@@ -18,6 +18,7 @@ use failover_core::sql::{Session, SqlError, SqlFailure, Target};
 use failover_core::state::{InstanceLock, LockError, StateDir};
 use failover_core::synchronous::{streaming_standby, to_async};
 use failover_core::vip::{Did, Vip};
+use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
 use std::net::IpAddr;
@@ -30,6 +31,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// A promotion that arrives while the WAL receiver dies can be slept through by the server, for
 /// up to `wal_retrieve_retry_interval` (5 s): after this long it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// For a few small files.
+const FILES_TIME: Duration = Duration::from_millis(500);
 /// For the other standbys, which were told to follow this host, to stream from it: the promotion stands,
 /// and commits hang meanwhile.
 const FOLLOWER_TIME: Duration = Duration::from_millis(1500);
@@ -403,13 +406,16 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
         "{} is ok , to prepare execute promote",
         names.server
     ));
+    reserve_timelines(context, deadline);
     journal.line("execute promote");
     // A program that hangs may have asked all the same; one that failed has not.
     match context.ask_for_promotion(deadline) {
         Ok(_) | Err(RunError::TimedOut { .. }) => journal.line("server promoting"),
         Err(error) => return Err(error.into()),
     }
-    let times = wait_until_promoted(context, deadline)?;
+    let times = wait_until_promoted(context, deadline);
+    release_timelines(context);
+    let times = times?;
     // The promotion's own time is not the failover's.
     context.deadline = Deadline::after(before);
     // From here on nothing ends the run: it is the primary, and what follows has to be done.
@@ -431,6 +437,45 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
         1 => "out of recovery".to_owned(),
         times => format!("out of recovery, asked for {times} times"),
     }))
+}
+
+/// Two timelines of one number, from one position, look the same to every tool there is.
+fn reserve_timelines(context: &Promote<'_>, deadline: Deadline) {
+    let (here, instance) = (context.here, context.here.instance.clone());
+    let told = here.host.state().ok().and_then(|state| state.load().ok());
+    let newest = told
+        .map_or(0, |state| state.timeline)
+        .max(context.order.newest_timeline);
+    let reserved = workers::within(deadline.at_most(FILES_TIME), move || -> Result<u32> {
+        let control = instance.control_data(Deadline::after(FILES_TIME))?;
+        let own = control.timeline.max(control.min_recovery_timeline);
+        let in_wal = instance.newest_timeline_in_wal().unwrap_or(0);
+        Ok(instance.reserve_timelines(own.max(in_wal), newest)?)
+    });
+    match reserved {
+        Some(Ok(0)) => {}
+        Some(Ok(number)) => context.journal.stamped(format!(
+            "{number} timelines up to {newest} are another host's: their numbers are left out"
+        )),
+        Some(Err(error)) => context.journal.stamped(format!(
+            "warning: the new timeline may have a number that another host has used: {error:#}"
+        )),
+        None => context
+            .journal
+            .stamped("warning: the numbers of timelines could not be looked at in time"),
+    }
+}
+
+fn release_timelines(context: &Promote<'_>) {
+    let instance = context.here.instance.clone();
+    let released = workers::within(Deadline::after(FILES_TIME), move || {
+        instance.release_timelines()
+    });
+    if let Some(Err(error)) = released {
+        context.journal.stamped(format!(
+            "warning: a file that reserves a timeline's number stays in the WAL directory: {error}"
+        ));
+    }
 }
 
 /// How often the promotion had to be asked for until the server was out of recovery.

@@ -230,6 +230,10 @@ fn start_log(work: &Work<'_>) -> PathBuf {
 /// Starts the server and waits until it answers, with the lines of the server's own program.
 pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     see_that_it_follows(work)?;
+    // Of a promotion that died.
+    work.instance
+        .release_timelines()
+        .context("failed to look for reserved timelines")?;
     let log = start_log(work);
     let before = fs::metadata(&log).map_or(0, |meta| meta.len());
     work.instance

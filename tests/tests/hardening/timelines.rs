@@ -1,0 +1,58 @@
+//! Two promotions from the same position never get timelines of the same number.
+
+use anyhow::{Result, ensure};
+use lab::layout::{DATA, DB_BIN};
+
+use crate::scene::{FAILOVER, SOON, assert_only_primary, log_line, three_hosts};
+
+/// A person has promoted node102, and node103 has not followed it when that one dies, too. Its history is
+/// not on node103, which would take the same number.
+#[test]
+fn a_second_promotion_from_the_same_position_has_another_number() -> Result<()> {
+    let lab = three_hosts("hard-timelines", true)?;
+    let (old, first, second) = (lab.node(101), lab.node(102), lab.node(103));
+    old.power_off()?;
+    first.promote_database()?;
+    first.psql("set synchronous_commit = local; insert into probe values ('first')")?;
+    first.kill_database()?;
+
+    let down = [
+        "192.168.1.103",
+        "1",
+        "1",
+        "192.168.1.102",
+        "192.168.1.102",
+        "2",
+        "0",
+        DATA,
+    ];
+    second.failover(&down, FAILOVER)?.success()?;
+    assert_only_primary(&lab, 103)?;
+    log_line(second, "timelines up to 2 are another host's")?;
+    second.psql("checkpoint")?;
+    let timeline = second.psql("select timeline_id from pg_control_checkpoint()")?;
+    assert_eq!(timeline, "3");
+    // What kept the number is gone: a server does not start on it.
+    let files = second
+        .run(&["sh", "-c", &format!("ls {DATA}/pg_wal/*.history")], SOON)?
+        .success()?;
+    ensure!(files.trim().ends_with("/00000003.history"), "{files}");
+    ensure!(files.lines().count() == 1, "{files}");
+    second.stop_database("fast")?;
+    second
+        .run_as(
+            lab::layout::USER,
+            &[
+                &format!("{DB_BIN}/pg_ctl"),
+                "-D",
+                DATA,
+                "-w",
+                "-l",
+                "/tmp/start.log",
+                "start",
+            ],
+            SOON,
+        )?
+        .success()?;
+    Ok(())
+}
