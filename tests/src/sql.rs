@@ -50,8 +50,13 @@ impl Session {
             .dbname(DATABASE)
             .application_name("lab");
         if port == DATABASE_PORT {
-            // The stand-in for V8R3 hides PostgreSQL's own names from everybody else.
-            config.options("-c search_path=public");
+            // The stand-in for V8R3 hides PostgreSQL's own names from everybody else. And a lab looks
+            // whatever the test has set for others.
+            config.options(
+                "-c search_path=public -c default_transaction_isolation=read\\ committed \
+                  -c default_transaction_read_only=off -c default_transaction_deferrable=off \
+                  -c role=none -c statement_timeout=0 -c lock_timeout=0 -c client_min_messages=error",
+            );
         }
         let client = runtime
             .block_on(async {

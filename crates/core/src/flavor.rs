@@ -53,6 +53,8 @@ pub struct Flavor {
     /// them under its own name, written in two ways; which of its versions still takes PostgreSQL's
     /// is not known, and one that it does not know does no harm.
     pub password_variables: &'static [&'static str],
+    /// The schemas of the server's own functions and views, where its users cannot make any.
+    pub search_path: &'static str,
     /// View of the standbys that stream from this server.
     pub stat_replication: &'static str,
     /// View of this standby's WAL receiver.
@@ -147,6 +149,7 @@ pub static KINGBASE: Flavor = Flavor {
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
     rewind_source_options: "",
     password_variables: &["KINGBASE_PASSWORD", "KINGBASEPASSWORD", "PGPASSWORD"],
+    search_path: "sys_catalog,pg_catalog",
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
     replication_slots: "sys_replication_slots",
@@ -197,6 +200,7 @@ pub static POSTGRES: Flavor = Flavor {
                      tcp_user_timeout=20000",
     rewind_source_options: "options=-cjit=off",
     password_variables: &["PGPASSWORD"],
+    search_path: "pg_catalog",
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",
     replication_slots: "pg_replication_slots",

@@ -6,6 +6,7 @@
 
 use crate::config::{Config, Secret};
 use crate::deadline::Deadline;
+use crate::flavor::{Flavor, POSTGRES};
 use crate::workers;
 use postgres::error::SqlState;
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -17,6 +18,37 @@ use std::time::Duration;
 
 /// The server cancels any statement of ours after this long, whatever became of us.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The settings that our sessions bring along, so that none of the server's, of the database's or of
+/// the role's decides whether a failover works. Only those that 9.6 has already and that any role
+/// may set: a server ends a login that asks for another one. They come before what `ALTER SYSTEM`,
+/// `ALTER DATABASE` and `ALTER ROLE` have set.
+const SETTINGS: [(&str, &str); 11] = [
+    // A standby refuses every statement of a serializable transaction.
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    // Waits until no other transaction can disturb it, however long that is.
+    ("default_transaction_deferrable", "off"),
+    // Our changes must not wait for the standby that has just died.
+    ("synchronous_commit", "local"),
+    ("lock_timeout", "0"),
+    // Between two statements of ours minutes can pass.
+    ("idle_in_transaction_session_timeout", "0"),
+    // A role that becomes another one at its login has lost what it may do.
+    ("role", "none"),
+    ("row_security", "on"),
+    ("client_min_messages", "error"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+];
+
+/// And those that only some servers have, or only a superuser may set. Each is set where that is
+/// possible, and nowhere is an error of it in the server's log. `lc_messages`: the log of a failover
+/// is read by people who do not know the server's language, and its encoding may be another.
+const SETTINGS_WHERE_POSSIBLE: &str = "SELECT set_config(name, value, false) FROM (VALUES ('lc_messages', 'C'), \
+     ('idle_session_timeout', '0'), ('transaction_timeout', '0')) AS ours (name, value) \
+     WHERE current_setting(name, true) <> value \
+     AND (name <> 'lc_messages' OR current_setting('is_superuser') = 'on')";
 
 /// How a connection ends that its other side has closed.
 const DROPPED: [io::ErrorKind; 3] = [
@@ -138,10 +170,8 @@ impl Target {
             user: config.kb_user.clone(),
             password: config.kb_pass.clone(),
             database: config.kb_dataname.clone(),
-            options: Some(format!(
-                "-c synchronous_commit=local -c statement_timeout={}",
-                STATEMENT_TIMEOUT.as_millis()
-            )),
+            // Without a flavor nothing else works either.
+            options: Some(options(Flavor::of(config).unwrap_or(&POSTGRES))),
         }
     }
 
@@ -182,7 +212,7 @@ impl Target {
         if let Some(options) = &self.options {
             login.options(options);
         }
-        login
+        let client = login
             .host(&self.host.to_string())
             .port(self.port)
             .user(&self.user)
@@ -191,8 +221,27 @@ impl Target {
             .application_name("failover-tools")
             .connect_timeout(limit)
             .connect(NoTls)
-            .map_err(|error| failure(&error))
+            .map_err(|error| failure(&error));
+        let mut client = client?;
+        if self.options.is_some() {
+            // A server that does not take it goes on as it is set up.
+            let _ = client.simple_query(SETTINGS_WHERE_POSSIBLE);
+        }
+        Ok(client)
     }
+}
+
+/// [`SETTINGS`] and the like for the first message to a server.
+fn options(names: &Flavor) -> String {
+    let timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+    let more = [
+        ("statement_timeout", timeout.as_str()),
+        // No function of a user's in the place of the server's.
+        ("search_path", names.search_path),
+    ];
+    let all = SETTINGS.into_iter().chain(more);
+    let all = all.map(|(name, value)| format!("-c {name}={}", value.replace(' ', r"\ ")));
+    all.collect::<Vec<_>>().join(" ")
 }
 
 /// One statement, and where its answer goes.
@@ -418,6 +467,19 @@ mod tests {
         );
         table.rows.truncate(1);
         assert!(table.to_string().ends_with("(1 row)"));
+    }
+
+    #[test]
+    fn the_settings_are_options_of_a_login() {
+        let all = options(&POSTGRES);
+        assert!(all.starts_with(r"-c default_transaction_isolation=read\ committed -c "));
+        assert!(all.ends_with(" -c statement_timeout=10000 -c search_path=pg_catalog"));
+        // A blank that is not escaped ends an option.
+        let plain = all.replace(r"\ ", "");
+        for option in plain.split("-c ").skip(1) {
+            assert_eq!(option.trim_end().matches(' ').count(), 0, "{option}");
+            assert_eq!(option.matches('=').count(), 1, "{option}");
+        }
     }
 
     fn target(listener: &TcpListener) -> Target {

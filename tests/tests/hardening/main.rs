@@ -9,6 +9,7 @@ mod frozen;
 mod held;
 mod input;
 mod scene;
+mod settings;
 mod ssh;
 mod standbys;
 mod timelines;

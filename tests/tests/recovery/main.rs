@@ -15,5 +15,6 @@ mod own_files;
 mod promotion;
 mod rows;
 mod scene;
+mod settings;
 mod started;
 mod three_hosts;
