@@ -232,6 +232,16 @@ fn what_is_wrong_is_one_clear_line() {
         let path = format!("{}/HAmodule.conf", lab::layout::DB_ETC);
         node.write(&path, &before, 0o640, lab::layout::UID).unwrap();
     };
+    // An address of this host that the pool does not know.
+    let address = [
+        "ip",
+        "addr",
+        "add",
+        "192.168.1.77/32",
+        "dev",
+        lab::layout::DEVICE,
+    ];
+    node.run(&address, LIMIT).unwrap().success().unwrap();
     let all = ("KB_ALL_IP", "(192.168.1.77 192.168.1.102)");
     with(
         &[("KB_LOCALHOST_IP", "192.168.1.77"), all],

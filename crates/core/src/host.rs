@@ -4,6 +4,7 @@ use crate::arp::{Mac, own_mac};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::exit::usage;
+use crate::identity::Identity;
 use crate::instance::{Instance, InstanceError};
 use crate::process::{Cmd, Output, RunError};
 use crate::programs::Programs;
@@ -11,7 +12,7 @@ use crate::sql::Target;
 use crate::ssh::{Login, Ssh};
 use crate::state::StateDir;
 use crate::users::{SystemUser, UserError};
-use crate::vip::{Did, Rights, Vip, VipError};
+use crate::vip::{Did, Rights, Vip, VipError, find};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -41,10 +42,47 @@ impl ThisHost {
     /// This host, by the configuration at `explicit` or beside the program.
     ///
     /// # Errors
-    /// [`crate::exit::Usage`]: it is not there, or wrong.
+    /// [`crate::exit::Usage`]: it is not there, wrong, or that of another host.
     pub fn load(explicit: Option<&Path>) -> anyhow::Result<Self> {
+        match Self::load_even_lost(explicit)? {
+            (here, None) => Ok(here),
+            (_, Some(lost)) => Err(usage(lost)),
+        }
+    }
+
+    /// The same for what has to be done also on a host that has lost its address, and is sure to be
+    /// no other host of the cluster: a primary there stops itself, and gives up the VIP. Then the
+    /// reason for which everything else is refused comes along.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_even_lost(explicit: Option<&Path>) -> anyhow::Result<(Self, Option<String>)> {
         let path = Config::find(explicit).map_err(usage)?;
-        Ok(Self::new(Config::load(&path).map_err(usage)?)?)
+        let here = Self::new(Config::load(&path).map_err(usage)?)?;
+        let identity = Identity::of(&here.config);
+        let why = identity.trouble();
+        let why = why.map(|why| format!("{}: {why}", path.display()));
+        match (identity, why) {
+            (Identity::Another(_), Some(why)) => Err(usage(why)),
+            (_, why) => Ok((here, why)),
+        }
+    }
+
+    /// Whether an order that was meant for `address` is this host's.
+    ///
+    /// # Errors
+    /// It is another host's: why, and what to do.
+    pub fn is_meant(&self, address: Option<IpAddr>) -> Result<(), String> {
+        let own = self.config.kb_localhost_ip;
+        match address {
+            Some(meant) if meant != own => Err(format!(
+                "this order is for {meant}, and it has come to a host with KB_LOCALHOST_IP {own} in \
+                 {}: correct that, or who has the address {meant}",
+                self.config.path.display()
+            )),
+            // Versions that did not say whom they mean are believed.
+            _ => Ok(()),
+        }
     }
 
     /// This host, by `config`.
@@ -105,11 +143,18 @@ impl ThisHost {
 
     /// Puts the database VIP on this host, if it is not there.
     pub fn vip_on(&self, vip: &Vip, deadline: Deadline) -> Result<Did, VipError> {
+        // Where nothing is to be done no right is needed.
+        if find(vip.cidr.addr)?.is_some() {
+            return Ok(Did::Nothing);
+        }
         self.with_rights(|rights| vip.add(&self.programs, rights, deadline))
     }
 
     /// Takes the database VIP off this host, if it is there.
     pub fn vip_off(&self, vip: &Vip, deadline: Deadline) -> Result<Did, VipError> {
+        if find(vip.cidr.addr)?.is_none() {
+            return Ok(Did::Nothing);
+        }
         self.with_rights(|rights| vip.del(&self.programs, rights, deadline))
     }
 
@@ -123,7 +168,11 @@ impl ThisHost {
 
     /// Runs `cmd` over ssh as root@localhost: the last way to a right, and what the scripts did.
     pub fn run_as_root(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
-        let login = Login::new(&self.config, Ipv4Addr::LOCALHOST.into(), "root", &self.us);
-        Ssh::connect(&login, deadline)?.run(cmd, deadline)
+        Ssh::connect(&self.root_login(), deadline)?.run(cmd, deadline)
+    }
+
+    /// That login.
+    pub fn root_login(&self) -> Login {
+        Login::new(&self.config, Ipv4Addr::LOCALHOST.into(), "root", &self.us)
     }
 }

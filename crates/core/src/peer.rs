@@ -39,12 +39,14 @@ impl From<PeerError> for NoReport {
     }
 }
 
-/// The command line of a step for the tools in `bin` of another host, which may take `limit`.
-pub fn step_command(bin: &Path, step: &str, run: &str, limit: Duration) -> Cmd {
+/// The command line of a step for the tools in `bin` of the host with `address`, which may take `limit`.
+/// A host that is another one refuses it.
+pub fn step_command(bin: &Path, address: IpAddr, step: &str, run: &str, limit: Duration) -> Cmd {
     Cmd::new(bin.join("failover_stream"))
         .args(["--step", step, "--deadline"])
         .arg(limit.as_millis().to_string())
         .args(["--run", run])
+        .args(["--for".to_owned(), address.to_string()])
 }
 
 /// Runs a step there: how it ended, and whether its command ended, too. `hear` gets what it says
@@ -92,7 +94,7 @@ pub fn status(
     let ssh =
         Ssh::connect(login, deadline).map_err(|error| PeerError::NotRun(error.to_string()))?;
     let limit = deadline.remaining().saturating_sub(RETURN_TIME);
-    let cmd = step_command(&config.kb_path, "status", run, limit);
+    let cmd = step_command(&config.kb_path, address, "status", run, limit);
     read(run_step(&ssh, &cmd, deadline, drop).0?, address)
 }
 

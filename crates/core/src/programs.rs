@@ -4,6 +4,7 @@
 
 use crate::config::Config;
 use crate::process::SAFE_PATH;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, Uid, access};
 use std::env;
 use std::ffi::CString;
@@ -134,8 +135,31 @@ fn only_root_can_replace(program: &Path) -> bool {
     })
 }
 
-/// Whether the file brings rights along: setuid root, or file capabilities. Anybody may ask.
+/// Whether the file brings rights along: setuid root, or file capabilities that are worth something.
+/// Anybody may ask.
 pub(crate) fn carries_rights(path: &Path) -> bool {
+    brings_rights(path) && rights_count(path)
+}
+
+/// Whether rights that a file brings along have an effect on us: not where its file system is mounted
+/// `nosuid`, and not where we may get no new ones (a unit with `NoNewPrivileges=`, a container
+/// that has lost them).
+fn rights_count(path: &Path) -> bool {
+    let nosuid = statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID));
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    !nosuid && gets_rights(&status)
+}
+
+fn gets_rights(status: &str) -> bool {
+    let none_new = status
+        .lines()
+        .any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]));
+    // A kernel that does not tell what we may get at most limits nothing that we know of.
+    let limited = status.contains("CapBnd:") && !ChildRights::parse(status, "CapBnd:").raw();
+    !none_new && !limited
+}
+
+fn brings_rights(path: &Path) -> bool {
     const SETUID: u32 = 0o4000;
     if fs::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.mode() & SETUID != 0) {
         return true;
@@ -244,5 +268,14 @@ mod tests {
         let ambient = ChildRights::parse(status, "CapAmb:");
         assert!(ambient.raw() && !ambient.addresses());
         assert!(!ChildRights::parse("", "CapAmb:").raw());
+    }
+
+    #[test]
+    fn rights_of_a_file_count_unless_we_may_get_none() {
+        let bound = "CapBnd:\t000001ffffffffff\n";
+        assert!(gets_rights(""));
+        assert!(gets_rights(&format!("{bound}NoNewPrivs:\t0\n")));
+        assert!(!gets_rights(&format!("{bound}NoNewPrivs:\t1\n")));
+        assert!(!gets_rights("CapBnd:\t0000000000000400\n"));
     }
 }

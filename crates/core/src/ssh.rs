@@ -25,6 +25,9 @@ const LINGER: Duration = Duration::from_millis(100);
 /// How long to wait for a socket before the deadline is looked at again.
 const TICK: Duration = Duration::from_millis(100);
 
+const REFUSED: &str = "connection refused: is sshd running?";
+const NO_KEY: &str = "no key in ~/.ssh, and SSH_KEY_FILE is not set";
+
 /// Where to log in, as whom, and what to trust.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -60,6 +63,19 @@ impl Login {
         }
     }
 
+    /// Why a login is sure to fail, as far as that is known without one: nobody listens, or there is
+    /// no key.
+    pub fn is_hopeless(&self, deadline: Deadline) -> Option<RunError> {
+        if self.keys.is_empty() && std::env::var_os("SSH_AUTH_SOCK").is_none() {
+            return Some(self.failed(NO_KEY));
+        }
+        let address = SocketAddr::new(self.address, self.port);
+        match TcpStream::connect_timeout(&address, deadline.remaining()) {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Some(self.failed(REFUSED)),
+            _ => None,
+        }
+    }
+
     fn failed(&self, why: impl Into<String>) -> RunError {
         RunError::Unreachable {
             host: format!("{}@{}:{}", self.user, self.address, self.port),
@@ -89,7 +105,7 @@ impl Ssh {
                 io::ErrorKind::TimedOut => {
                     format!("no connection within {} ms", given.as_millis())
                 }
-                io::ErrorKind::ConnectionRefused => "connection refused: is sshd running?".into(),
+                io::ErrorKind::ConnectionRefused => REFUSED.into(),
                 _ => e.to_string(),
             })
         })?;
@@ -194,7 +210,7 @@ impl Ssh {
             }
         }
         if tried.is_empty() {
-            tried.push("no key in ~/.ssh, and SSH_KEY_FILE is not set".to_owned());
+            tried.push(NO_KEY.to_owned());
         }
         Err(self
             .login

@@ -86,12 +86,8 @@ fn obstacle(host: &ThisHost, instance: &Instance) -> Option<String> {
             mark.since
         ));
     }
-    if let Some(ctl) = instance.missing_ctl() {
-        return Some(format!("no program {}: correct KB_PATH", ctl.display()));
-    }
-    // Needed for the VIP only.
-    host.vip.as_ref()?;
-    host.programs.ip().err().map(|error| error.to_string())
+    let ctl = instance.missing_ctl()?;
+    Some(format!("no program {}: correct KB_PATH", ctl.display()))
 }
 
 fn ask_server(

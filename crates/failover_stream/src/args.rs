@@ -77,6 +77,9 @@ pub struct Args {
     /// The coordinator's run
     #[arg(long, value_name = "NAME", requires = "step", hide = true)]
     pub run: Option<String>,
+    /// The host that the order is for: another one refuses it
+    #[arg(long = "for", value_name = "ADDRESS", requires = "step", hide = true)]
+    pub meant_for: Option<IpAddr>,
     /// With --step promote: whose slot to keep
     #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
     pub old_primary: Option<IpAddr>,

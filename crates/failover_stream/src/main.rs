@@ -17,6 +17,7 @@ use failover_core::exit::Exit;
 use failover_core::host::ThisHost;
 use failover_core::inherited;
 use failover_core::journal::{Journal, Message, print_json, syslog};
+use failover_core::needs;
 use failover_core::supervised;
 use failover_core::terminal::{complain, parse, say};
 use failover_core::users::SystemUser;
@@ -59,7 +60,10 @@ fn check_config(args: &Args) -> Exit {
         Ok(path) => path,
         Err(error) => return wrong(&error.to_string()),
     };
-    let findings = Config::check(&path);
+    let mut findings = Config::check(&path);
+    if let Ok(config) = Config::load(&path) {
+        findings.extend(needs::check(config));
+    }
     findings
         .iter()
         .for_each(|finding| say(&finding.to_string()));
@@ -78,7 +82,8 @@ fn answer(order: &Order, args: &Args) -> Exit {
     // From here on: whoever waits for us does so already.
     let deadline = Deadline::after(Duration::from_millis(args.deadline.unwrap_or_default()));
     let journal = Journal::to_stdout(args.run.clone().unwrap_or_else(clock::run_name));
-    let result = match load(args) {
+    let loaded = load(args).and_then(|host| host.is_meant(args.meant_for).map(|()| host));
+    let result = match loaded {
         Ok(host) => {
             let journal = journal.hiding(host.config.secrets());
             let result = order.carry_out(&host, &journal, args.die_after.as_deref(), deadline);

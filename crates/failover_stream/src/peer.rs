@@ -52,6 +52,7 @@ impl Peer {
         let (jobs, inbox) = channel::<Job>();
         let mut seat = Seat {
             host: crew.here.reach(address),
+            address,
             crew: Arc::clone(crew),
             ssh: None,
         };
@@ -178,6 +179,7 @@ impl Round {
 struct Seat {
     crew: Arc<Crew>,
     host: Host,
+    address: IpAddr,
     ssh: Option<Ssh>,
 }
 
@@ -240,7 +242,8 @@ impl Seat {
         let crew = &self.crew;
         let limit = order.limit(deadline);
         let bin = &crew.here.config.kb_path;
-        let cmd = order.command(bin, &crew.run, crew.die_after.as_deref(), limit);
+        let die_after = crew.die_after.as_deref();
+        let cmd = order.command(bin, self.address, &crew.run, die_after, limit);
         let patience = deadline.remaining() + order.extra_time(&crew.here.config);
         let hear = |message| hear(Reply::Say(message));
         peer::run_step(ssh, &cmd, Deadline::after(patience), hear)

@@ -180,7 +180,9 @@ impl<'a> Failover<'a> {
             let result = match here.reach(*host) {
                 Host::Local => here.vip_off(vip, deadline).map(drop).map_err(Error::from),
                 Host::Remote(login) => {
-                    let cmd = Cmd::new(here.config.kb_path.join("vip_ctl")).arg("del");
+                    let cmd = Cmd::new(here.config.kb_path.join("vip_ctl"))
+                        .args(["del", "--for"])
+                        .arg(host.to_string());
                     Ssh::connect(&login, deadline)
                         .and_then(|ssh| ssh.run(&cmd, deadline)?.checked(&cmd))
                         .map(drop)

@@ -16,7 +16,7 @@ pub fn become_database_user(config: Option<&Path>) -> Result<()> {
     if !SystemUser::current()?.is_root() {
         return Ok(());
     }
-    let host = ThisHost::load(config)?;
+    let (host, _) = ThisHost::load_even_lost(config)?;
     // Nothing will be done, and that user may not be known here.
     if !host.config.has_database() {
         return Ok(());

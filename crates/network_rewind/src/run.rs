@@ -52,7 +52,10 @@ pub fn run(cli: &Cli) -> Exit {
         Err(error) => return wrong(&format!("{error:#}")),
     };
     if cli.pause.is_some() || cli.resume {
-        return pause_or_resume(cli, &site);
+        return match &site.lost {
+            Some(lost) => wrong(lost),
+            None => pause_or_resume(cli, &site),
+        };
     }
     let config = &site.here.config;
     if cli.dry_run {
@@ -118,6 +121,9 @@ fn end(journal: &Journal, result: Result<(Exit, String)>) -> Exit {
 /// This host, as far as it does not change during a run.
 struct Site {
     here: ThisHost,
+    /// Why this host may not be the one of its configuration. All that is done then is what a primary
+    /// that is cut off owes to the others: it stops itself.
+    lost: Option<String>,
     instance: Instance,
     pool: Pool,
     state: StateDir,
@@ -126,7 +132,7 @@ struct Site {
 impl Site {
     /// `None`: it has no database.
     fn load(cli: &Cli) -> Result<Option<Self>> {
-        let here = ThisHost::load(cli.config.as_deref())?;
+        let (here, lost) = ThisHost::load_even_lost(cli.config.as_deref())?;
         if !here.config.has_database() {
             return Ok(None);
         }
@@ -143,6 +149,7 @@ impl Site {
             state: here.state().map_err(usage)?,
             instance,
             here,
+            lost,
         }))
     }
 
@@ -307,6 +314,7 @@ impl<'a> Run<'a> {
         // A state that cannot be read is no pause: the data has to be protected all the same.
         if !state.as_ref().is_ok_and(|state| state.paused.is_some())
             && !self.cli.dry_run
+            && self.site.lost.is_none()
             && let Some(failure) = self.timed("disk", || self.check_disks())
         {
             return self.disk_failed(&failure);
@@ -337,6 +345,11 @@ impl<'a> Run<'a> {
             });
             if before == Some(verdict.action) {
                 break;
+            }
+            if let Some(lost) = &self.site.lost
+                && verdict.action != Action::SelfFence
+            {
+                return Err(usage(lost));
             }
             self.say_role(&view);
             journal.stamped(format!("decision: {}", verdict.why));

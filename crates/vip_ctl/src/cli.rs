@@ -7,7 +7,7 @@ use failover_core::exit::Exit;
 use failover_core::process::Cmd;
 use failover_core::terminal::one_line;
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ struct Cli {
     /// The configuration [default: ../etc/HAmodule.conf beside the program]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The host that the order is for: another one refuses it
+    #[arg(long = "for", value_name = "ADDRESS", hide = true)]
+    meant_for: Option<IpAddr>,
 }
 
 /// What to do.
@@ -116,11 +119,13 @@ pub struct Request {
     pub window: Option<Duration>,
     /// The configuration file, if given.
     pub config: Option<PathBuf>,
+    /// The host that it is for, if whoever asks has said so.
+    pub meant_for: Option<IpAddr>,
 }
 
 impl Request {
-    /// The command that asks the same of `program` on another host.
-    pub fn command(&self, program: &Path) -> Cmd {
+    /// The command that asks the same of `program` on the host with `address`.
+    pub fn command(&self, program: &Path, address: IpAddr) -> Cmd {
         let action = match self.action {
             Action::Add => "add",
             Action::Del => "del",
@@ -137,6 +142,7 @@ impl Request {
             }
         }
         for (name, value) in [
+            ("--for", Some(address.to_string())),
             ("--vip", self.vip.map(|vip| vip.to_string())),
             ("--dev", self.dev.clone()),
             (
@@ -194,6 +200,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Ask {
             force: cli.force,
             window: cli.window.map(Duration::from_millis),
             config: cli.config,
+            meant_for: cli.meant_for,
         }),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ask::Say {
@@ -257,6 +264,7 @@ fn script(words: &[String]) -> Ask {
         force: false,
         window: None,
         config: None,
+        meant_for: None,
     })
 }
 

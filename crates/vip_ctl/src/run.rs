@@ -106,7 +106,14 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
              the program",
         ));
     }
-    let host = ThisHost::load(request.config.as_deref())?;
+    let (host, lost) = ThisHost::load_even_lost(request.config.as_deref())?;
+    host.is_meant(request.meant_for).map_err(usage)?;
+    // A host that has lost its address must not keep the VIP either.
+    if let Some(lost) = lost
+        && (request.action == Action::Add || request.host.is_some())
+    {
+        return Err(usage(lost));
+    }
     if let Some(name) = &request.host {
         return remote(name, request, &host);
     }
@@ -164,7 +171,7 @@ fn remote(name: &str, request: &Request, host: &ThisHost) -> Result<Ending> {
             "--host: found \"{name}\", expected an address or one of ALL_NODE_NAME"
         ))
     })?;
-    let command = request.command(&config.kb_path.join("vip_ctl"));
+    let command = request.command(&config.kb_path.join("vip_ctl"), address);
     let deadline = Deadline::after(LIMIT);
     let out = Ssh::connect(&host.login(address), deadline)?.run(&command, deadline)?;
     let exit = [Exit::Done, Exit::NeedsPerson, Exit::Usage]

@@ -7,7 +7,7 @@ mod hosts;
 use failover_core::arp::{Mac, own_mac};
 use failover_core::process::{Cmd, Output, run};
 use failover_core::vip::{Did, Held, Report, find};
-use hosts::{HERE, Hosts, ip, soon};
+use hosts::{HERE, Hosts, PEER, ip, soon};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -48,6 +48,8 @@ impl Installed {
         let program = prefix.join("bin/vip_ctl");
         fs::copy(env!("CARGO_BIN_EXE_vip_ctl"), &program).unwrap();
         let ours = [
+            "KB_LOCALHOST_IP=",
+            "KB_ALL_IP=",
             "KB_VIP=",
             "DEV=",
             "KB_PATH=",
@@ -59,7 +61,8 @@ impl Installed {
             .filter(|line| !ours.iter().any(|key| line.starts_with(key)));
         let mut conf = others.collect::<Vec<_>>().join("\n");
         conf.push_str(&format!(
-            "\nKB_VIP=\"{VIP}/24\"\nDEV=eth0\nKB_PATH={}\n{more}\n",
+            "\nKB_LOCALHOST_IP={HERE}\nKB_ALL_IP=({HERE} {PEER})\nKB_VIP=\"{VIP}/24\"\nDEV=eth0\n\
+             KB_PATH={}\n{more}\n",
             self.dir.join("db/bin").display()
         ));
         fs::write(prefix.join("etc/HAmodule.conf"), conf).unwrap();

@@ -7,6 +7,7 @@ mod fenced;
 mod fencing;
 mod frozen;
 mod held;
+mod identity;
 mod input;
 mod scene;
 mod settings;

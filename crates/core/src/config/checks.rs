@@ -40,6 +40,14 @@ impl Config {
             );
             remarks.push((Error, "KB_LOCALHOST_IP", text));
         }
+        // Every host has those.
+        if self.kb_localhost_ip.is_loopback() {
+            let text = format!(
+                "found {}, expected an address by which the other hosts know this one",
+                self.kb_localhost_ip
+            );
+            remarks.push((Error, "KB_LOCALHOST_IP", text));
+        }
         // Signs of life and the database VIP are asked for by ARP.
         if let Some(six) = self.kb_all_ip.iter().find(|address| address.is_ipv6()) {
             let text = format!("found {six}, expected IPv4 addresses");

@@ -419,6 +419,11 @@ fn a_host_may_have_only_a_pool() {
 fn keys_have_to_fit_each_other() {
     for (lines, expected) in [
         (
+            "KB_LOCALHOST_IP=127.0.0.1\nKB_ALL_IP=(127.0.0.1 192.168.1.102)",
+            "KB_LOCALHOST_IP: found 127.0.0.1, expected an address by which the other hosts know \
+             this one",
+        ),
+        (
             "KB_LOCALHOST_IP=192.168.1.109",
             "KB_LOCALHOST_IP: found 192.168.1.109, expected one of the addresses of KB_ALL_IP (or of \
              the KB_POOL_IPn, on a host that has only a pool)",

@@ -13,6 +13,7 @@ use failover_core::host::ThisHost;
 use failover_core::instance::Instance;
 use failover_core::journal::Journal;
 use failover_core::lsn::{Lsn, Timeline};
+use failover_core::needs;
 use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
@@ -72,8 +73,15 @@ pub struct Promotion {
 }
 
 impl Order {
-    /// The command line that gives this order to the tool in `bin` of another host.
-    pub fn command(&self, bin: &Path, run: &str, die_after: Option<&str>, limit: Duration) -> Cmd {
+    /// The command line that gives this order to the tool in `bin` of the host with `address`.
+    pub fn command(
+        &self,
+        bin: &Path,
+        address: IpAddr,
+        run: &str,
+        die_after: Option<&str>,
+        limit: Duration,
+    ) -> Cmd {
         let name = match self {
             Self::Status => "status",
             Self::Fence => "fence",
@@ -81,7 +89,7 @@ impl Order {
             Self::Follow(_) => "follow",
             Self::Promote(_) => "promote",
         };
-        let mut cmd = step_command(bin, name, run, limit);
+        let mut cmd = step_command(bin, address, name, run, limit);
         if let Self::Follow(leader) = self {
             cmd = cmd.args(["--primary".to_owned(), leader.address.to_string()]);
             cmd = cmd.args(["--newest-timeline".to_owned(), leader.timeline.to_string()]);
@@ -171,7 +179,14 @@ impl Order {
         };
         let here = Here { host, instance };
         let report = match self {
-            Self::Status => serde_json::to_value(status::look(host, &here.instance, deadline)),
+            Self::Status => {
+                let mut status = status::look(host, &here.instance, deadline);
+                // Looked for only where somebody may be promoted: a knock at this host's sshd may
+                // belong to it, and that one writes a line for each.
+                let obstacle = status.obstacle.take();
+                status.obstacle = obstacle.or_else(|| needs::vip_obstacle(host));
+                serde_json::to_value(status)
+            }
             Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
             Self::Hold => serde_json::to_value(follow::follow(&here, None, frame)?),
             Self::Follow(leader) => {
