@@ -203,6 +203,7 @@ fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
         "pcp_node_info",
         "pcp_attach_node",
         "pcp_detach_node",
+        "pcp_promote_node",
     ] {
         symlink(Path::new("/usr/sbin").join(name), pool.join(name))?;
     }

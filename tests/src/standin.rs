@@ -33,10 +33,11 @@ const DATABASE_PROGRAMS: [&str; 6] = [
     "ksql",
 ];
 /// And in `kingbasecluster/bin`.
-const POOL_PROGRAMS: [&str; 4] = [
+const POOL_PROGRAMS: [&str; 5] = [
     "kingbasecluster",
     "pcp_attach_node",
     "pcp_detach_node",
+    "pcp_promote_node",
     "pcp_node_info",
 ];
 

@@ -38,7 +38,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     journal.line(nodes.table.to_string());
     let node = find(cli.node, &nodes, &config)?.clone();
     let wish = cli.wish();
-    let replication = match wish.asks_for_replication(&node) {
+    let replication = match wish.asks_for_replication(&node, nodes.primary().is_some()) {
         true => look(&node, &nodes, &config, names),
         false => Replication::NotAsked,
     };
@@ -47,11 +47,20 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     let mut outcome = Outcome::of(&plan, wish, &node, cli.dry_run);
     let mut after = nodes;
     if let (Plan::Do(change), false) = (&plan, cli.dry_run) {
+        if *change == Change::MakePrimary {
+            journal.line(format!(
+                "the pool has {node} up, names no primary and has stopped looking; the database is a primary: \
+                 telling the pool"
+            ));
+        }
         let deadline = Deadline::after(Duration::from_secs(cli.timeout));
         after = pool.change(*change, node.id, &journal, deadline)?;
         journal.line(after.table.to_string());
         let status = after.by_id(node.id).map_or("gone", |node| &node.status);
-        outcome.sentence = format!("{node} is {status}");
+        outcome.sentence = match change {
+            Change::MakePrimary => format!("{node} is {status}, and is the pool's primary"),
+            _ => format!("{node} is {status}"),
+        };
     }
     match outcome.exit {
         Exit::Done => journal.line(&outcome.sentence),
@@ -84,6 +93,7 @@ impl Outcome {
             }
             Plan::Do(Change::Attach) => (Exit::Done, "attached", String::new()),
             Plan::Do(Change::Detach) => (Exit::Done, "detached", String::new()),
+            Plan::Do(Change::MakePrimary) => (Exit::Done, "made primary", String::new()),
             Plan::Refuse(why) => {
                 let what = match wish.change {
                     Some(Change::Detach) => "detached",

@@ -21,10 +21,14 @@ pub const RETURN_TIME: Duration = Duration::from_millis(50);
 /// Why a host gave no report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// The step was not begun, or nobody knows how it ended: the host did not let us in, has no
-    /// tool or no usable configuration, or gave no answer in time.
+    /// The step was not begun, or nobody knows how it ended: the host did not let us in, or gave no
+    /// answer in time.
     #[error("{0}")]
     NotRun(String),
+    /// It let us in and ran something, and no report that we understand came of it: nobody knows what
+    /// is there.
+    #[error("{0}")]
+    NotUnderstood(String),
     /// The step ran and failed.
     #[error("{0}")]
     Failed(String),
@@ -33,7 +37,7 @@ pub enum PeerError {
 impl From<PeerError> for NoReport {
     fn from(error: PeerError) -> Self {
         match error {
-            PeerError::NotRun(why) => Self::NotRun(why),
+            PeerError::NotRun(why) | PeerError::NotUnderstood(why) => Self::NotRun(why),
             PeerError::Failed(why) => Self::Failed(why),
         }
     }
@@ -60,13 +64,13 @@ pub fn run_step(
     let mut end = None;
     let out = ssh.run_lines(cmd, deadline, |stream, line| {
         if stream == Stream::Stdout {
-            match serde_json::from_str::<Message>(line) {
-                Ok(Message::Answer(value)) => end = Some(Ok(value)),
-                Ok(Message::Failed(why)) => end = Some(Err(PeerError::Failed(why))),
-                Ok(Message::Unable(why)) => end = Some(Err(PeerError::NotRun(why))),
-                Ok(message) => hear(message),
-                // Somebody's shell greets before the tool speaks.
-                Err(_) => {}
+            for message in messages(line) {
+                match message {
+                    Message::Answer(value) => end = Some(Ok(value)),
+                    Message::Failed(why) => end = Some(Err(PeerError::Failed(why))),
+                    Message::Unable(why) => end = Some(Err(PeerError::NotUnderstood(why))),
+                    message => hear(message),
+                }
             }
         }
         match end {
@@ -77,10 +81,34 @@ pub fn run_step(
     let ended = out.is_ok();
     let result = match (end, out) {
         (Some(end), _) => end,
-        (None, Ok(out)) => Err(PeerError::NotRun(no_answer(&cmd.program().display(), &out))),
+        (None, Ok(out)) => {
+            let why = no_answer(&cmd.program().display(), &out);
+            Err(PeerError::NotUnderstood(why))
+        }
         (None, Err(error)) => Err(PeerError::NotRun(error.to_string())),
     };
     (result, ended)
+}
+
+/// The messages in a line, wherever they begin: somebody's shell may greet before the tool speaks, without
+/// an end of its line, or set the terminal's title.
+fn messages(line: &str) -> Vec<Message> {
+    let mut found = Vec::new();
+    let mut rest = line;
+    while let Some(start) = rest.find('{') {
+        rest = &rest[start..];
+        let mut objects = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        // What is within an object is no message of its own, whether we understand the object or not.
+        let length = match objects.next() {
+            Some(Ok(object)) => {
+                found.extend(serde_json::from_value(object));
+                objects.byte_offset()
+            }
+            _ => 1,
+        };
+        rest = &rest[length..];
+    }
+    found
 }
 
 /// How the instance of the host behind `login` is.
@@ -101,7 +129,7 @@ pub fn status(
 /// A report out of its JSON.
 pub fn read<T: DeserializeOwned>(value: Value, address: IpAddr) -> Result<T, PeerError> {
     serde_json::from_value(value).map_err(|error| {
-        PeerError::NotRun(format!(
+        PeerError::NotUnderstood(format!(
             "the answer of {address} was not understood ({error}): is the same version installed there?"
         ))
     })
@@ -117,5 +145,61 @@ fn no_answer(program: &impl std::fmt::Display, out: &Output) -> String {
             "{program} ended there with code {code} and no answer: {}",
             out.last_line()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As text, to compare.
+    fn found(line: &str) -> Vec<String> {
+        let all = messages(line).into_iter();
+        all.map(|message| serde_json::to_string(&message).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_message_is_found_wherever_it_begins() {
+        let answer = r#"{"answer":{"running":true,"trouble":"a {\"failed\":\"x\"} b"}}"#;
+        for before in [
+            "",
+            "Welcome!",
+            "\u{1b}]0;kingbase@node102: ~\u{7}",
+            "\r",
+            "use {braces} and {",
+            r#"{"user":"kingbase"}"#,
+            r#""{"#,
+            "{{{[{\"",
+            "é{ü",
+            r#"{"failed":1}"#,
+        ] {
+            for after in ["", " ", "\r", "bye", "} bye {", "\u{1b}[0m", "{\"a\":"] {
+                let line = format!("{before}{answer}{after}");
+                assert_eq!(found(&line), [answer], "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_may_have_several_messages_or_none() {
+        let (one, two) = (r#"{"line":"one {\"line\":\"no\"}"}"#, r#"{"failed":"two"}"#);
+        assert_eq!(found(&format!("hello {one}{two}")), [one, two]);
+        assert_eq!(found(&format!("{one} and {two}")), [one, two]);
+        for none in [
+            "",
+            "{",
+            "{}",
+            "hello {world}",
+            r#"{"line":1}"#,
+            // Of a newer version, with something that looks like an answer in it.
+            r#"{"progress":{"answer":{"running":true}}}"#,
+            r#"[{"#,
+        ] {
+            assert!(found(none).is_empty(), "{none}");
+        }
+        // Deeper than the parser goes, and long: no error, and soon.
+        assert!(found(&"{\"a\":".repeat(20_000)).is_empty());
+        assert!(found(&"{".repeat(1 << 20)).is_empty());
     }
 }

@@ -90,6 +90,17 @@ impl PoolNodes {
         let mut up = self.nodes.iter().filter(|node| node.is_up());
         up.find(|node| node.is_primary())
     }
+
+    /// What has the pool send writes to `node`, whose database is a primary. `None`: it names a primary,
+    /// this or another one, and that is not taken from it.
+    pub fn lacks(&self, node: &PoolNode) -> Option<Change> {
+        match (self.primary(), node.is_up()) {
+            (Some(_), _) => None,
+            (None, true) => Some(Change::MakePrimary),
+            // It looks for a primary whenever a node comes back.
+            (None, false) => Some(Change::Attach),
+        }
+    }
 }
 
 /// The PCP program for a change.
@@ -97,6 +108,7 @@ fn program(change: Change) -> &'static str {
     match change {
         Change::Attach => "pcp_attach_node",
         Change::Detach => "pcp_detach_node",
+        Change::MakePrimary => "pcp_promote_node",
     }
 }
 
@@ -200,24 +212,38 @@ impl Pool {
     /// `show pool_nodes`. A pool that fails over ends the processes that its clients have come to, those
     /// that wait to be let in too: it is asked again.
     pub fn nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
+        let nodes = self.unless_dropped(deadline, |session| {
+            session.table("show pool_nodes", deadline)
+        });
+        PoolNodes::from_table(nodes?).ok_or_else(|| PoolError::NoNodes(self.target.server()))
+    }
+
+    /// Whether it takes sessions, or says that it has no node for them. One that runs its
+    /// `failover_command`, or looks for its primary, does neither. The table of nodes would be too much to
+    /// ask for here: since 4.3 the pool knocks at each database for it, dead hosts included.
+    pub fn is_open(&self, deadline: Deadline) -> bool {
+        match self.unless_dropped(deadline, |_| Ok(())) {
+            Ok(()) => true,
+            Err(error) => error.is_closed(),
+        }
+    }
+
+    fn unless_dropped<T>(
+        &self,
+        deadline: Deadline,
+        ask: impl Fn(&Session) -> Result<T, SqlError>,
+    ) -> Result<T, PoolError> {
         loop {
-            match self.show_nodes(deadline) {
-                Err(PoolError::Sql(error))
+            match Session::open(&self.target, deadline).and_then(|session| ask(&session)) {
+                Err(error)
                     if error.failure == SqlFailure::Dropped
                         && deadline.remaining() > LOOK_INTERVAL =>
                 {
                     deadline.pause(LOOK_INTERVAL);
                 }
-                answer => return answer,
+                answer => return answer.map_err(PoolError::Sql),
             }
         }
-    }
-
-    fn show_nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
-        let table = Session::open(&self.target, deadline)
-            .and_then(|session| session.table("show pool_nodes", deadline))
-            .map_err(PoolError::Sql)?;
-        PoolNodes::from_table(table).ok_or_else(|| PoolError::NoNodes(self.target.server()))
     }
 
     /// Attaches or detaches node `id` and waits until the pool shows it so; what it shows then.
@@ -229,15 +255,25 @@ impl Pool {
         journal: &Journal,
         deadline: Deadline,
     ) -> Result<PoolNodes, PoolError> {
-        let given = deadline.remaining();
         journal.line(self.attempt(change, id));
         journal.line(self.order(change, id, deadline)?);
+        self.await_change(change, id, deadline)
+    }
+
+    /// Waits until the pool shows what was ordered; what it shows then.
+    pub fn await_change(
+        &self,
+        change: Change,
+        id: u32,
+        deadline: Deadline,
+    ) -> Result<PoolNodes, PoolError> {
+        let given = deadline.remaining();
         let mut seen = String::new();
         let done = deadline.poll(LOOK_INTERVAL, || {
             let limit = deadline.at_most(LOOK_TIME);
             let answer = match change {
                 // It is done when the pool takes sessions again: PCP tells of it earlier.
-                Change::Attach => self.nodes(limit),
+                Change::Attach | Change::MakePrimary => self.nodes(limit),
                 // Of the last node: no session will ever tell.
                 Change::Detach => self.nodes_by_any_way(limit).map(|(nodes, _)| nodes),
             };
@@ -250,6 +286,9 @@ impl Pool {
             };
             match nodes.by_id(id) {
                 Some(node) if change.is_done(node) => return Some(nodes),
+                Some(node) if change == Change::MakePrimary => {
+                    seen = format!("it is {}, and {} there", node.status, node.role);
+                }
                 Some(node) => seen = format!("it is {}", node.status),
                 None => seen = "it is not there any more".to_owned(),
             }
@@ -552,7 +591,19 @@ mod tests {
             assert_eq!(nodes.primary().is_some(), up, "{status}");
             assert_eq!(Change::Attach.is_done(&nodes.nodes[1]), up);
             assert_eq!(Change::Detach.is_done(&nodes.nodes[1]), !up);
+            assert_eq!(Change::MakePrimary.is_done(&nodes.nodes[1]), up);
         }
+    }
+
+    #[test]
+    fn a_pool_is_told_of_a_primary_only_where_it_names_none() {
+        let mut nodes = PoolNodes::from_table(table(NINE)).unwrap();
+        let lacks = |nodes: &PoolNodes, at: usize| nodes.lacks(&nodes.nodes[at]);
+        assert_eq!([lacks(&nodes, 0), lacks(&nodes, 1)], [None, None]);
+        nodes.nodes[1].role = "standby".to_owned();
+        assert_eq!(lacks(&nodes, 1), Some(Change::MakePrimary));
+        assert_eq!(lacks(&nodes, 0), Some(Change::Attach));
+        assert!(!Change::MakePrimary.is_done(&nodes.nodes[1]));
     }
 
     #[test]

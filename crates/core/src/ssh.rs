@@ -292,6 +292,12 @@ impl Ssh {
                 Err(e) => return Err(failed(e.to_string())),
             }
         }
+        // Its last line may have no end.
+        out.last_line(Stream::Stdout, &mut on_line);
+        err.last_line(Stream::Stderr, &mut on_line);
+        if satisfied.take() {
+            deadline = deadline.at_most(LINGER);
+        }
         let code = self.exit_code(&mut channel, deadline).map_err(late)?;
         Ok(Output {
             code,
@@ -390,8 +396,36 @@ impl Lines {
         Ok(n > 0)
     }
 
+    /// Hands over what came after the last end of a line.
+    fn last_line(&self, which: Stream, on_line: &mut impl FnMut(Stream, &str)) {
+        if !self.partial.is_empty() {
+            on_line(which, String::from_utf8_lossy(&self.partial).trim_end());
+        }
+    }
+
     fn finish(mut self) -> String {
         self.text.push_str(&String::from_utf8_lossy(&self.partial));
         self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_line_without_an_end_is_a_line_too() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        let mut text: &[u8] = b"one\r\ntwo";
+        let mut on_line = |_: Stream, line: &str| seen.push(line.to_owned());
+        assert!(
+            lines
+                .drain(&mut text, Stream::Stdout, &mut on_line)
+                .unwrap()
+        );
+        lines.last_line(Stream::Stdout, &mut on_line);
+        assert_eq!(seen, ["one", "two"]);
+        assert_eq!(lines.finish(), "one\r\ntwo");
     }
 }

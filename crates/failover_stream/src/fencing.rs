@@ -11,7 +11,7 @@ use failover_core::peer::{PeerError, read};
 use failover_core::status::Status;
 use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
-use failover_rules::failover::{self as decide, NoReport, OldPrimary, Signs, VipHolder};
+use failover_rules::failover::{self as decide, NoReport, OldPrimary, Signs, Unfit, VipHolder};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -42,6 +42,18 @@ pub struct Findings {
     /// Why each of the candidates cannot be promoted, where none of them can: then the old primary
     /// was left alone.
     pub nobody: Option<String>,
+    /// Why nobody may be promoted past a standby, and what to do: then, too, the old primary was left
+    /// alone.
+    pub refusal: Option<String>,
+}
+
+/// The standbys that matter before the old primary is touched.
+#[derive(Clone, Copy, Debug)]
+pub struct Needed<'a> {
+    /// Of these one has to be there to be promoted.
+    pub candidates: &'a [IpAddr],
+    /// Nobody is promoted past one of these that answers and is not understood.
+    pub understood: &'a [IpAddr],
 }
 
 /// What comes in from the threads.
@@ -58,12 +70,12 @@ enum News {
 /// that gives no sign of life costs `PROBE_TIMEOUT`, one that lives may cost all of the time.
 ///
 /// The old primary may be alive and serve its clients (an operator detached it, or the pool's
-/// health check erred), so it is not fenced before one of the `candidates` can take its place.
+/// health check erred), so it is not fenced before one of the candidates can take its place.
 pub fn fence_and_look(
     crew: &Arc<Crew>,
     old: &Peer,
     standbys: &[Peer],
-    candidates: &[IpAddr],
+    needed: Needed<'_>,
     journal: &Journal,
     deadline: Deadline,
 ) -> Findings {
@@ -89,6 +101,7 @@ pub fn fence_and_look(
         life_again: None,
         awaited: standbys.iter().map(Peer::address).collect(),
         obstacles: BTreeMap::new(),
+        not_understood: BTreeMap::new(),
         again: None,
     };
     // Who has the VIP answers within milliseconds or not at all: all of the probe's time is only
@@ -105,13 +118,10 @@ pub fn fence_and_look(
             break;
         }
         if let Some(limit) = before_fence {
-            match heard.can_be_promoted(candidates) {
-                Some(false) => {
-                    heard.findings.nobody = Some(heard.all_obstacles());
-                    return heard.findings;
-                }
+            match heard.before_fence(needed, crew) {
+                Some(Verdict::LeaveAlone) => return heard.findings,
                 None if limit > now => {}
-                _ => {
+                None | Some(Verdict::Fence) => {
                     before_fence = None;
                     watch.order_fence();
                 }
@@ -153,6 +163,13 @@ pub fn fence_and_look(
     heard.findings
 }
 
+/// What the standbys' answers mean for the old primary.
+enum Verdict {
+    Fence,
+    /// It may serve its clients, and nobody can or may take its place.
+    LeaveAlone,
+}
+
 /// What was heard so far.
 struct Heard {
     findings: Findings,
@@ -166,6 +183,8 @@ struct Heard {
     awaited: HashSet<IpAddr>,
     /// Why a standby cannot be promoted.
     obstacles: BTreeMap<IpAddr, String>,
+    /// Why a standby's answer is no report.
+    not_understood: BTreeMap<IpAddr, String>,
     /// When what came to nothing is tried again.
     again: Option<Deadline>,
 }
@@ -207,6 +226,9 @@ impl Heard {
                 if let Some(obstacle) = obstacle {
                     self.obstacles.insert(address, obstacle);
                 }
+                if let Err(PeerError::NotUnderstood(why) | PeerError::Failed(why)) = &answer {
+                    self.not_understood.insert(address, why.clone());
+                }
                 let heard_by = &mut old_primary.heard_by;
                 match &answer {
                     Ok(status) if status.receiver_silent_ms.is_some_and(|ms| ms < RECENT) => {
@@ -228,6 +250,36 @@ impl Heard {
                 }
             }
         }
+    }
+
+    /// What to do with the old primary; `None` while that is open.
+    fn before_fence(&mut self, needed: Needed<'_>, crew: &Crew) -> Option<Verdict> {
+        if self.can_be_promoted(needed.candidates)? {
+            let mut needed = needed.understood.iter();
+            if needed.clone().any(|host| self.awaited.contains(host)) {
+                return None;
+            }
+            self.findings.refusal = needed.find_map(|host| self.refusal(*host, crew));
+        } else {
+            self.findings.nobody = Some(self.all_obstacles());
+        }
+        let alone = self.findings.nobody.is_some() || self.findings.refusal.is_some();
+        Some(if alone {
+            Verdict::LeaveAlone
+        } else {
+            Verdict::Fence
+        })
+    }
+
+    /// Why nobody may be promoted past the standby `host`.
+    fn refusal(&self, host: IpAddr, crew: &Crew) -> Option<String> {
+        let why = self.not_understood.get(&host)?;
+        // A run before this one has promoted somebody: that is done.
+        let mut others = self.findings.standbys.values();
+        if others.any(|status| status.in_recovery == Some(false)) || !may_stream(crew, host) {
+            return None;
+        }
+        decide::pass_over(host, &Unfit::NotUnderstood(why.clone()), None).err()
     }
 
     /// Whether one of the candidates can be promoted; `None` while that is open.
@@ -397,6 +449,12 @@ impl Watch<'_> {
     fn is_stranger(&self, mac: Mac, findings: &Findings) -> bool {
         matches!(self.whose(mac, findings), VipHolder::Stranger(_))
     }
+}
+
+/// Whether a database runs on `host` for all that is known.
+pub fn may_stream(crew: &Crew, host: IpAddr) -> bool {
+    let limit = Deadline::after(crew.here.config.probe_timeout);
+    port_refuses(host, crew.here.config.kb_port, limit) != PortState::Refuses
 }
 
 /// The signs of life of `host`; `None` where it cannot be asked for any.

@@ -1,7 +1,7 @@
 //! The failover of a primary that is down: the coordinator's procedure.
 
 use crate::args::Placeholders;
-use crate::fencing::{self, Findings};
+use crate::fencing::{self, Findings, Needed};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
 use crate::steps::{self, Leader, Order, PROMOTION_SLACK, Promotion};
@@ -14,17 +14,18 @@ use failover_core::journal::Journal;
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
 use failover_core::ping;
-use failover_core::pool::{self, Change, Pool, PoolNode};
+use failover_core::pool::{self, Change, Pool, PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
 use failover_core::status::Status;
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
-use failover_rules::failover::{self as decide, Candidate, Fenced, OldPrimary};
+use failover_rules::failover::{self as decide, Candidate, Fenced, OldPrimary, Unfit};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// How long the trust IP may take.
@@ -45,6 +46,10 @@ const FOLLOW_TIME: Duration = Duration::from_millis(1500);
 const RELEASE_TIME: Duration = Duration::from_secs(3);
 /// For the pool to take an order, which it does at once or not at all.
 const ATTACH_TIME: Duration = Duration::from_secs(1);
+/// For a pool that does not wait for us to be told of the new primary, and to show it.
+const SHOW_TIME: Duration = Duration::from_secs(30);
+/// Of that, for its first answer: it knocks at each database for it, for some 10 s at a dead host.
+const POOL_TIME: Duration = Duration::from_secs(15);
 /// For reading `KB_CLUSTER_STATUS`.
 const STATUS_TIME: Duration = Duration::from_millis(300);
 /// A `KB_CLUSTER_STATUS` older than this (seconds) says nothing.
@@ -105,10 +110,10 @@ pub fn steps<'a>() -> [Step<Failover<'a>>; 8] {
         },
         Step {
             name: "attach",
-            what: "if the pool has it down: queue its attachment",
+            what: "see that the pool finds it: queue its attachment, or tell a pool that looks no more",
             // The promotion stands, and a person can do it.
             on_failure: OnFailure::Warn,
-            budget: |_| ATTACH_TIME,
+            budget: |_| SHOW_TIME,
             run: attach,
         },
     ]
@@ -130,6 +135,10 @@ pub struct Failover<'a> {
     followers: Option<Round>,
     /// Its node in the pool, where that has it down.
     down_in_pool: Option<u32>,
+    /// Hears of it when the pool answers somebody.
+    pool_answers: Option<Receiver<()>>,
+    /// What the pool last said of each host, once that was read.
+    known: Option<Vec<(IpAddr, PoolNode)>>,
 }
 
 impl<'a> Failover<'a> {
@@ -157,6 +166,8 @@ impl<'a> Failover<'a> {
             chosen: None,
             followers: None,
             down_in_pool: None,
+            pool_answers: None,
+            known: None,
             crew: Arc::clone(crew),
         }
     }
@@ -208,6 +219,25 @@ impl<'a> Failover<'a> {
         (!node.is_up() && host != self.given).then_some(node.id)
     }
 
+    /// What the pool last said of each host, if that is recent.
+    fn known(&mut self) -> &[(IpAddr, PoolNode)] {
+        let (config, journal) = (&self.crew.here.config, self.journal);
+        self.known
+            .get_or_insert_with(|| last_status(config, journal))
+    }
+
+    /// Whom nobody is promoted past without having understood him: in a synchronous cluster with a
+    /// choice the standbys that the pool did not have down.
+    fn to_be_understood(&mut self) -> Vec<IpAddr> {
+        if !(self.config().sync_flag && self.has_choice()) {
+            return Vec::new();
+        }
+        let known = self.known().to_vec();
+        let mut hosts: Vec<IpAddr> = self.standbys.iter().map(Peer::address).collect();
+        hosts.retain(|host| self.down_in_pool(&known, *host).is_none());
+        hosts
+    }
+
     /// Who may be chosen.
     fn candidates(&self) -> Vec<IpAddr> {
         match self.has_choice() {
@@ -257,12 +287,16 @@ pub fn footer(journal: &Journal) {
 pub fn fail_over(failover: &mut Failover<'_>) -> Result<()> {
     let host = failover.config().kb_localhost_ip.to_string();
     let crew = Arc::clone(&failover.crew);
+    failover.pool_answers = Some(ask_pool(&crew));
     let frame = Frame {
         journal: failover.journal,
         host: &host,
         // The promotion has a time of its own.
         deadline: Deadline::after(
-            failover.deadline.remaining() + crew.here.config.promote_timeout + PROMOTION_SLACK,
+            failover.deadline.remaining()
+                + crew.here.config.promote_timeout
+                + PROMOTION_SLACK
+                + SHOW_TIME,
         ),
         die_after: crew.die_after.as_deref(),
     };
@@ -351,14 +385,22 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         " {} del old primary VIP on {old}",
         failover_core::clock::stamp()
     ));
+    let (candidates, understood) = (failover.candidates(), failover.to_be_understood());
+    let needed = Needed {
+        candidates: &candidates,
+        understood: &understood,
+    };
     failover.findings = fencing::fence_and_look(
         &failover.crew,
         &failover.old_primary,
         &failover.standbys,
-        &failover.candidates(),
+        needed,
         journal,
         deadline,
     );
+    if let Some(refusal) = &failover.findings.refusal {
+        bail!("{refusal}. The old primary is left as it is");
+    }
     if let Some(obstacles) = &failover.findings.nobody {
         bail!(
             "no standby can be promoted, so the old primary is left as it is ({obstacles}): correct \
@@ -461,7 +503,7 @@ fn release(failover: &Failover<'_>, why: &Error) {
 }
 
 fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
-    let known = last_status(failover.config(), failover.journal);
+    let known = failover.known().to_vec();
     let promoted = decide::promoted(&failover.findings.standbys).map_err(Error::msg)?;
     let (address, why) = match promoted {
         // Whatever the pool or the positions say: a second primary is the worst end.
@@ -551,16 +593,13 @@ fn furthest(
     };
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
         fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, is_lost);
-    let mut candidates = Vec::new();
+    let (mut candidates, mut unfit) = (Vec::new(), Vec::new());
     for peer in &failover.standbys {
         let host = peer.address();
         let answer = answers
             .remove(&host)
             .unwrap_or_else(|| Err(PeerError::NotRun("no answer in time".to_owned())));
-        let candidate = answer
-            .map_err(|error| error.to_string())
-            .and_then(|status| Candidate::from_status(host, &status, was_down(host)));
-        match candidate {
+        match judge(host, answer, was_down(host)) {
             Ok(candidate) => {
                 journal.line(format!(
                     "standby {host} is at {} on timeline {}",
@@ -568,24 +607,58 @@ fn furthest(
                 ));
                 candidates.push(candidate);
             }
-            Err(why) => {
+            Err((why, seen)) => {
                 journal.line(format!("standby {host} is no candidate: {why}"));
                 if config.sync_flag && !was_down(host) {
-                    journal.stamped(format!(
-                        "warning: {host} was not heard, and may be the one that has the last \
-                         acknowledged commits"
-                    ));
+                    unfit.push((host, seen));
                 }
             }
         }
     }
     let choice = decide::choose(&candidates, failover.given)
         .context("no standby can be promoted: see the lines before; bring one of them up and run this command again")?;
+    pass_over(failover, &unfit, &candidates, choice.address)?;
     journal.stamped(format!(
         "{} becomes the new primary: {}",
         choice.address, choice.why
     ));
     Ok((choice.address, choice.why))
+}
+
+/// The standby `host` as a candidate, or why it is none.
+fn judge(
+    host: IpAddr,
+    answer: Result<Status, PeerError>,
+    was_down: bool,
+) -> Result<Candidate, (String, Unfit)> {
+    match answer {
+        Ok(status) => Candidate::from_status(host, &status, was_down)
+            .map_err(|why| (why.clone(), Unfit::Known(status, why))),
+        Err(PeerError::NotRun(why)) => Err((why, Unfit::Silent)),
+        Err(PeerError::NotUnderstood(why) | PeerError::Failed(why)) => {
+            Err((why.clone(), Unfit::NotUnderstood(why)))
+        }
+    }
+}
+
+/// Says what it may cost that the standbys in `unfit` are passed over; an error: that may not be.
+fn pass_over(
+    failover: &Failover<'_>,
+    unfit: &[(IpAddr, Unfit)],
+    candidates: &[Candidate],
+    chosen: IpAddr,
+) -> Result<()> {
+    let best = candidates.iter().find(|it| it.address == chosen);
+    for (host, seen) in unfit {
+        let not_understood = matches!(seen, Unfit::NotUnderstood(_));
+        let streams_not = not_understood && !fencing::may_stream(&failover.crew, *host);
+        let seen = if streams_not { &Unfit::Silent } else { seen };
+        match decide::pass_over(*host, seen, best) {
+            Ok(warning) => failover.journal.stamped(warning),
+            Err(refusal) => bail!(refusal),
+        }
+    }
+    Ok(())
 }
 
 fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
@@ -656,27 +729,127 @@ fn newest_timeline(findings: &Findings) -> Timeline {
     standbys.chain(old).max().unwrap_or(0)
 }
 
-/// The pool waits for us and has queued the order by then: it has to look for a primary first, which it
-/// gives up after its `search_primary_node_timeout`.
+/// Asks the pool, beside everything else and without waiting for it: one that has called us takes no
+/// sessions until we end, and then looks for the primary. One that answers waits for nobody.
+fn ask_pool(crew: &Crew) -> Receiver<()> {
+    let config = &crew.here.config;
+    let (told, answers) = channel();
+    if let Ok(flavor) = Flavor::of(config) {
+        let pool = Pool::new(config, flavor);
+        let patience = Deadline::after(config.failover_timeout + config.promote_timeout);
+        workers::start(move || {
+            if pool.is_open(patience) {
+                let _ = told.send(());
+            }
+        });
+    }
+    answers
+}
+
+/// The pool has to find the new primary.
 fn attach(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
-    let (Some(id), Some(address)) = (failover.down_in_pool, failover.chosen) else {
-        return Ok(Done::Skipped("the pool does not have it down".to_owned()));
-    };
+    let address = failover.chosen.context("no standby was chosen")?;
     let config = failover.config();
     let pool = Pool::new(config, Flavor::of(config)?);
-    failover.journal.line(pool.attempt(Change::Attach, id));
+    let answers = failover.pool_answers.as_ref();
+    if answers.is_some_and(|answers| answers.try_recv().is_ok()) {
+        return show_primary(failover, &pool, address, deadline);
+    }
+    let Some(id) = failover.down_in_pool else {
+        return Ok(Done::Skipped("the pool does not have it down".to_owned()));
+    };
+    let said = order(
+        failover,
+        &pool,
+        Change::Attach,
+        id,
+        deadline.at_most(ATTACH_TIME),
+    )?;
+    Ok(Done::Did(said))
+}
+
+/// Gives an order to the pool. One that waits for us has queued it by then: it has to look for a primary
+/// first, which it gives up after its `search_primary_node_timeout`.
+fn order(
+    failover: &Failover<'_>,
+    pool: &Pool,
+    change: Change,
+    id: u32,
+    deadline: Deadline,
+) -> Result<String> {
+    failover.journal.line(pool.attempt(change, id));
+    let pool = pool.clone();
     // STATE_DIR, where the password goes, may be on a disk that hangs.
-    let answer = workers::within(deadline, move || pool.order(Change::Attach, id, deadline));
+    let answer = workers::within(deadline, move || pool.order(change, id, deadline));
     let said = answer
         .context("it gave no answer in time")
         .and_then(|answer| answer.map_err(Error::from))
         .with_context(|| {
             format!(
-                "the pool was not told to attach {address}: when it answers again, run attach_node -n {id}"
+                "the pool was not told that node {id} is the primary: when it answers again, run \
+                 attach_node -n {id}"
             )
         })?;
     failover.journal.line(&said);
-    Ok(Done::Did(said))
+    Ok(said)
+}
+
+/// A pool that does not wait for us has looked for its primary already, perhaps in vain. It is told of the
+/// new one, `address`, unless it names a primary; then we wait until it shows it.
+fn show_primary(
+    failover: &Failover<'_>,
+    pool: &Pool,
+    address: IpAddr,
+    deadline: Deadline,
+) -> Result<Done> {
+    let (config, journal) = (failover.config(), failover.journal);
+    let limit = deadline.at_most(POOL_TIME);
+    let asked = pool.clone();
+    let answer = workers::within(limit, move || asked.nodes_by_any_way(limit));
+    let nodes = match answer.context("no answer in time").and_then(|it| Ok(it?.0)) {
+        Ok(nodes) => nodes,
+        Err(error) => return Ok(Done::Skipped(format!("the pool is busy: {error:#}"))),
+    };
+    let Some(node) = nodes.by_address(address, config).cloned() else {
+        bail!(
+            "the pool has no node with the address {address}, the new primary's: correct the pool's \
+             configuration"
+        );
+    };
+    let Some(change) = nodes.lacks(&node) else {
+        let primary = nodes.primary().map_or(String::new(), ToString::to_string);
+        return Ok(Done::Skipped(format!("the pool names {primary}")));
+    };
+    journal.stamped(format!(
+        "the pool has stopped looking for its primary: telling it that {node} is the primary"
+    ));
+    order(failover, pool, change, node.id, deadline)?;
+    let (asked, id) = (pool.clone(), node.id);
+    let shown = workers::within(deadline, move || asked.await_change(change, id, deadline));
+    let nodes = shown_primary(shown, id)?;
+    journal.line(nodes.table.to_string());
+    Ok(Done::Did(format!("the pool shows {node} as its primary")))
+}
+
+/// What the pool shows, if that has node `id` as the primary.
+fn shown_primary(shown: Option<Result<PoolNodes, PoolError>>, id: u32) -> Result<PoolNodes> {
+    let nodes = shown
+        .context("no answer in time")
+        .and_then(|shown| shown.map_err(Error::from));
+    let is_it = |nodes: &PoolNodes| nodes.primary().is_some_and(|node| node.id == id);
+    match nodes {
+        Ok(nodes) if is_it(&nodes) => Ok(nodes),
+        other => {
+            let seen = other.map_or_else(
+                |error| format!("{error:#}"),
+                |_| "it names none, or another".to_owned(),
+            );
+            bail!(
+                "the pool does not show node {id} as its primary yet ({seen}): when it answers again, run \
+                 attach_node -n {id}"
+            )
+        }
+    }
 }
 
 fn shutdown_checkpoint(old: &OldPrimary) -> Option<Lsn> {

@@ -102,6 +102,7 @@ impl<'a> Eyes<'a> {
                 return PoolView {
                     says: PoolSays::NoAnswer(error.to_string()),
                     me_up: None,
+                    down: Vec::new(),
                 };
             }
         };
@@ -114,8 +115,10 @@ impl<'a> Eyes<'a> {
                 _ => PoolSays::Stranger(node.to_string()),
             },
         };
+        let down = nodes.nodes.iter().filter(|node| !node.is_up());
         PoolView {
             says,
+            down: down.filter_map(|node| address_of(node, config)).collect(),
             me_up: nodes.by_address(me, config).map(|node| node.is_up()),
         }
     }

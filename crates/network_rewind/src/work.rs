@@ -366,6 +366,15 @@ fn forget<'a>() -> Step<Work<'a>> {
     )
 }
 
+fn take_over_attach<'a>() -> Step<Work<'a>> {
+    step(
+        "take-over.attach",
+        "attach this node to the pool, where one answers, or tell it that this is the primary",
+        |_| budget::ATTACH,
+        primary::attach,
+    )
+}
+
 fn recover<'a>() -> List<'a> {
     vec![
         ask_primary(),
@@ -548,6 +557,13 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 server::reload,
             )),
         ],
+        Action::ShowPrimary => vec![
+            lock(),
+            primary_sync(),
+            primary_vip(),
+            take_over_attach(),
+            forget(),
+        ],
         Action::TakeOver { start } => {
             let mut steps = vec![
                 lock(),
@@ -581,17 +597,7 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                     ),
                 ]);
             }
-            steps.extend([
-                primary_sync(),
-                primary_vip(),
-                step(
-                    "take-over.attach",
-                    "attach this node to the pool, where one answers",
-                    |_| budget::ATTACH,
-                    primary::attach,
-                ),
-                forget(),
-            ]);
+            steps.extend([primary_sync(), primary_vip(), take_over_attach(), forget()]);
             steps
         }
     }

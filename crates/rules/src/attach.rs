@@ -12,9 +12,10 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Whether it matters that `node` streams.
-    pub fn asks_for_replication(self, node: &PoolNode) -> bool {
-        self.change == Some(Change::Attach) && !self.force && !node.is_up()
+    /// Whether it matters that `node` streams; or that it is a primary, where the pool `names` none.
+    pub fn asks_for_replication(self, node: &PoolNode, names: bool) -> bool {
+        let matters = if node.is_up() { !names } else { !self.force };
+        self.change == Some(Change::Attach) && matters
     }
 }
 
@@ -51,6 +52,10 @@ pub fn decide(wish: Wish, node: &PoolNode, replication: &Replication, limit: u64
     let Some(change) = wish.change else {
         return Plan::Nothing;
     };
+    // It is up, so that to attach it would change nothing: the pool looks no more.
+    if change == Change::Attach && node.is_up() && *replication == Replication::IsPrimary {
+        return Plan::Do(Change::MakePrimary);
+    }
     if change.is_done(node) {
         return Plan::AlreadySo;
     }
@@ -61,9 +66,8 @@ pub fn decide(wish: Wish, node: &PoolNode, replication: &Replication, limit: u64
         (Change::Detach, _) if node.is_primary() => Plan::Refuse(
             "it is the primary, and the pool would fail over to another node".to_owned(),
         ),
-        (Change::Detach, _) | (Change::Attach, Replication::NotAsked | Replication::IsPrimary) => {
-            Plan::Do(change)
-        }
+        (Change::Detach | Change::MakePrimary, _)
+        | (Change::Attach, Replication::NotAsked | Replication::IsPrimary) => Plan::Do(change),
         (Change::Attach, Replication::Streams(behind)) if *behind <= limit => Plan::Do(change),
         (Change::Attach, Replication::Streams(behind)) => Plan::Refuse(format!(
             "it is {} MB behind the primary, and DATA_SIZE_DIFF is {} MB: wait until it has caught \
@@ -151,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn a_primary_that_the_pool_has_up_and_does_not_name_is_made_known() {
+        for status in ["up", "waiting"] {
+            let up = node(status, "standby");
+            for force in [false, true] {
+                let attach = |seen| plan(Change::Attach, force, &up, &seen);
+                assert_eq!(
+                    attach(Replication::IsPrimary),
+                    Plan::Do(Change::MakePrimary)
+                );
+                let standby = Replication::Not("the pool has no primary".to_owned());
+                assert_eq!(attach(standby), Plan::AlreadySo);
+                assert_eq!(attach(Replication::Unknown(String::new())), Plan::AlreadySo);
+            }
+        }
+    }
+
+    #[test]
     fn the_primary_is_detached_only_by_force() {
         let primary = node("up", "primary");
         let not_asked = &Replication::NotAsked;
@@ -166,11 +187,17 @@ mod tests {
     fn the_primary_is_asked_only_where_it_matters() {
         let wish = |change, force| Wish { change, force };
         let (up, down) = (node("up", "standby"), node("quarantine", "standby"));
-        assert!(wish(Some(Change::Attach), false).asks_for_replication(&down));
-        assert!(!wish(Some(Change::Attach), false).asks_for_replication(&up));
-        assert!(!wish(Some(Change::Attach), true).asks_for_replication(&down));
-        assert!(!wish(Some(Change::Detach), false).asks_for_replication(&down));
-        assert!(!wish(None, false).asks_for_replication(&down));
+        for (change, force, named, unnamed) in [
+            (Some(Change::Attach), false, [false, true], [true, true]),
+            (Some(Change::Attach), true, [false, false], [true, false]),
+            (Some(Change::Detach), false, [false, false], [false, false]),
+            (None, false, [false, false], [false, false]),
+        ] {
+            let asks = |names| {
+                [&up, &down].map(|node| wish(change, force).asks_for_replication(node, names))
+            };
+            assert_eq!([asks(true), asks(false)], [named, unnamed], "{change:?}");
+        }
         assert_eq!(
             decide(wish(None, false), &down, &Replication::NotAsked, LIMIT),
             Plan::Nothing

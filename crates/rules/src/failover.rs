@@ -267,6 +267,47 @@ pub fn is_lost(seen: Option<&Status>, synchronous: bool) -> bool {
     }
 }
 
+/// What a standby that is no candidate said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Nothing: its host is dead, does not let us in, or gives no answer in time.
+    Silent,
+    /// Its host let us in, and what came of it is no report.
+    NotUnderstood(String),
+    /// How its instance is, and why it cannot be promoted.
+    Known(Status, String),
+}
+
+/// Whether somebody else may be promoted past the standby `host`, which is no candidate: a warning
+/// where that is a risk, or what a person has to do first. `best`: the furthest candidate; `None`: it is
+/// not known yet. A synchronous cluster may have acknowledged commits that only `host` has.
+pub fn pass_over(host: IpAddr, unfit: &Unfit, best: Option<&Candidate>) -> Result<String, String> {
+    let way_out = "correct that and run this command again. To give up what only that host has, set \
+                   FAILOVER_CANDIDATE=given: then the host that the command names is promoted";
+    match unfit {
+        Unfit::NotUnderstood(why) => Err(format!(
+            "{host} answered, but not with a usable report ({why}). It may have the last acknowledged \
+             commits, so nobody is promoted: {way_out}"
+        )),
+        Unfit::Known(status, why)
+            if best.is_some_and(|best| {
+                status.in_recovery == Some(true)
+                    && (status.timeline, status.position()) > (best.timeline, best.position)
+            }) =>
+        {
+            Err(format!(
+                "{host} is further than every candidate (at {} on timeline {}) and cannot be promoted \
+                 ({why}), so nobody is promoted: {way_out}",
+                status.position(),
+                status.timeline
+            ))
+        }
+        Unfit::Known(..) | Unfit::Silent => Ok(format!(
+            "warning: {host} was not heard, and may be the one that has the last acknowledged commits"
+        )),
+    }
+}
+
 /// Who becomes primary, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -727,6 +768,57 @@ mod tests {
             ("it said nothing yet", None, [false, true]),
         ] {
             assert_eq!([is_lost(seen, true), is_lost(seen, false)], lost, "{what}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_promoted_past_a_host_that_was_not_understood() {
+        let at = |position| Status {
+            running: true,
+            in_recovery: Some(true),
+            timeline: 3,
+            received: Some(Lsn(position)),
+            ..Status::default()
+        };
+        let best = Candidate::from_status(ip(103), &at(100), false).unwrap();
+        let known = |status: Status| Unfit::Known(status, "no program pg_ctl".into());
+        let down = Status {
+            running: false,
+            in_recovery: None,
+            ..at(200)
+        };
+        let silent = Status {
+            in_recovery: None,
+            ..at(200)
+        };
+        for (what, unfit, best, refused) in [
+            ("dead", Unfit::Silent, Some(&best), false),
+            ("dead, before the fence", Unfit::Silent, None, false),
+            (
+                "no tool there",
+                Unfit::NotUnderstood("127".into()),
+                Some(&best),
+                true,
+            ),
+            (
+                "no tool there, before the fence",
+                Unfit::NotUnderstood("127".into()),
+                None,
+                true,
+            ),
+            ("further", known(at(101)), Some(&best), true),
+            ("as far", known(at(100)), Some(&best), false),
+            ("behind", known(at(99)), Some(&best), false),
+            ("not compared yet", known(at(101)), None, false),
+            ("database down", known(down), Some(&best), false),
+            ("database silent", known(silent), Some(&best), false),
+        ] {
+            let answer = pass_over(ip(102), &unfit, best);
+            assert_eq!(answer.is_err(), refused, "{what}: {answer:?}");
+            match answer {
+                Ok(warning) => assert!(warning.contains("not heard"), "{warning}"),
+                Err(why) => assert!(why.contains("FAILOVER_CANDIDATE=given"), "{why}"),
+            }
         }
     }
 

@@ -90,6 +90,8 @@ pub enum Action {
         /// The host that it follows.
         primary: IpAddr,
     },
+    /// This is the primary, and the pool, which has it up, names none: it is told.
+    ShowPrimary,
     /// No other is primary: this one is.
     TakeOver {
         /// It has to be started first.
@@ -745,55 +747,21 @@ fn no_primary(view: &View, server: Server) -> Decision {
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let mut answers = Vec::new();
-    for (address, answer) in others {
-        match answer {
-            Ok(status) => answers.push((*address, status)),
-            Err(error) => {
-                return act(
-                    Action::Refuse,
-                    format!("{why}, and {address} does not answer ({error}): nothing is changed"),
-                );
-            }
-        }
+    let found = others
+        .iter()
+        .filter_map(|(address, answer)| in_the_way(view, &why, *address, answer));
+    if let Some((_, obstacle)) = found.min_by_key(|(rank, _)| *rank) {
+        return act(Action::Refuse, obstacle);
     }
-    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
-        return act(
-            Action::Refuse,
-            format!("{why}, and {address} is a primary: nothing is changed"),
-        );
-    }
-    // It answers, and yet does not tell: its server hangs or starts.
-    let silent = |it: &Status| it.running && it.in_recovery.is_none();
-    if let Some((address, it)) = answers.iter().find(|(_, it)| silent(it)) {
-        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
-        return act(
-            Action::Refuse,
-            format!(
-                "{why}, and the database on {address} may be a primary ({trouble}): nothing is \
-                 changed"
-            ),
-        );
-    }
-    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_work) {
-        return act(
-            Action::Refuse,
-            format!(
-                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
-            ),
-        );
-    }
-    let me = &view.me;
-    if let Some((address, it)) = answers.iter().find(|(_, it)| it.timeline > me.timeline) {
-        return act(
-            Action::Refuse,
-            format!(
-                "{why}, and {address} is on timeline {}, newer than {} here: nothing is changed",
-                it.timeline, me.timeline
-            ),
-        );
-    }
+    let answers = others
+        .iter()
+        .filter_map(|(address, answer)| Some((*address, answer.as_ref().ok()?)))
+        .collect::<Vec<_>>();
     match server {
+        Server::Primary if has_given_up(view) => act(
+            Action::ShowPrimary,
+            format!("{why}; it has this node up, whose database is a primary: telling the pool"),
+        ),
         Server::Primary => act(
             Action::TakeOver { start: false },
             format!("{why}; this node is a primary, and no other host has one"),
@@ -818,6 +786,76 @@ fn was_primary(view: &View) -> Option<bool> {
         Some(_) => Some(true),
         None => view.me.was_primary(),
     }
+}
+
+/// Whether the pool answers, has this node up, and names no primary: it looks for one only when a node
+/// comes or goes, and gives up after a while.
+fn has_given_up(view: &View) -> bool {
+    view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true)
+}
+
+/// What another host has against this one being the primary, with a rank for the worst to be named first.
+fn in_the_way(
+    view: &View,
+    why: &str,
+    address: IpAddr,
+    answer: &Result<Status, String>,
+) -> Option<(u8, String)> {
+    // The pool has it down, and this node, which is a primary, up: it sends no client there, and this node
+    // got the writes already, with the name or without.
+    let replaced = has_given_up(view)
+        && server(&view.me) == Server::Primary
+        && view.pool.down.contains(&address);
+    let it = match answer {
+        Ok(it) => it,
+        Err(_) if replaced => return None,
+        Err(error) => {
+            return Some((
+                0,
+                format!("{why}, and {address} does not answer ({error}): nothing is changed"),
+            ));
+        }
+    };
+    if it.in_recovery == Some(false) {
+        let before_me = || {
+            let mut history = view.history.iter();
+            history.any(|own| own.standing(it.timeline, it.position()) != Standing::Foreign)
+        };
+        if replaced && it.timeline < view.me.timeline && before_me() {
+            return None;
+        }
+        return Some((
+            1,
+            format!("{why}, and {address} is a primary: nothing is changed"),
+        ));
+    }
+    // It answers, and yet does not tell: its server hangs or starts.
+    if it.running && it.in_recovery.is_none() {
+        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
+        return Some((
+            2,
+            format!(
+                "{why}, and the database on {address} may be a primary ({trouble}): nothing is changed"
+            ),
+        ));
+    }
+    if it.in_work {
+        return Some((
+            3,
+            format!(
+                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
+            ),
+        ));
+    }
+    (it.timeline > view.me.timeline).then(|| {
+        (
+            4,
+            format!(
+                "{why}, and {address} is on timeline {}, newer than {} here: nothing is changed",
+                it.timeline, view.me.timeline
+            ),
+        )
+    })
 }
 
 /// No other host is a primary: may this one be started?

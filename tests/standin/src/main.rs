@@ -46,7 +46,9 @@ fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
         "sys_basebackup" => basebackup::run(args),
         "ksql" => preload::exec(preload::postgres("psql", "ksql")?.args(args)),
         "kingbasecluster" => cluster::run(args),
-        "pcp_attach_node" | "pcp_detach_node" | "pcp_node_info" => pcp::run(name, args),
+        "pcp_attach_node" | "pcp_detach_node" | "pcp_node_info" | "pcp_promote_node" => {
+            pcp::run(name, args)
+        }
         // For whoever makes a data directory: gives the files of PostgreSQL's their names.
         "standin" => match args {
             [word, data] if word == "rename" => server::rename_files(Path::new(data)),

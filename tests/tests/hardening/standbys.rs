@@ -1,12 +1,12 @@
 //! Who of several standbys is promoted.
 
 use anyhow::{Result, ensure};
-use lab::layout::DATA;
-use lab::wait_for;
+use lab::layout::{DATA, DB_BIN};
+use lab::{Lab, wait_for};
 
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, assert_footer, assert_only_primary, assert_says, log_line, state,
-    three_hosts,
+    Case, FAILOVER, PRIMARY_DOWN, SOON, assert_footer, assert_only_primary, assert_says, log_line,
+    state, three_hosts,
 };
 
 #[test]
@@ -127,5 +127,121 @@ fn a_standby_with_the_vip_that_is_not_chosen_gives_it_up() -> Result<()> {
     new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     assert_only_primary(&lab, 102)?;
     log_line(new, "del VIP on 192.168.1.103")?;
+    Ok(())
+}
+
+/// node103 is the synchronous standby, and has rows that node102, whom the pool would take, lacks.
+fn furthest_is_the_synchronous_one(lab: &Lab) -> Result<()> {
+    let (old, lagging) = (lab.node(101), lab.node(102));
+    old.block_to(lagging)?;
+    old.psql("alter system set synchronous_standby_names = '1 (node103, node102)'")?;
+    old.psql("select pg_reload_conf()")?;
+    wait_for("node103 to be the one that commits wait for", SOON, || {
+        let sync = "select application_name from pg_stat_replication where sync_state = 'sync'";
+        let sync = old.psql(sync)?;
+        ensure!(sync == "node103", "{sync}");
+        Ok(())
+    })?;
+    old.psql("insert into rows select generate_series(1, 1000)")?;
+    Ok(())
+}
+
+/// What the shell of a host says before it runs anything.
+const GREETINGS: [&str; 5] = [
+    "printf 'Welcome to $(hostname)! '",
+    r"printf '\033]0;kingbase@node103: ~\007'",
+    r#"printf '{"user": "kingbase"} {'"#,
+    r"printf 'one line\r\nand one without an end{'",
+    r#"printf 'hello '; trap 'printf "and bye"' EXIT"#,
+];
+
+#[test]
+fn a_greeting_does_not_hide_the_furthest_standby() -> Result<()> {
+    for greeting in GREETINGS {
+        let lab = three_hosts("hard-greeting", true)?;
+        let (old, other) = (lab.node(101), lab.node(103));
+        for file in ["/root/.bashrc", "/home/kingbase/.bashrc"] {
+            other.write(file, &format!("{greeting}\n"), 0o644, 0)?;
+        }
+        furthest_is_the_synchronous_one(&lab)?;
+        old.power_off()?;
+
+        let run = lab.node(102).failover(&PRIMARY_DOWN, FAILOVER)?;
+        run.success().case(&greeting)?;
+        log_line(lab.node(102), "192.168.1.103 becomes the new primary").case(&greeting)?;
+        assert_only_primary(&lab, 103)?;
+        assert_eq!(lab.rows_present(other)?.len(), 1000, "{greeting}");
+    }
+    Ok(())
+}
+
+/// Its answer is none: whoever has its rows is not known, and the living primary is left as it is.
+#[test]
+fn nobody_is_promoted_past_a_host_that_was_not_understood() -> Result<()> {
+    let tool = format!("{DB_BIN}/failover_stream");
+    for (what, script, why) in [
+        ("no tool", None, "cannot be run there"),
+        (
+            "another version",
+            Some("#!/bin/sh\necho '{\"answer\":{\"new\":1}}'\n"),
+            "was not understood",
+        ),
+        (
+            "it says nothing",
+            Some("#!/bin/sh\nexit 3\n"),
+            "ended there with code 3",
+        ),
+    ] {
+        let lab = three_hosts("hard-unheeded", true)?;
+        let (old, lagging, other) = (lab.node(101), lab.node(102), lab.node(103));
+        furthest_is_the_synchronous_one(&lab)?;
+        let aside = format!("{tool}.aside");
+        other.run(&["mv", &tool, &aside], SOON)?.success()?;
+        if let Some(script) = script {
+            other.write(&tool, script, 0o755, 0)?;
+        }
+        let before = state(&lab);
+        let run = lagging.failover(&PRIMARY_DOWN, FAILOVER)?;
+        assert_says(&run, 66, why);
+        assert!(
+            run.stderr.contains("The old primary is left as it is"),
+            "{run}"
+        );
+        assert!(run.stderr.contains("FAILOVER_CANDIDATE=given"), "{run}");
+        assert_eq!(state(&lab), before, "{what}");
+        old.psql("insert into probe values ('still primary')")
+            .case(&what)?;
+
+        // Dead, it is no other: 1000 acknowledged rows would be lost.
+        old.power_off()?;
+        assert_says(&lagging.failover(&PRIMARY_DOWN, FAILOVER)?, 66, why);
+        assert!(lagging.in_recovery()?, "{what}");
+
+        // As the line says.
+        other.run(&["mv", &aside, &tool], SOON)?.success()?;
+        lagging.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+        assert_only_primary(&lab, 103)?;
+        assert_eq!(lab.rows_present(other)?.len(), 1000, "{what}");
+    }
+    Ok(())
+}
+
+/// Its database is down, so that no commit of the last minutes waited for it; or a person gives up
+/// what only it has.
+#[test]
+fn a_host_that_was_not_understood_is_passed_over_where_that_loses_nothing() -> Result<()> {
+    for down in [true, false] {
+        let lab = three_hosts("hard-passed-over", true)?;
+        let (new, other) = (lab.node(102), lab.node(103));
+        let tool = format!("{DB_BIN}/failover_stream");
+        other.run(&["rm", &tool], SOON)?.success()?;
+        match down {
+            true => other.kill_database()?,
+            false => new.set_config(&[("FAILOVER_CANDIDATE", "given")])?,
+        }
+        lab.node(101).power_off()?;
+        new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+        assert_only_primary(&lab, 102)?;
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod copied;
 mod disks;
 mod diverged;
 mod drill;
+mod given_up;
 mod killed;
 mod kingbase;
 mod left;

@@ -4,10 +4,10 @@ use crate::budget;
 use crate::look::Eyes;
 use crate::steps::{files, rejoin};
 use crate::work::{Break, Work};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use failover_core::arp::{Announcement, who_has};
 use failover_core::deadline::Deadline;
-use failover_core::pool::{PoolError, PoolNode, PoolNodes};
+use failover_core::pool::{Change, PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::process::Cmd;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
@@ -220,6 +220,11 @@ pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped(format!("no pool answers: {error}")));
     }
     let node = nodes.by_address(work.me(), work.config());
+    if let Some(node) = node
+        && nodes.lacks(node) == Some(Change::MakePrimary)
+    {
+        return tell(work, node, deadline);
+    }
     if node.is_some_and(|node| !node.is_up()) {
         if let Some(other) = nodes.primary() {
             bail!(Break::Changed(format!(
@@ -229,4 +234,24 @@ pub fn attach(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         see_no_other(work, deadline)?;
     }
     rejoin::attach_as(work, &nodes, deadline)
+}
+
+/// The pool has given up looking for its primary, and `node` is it.
+fn tell(work: &Work<'_>, node: &PoolNode, deadline: Deadline) -> Result<Done> {
+    let journal = work.journal;
+    see_that_it_is_primary(work)?;
+    journal.stamped(format!(
+        "the pool has stopped looking for its primary: telling it that {node} is the primary"
+    ));
+    let after = work
+        .pool
+        .change(Change::MakePrimary, node.id, journal, deadline)
+        .with_context(|| {
+            format!(
+                "the pool does not show this node as its primary: attach_node -n {} tells it again",
+                node.id
+            )
+        })?;
+    journal.line(after.table.to_string());
+    Ok(Done::Did(format!("the pool shows {node} as its primary")))
 }

@@ -49,17 +49,21 @@ pub enum Change {
     Attach,
     /// Send no more there.
     Detach,
+    /// Send writes there: the database is a primary, and the pool, which has the node up, names none. It
+    /// looks for one only when a node comes or goes, and for `search_primary_node_timeout` at most. This
+    /// tells it, runs no `failover_command`, and leaves it at no moment without a node. The pool takes
+    /// all other nodes out: their next `network_rewind` attaches them.
+    MakePrimary,
 }
 
 impl Change {
-    /// Whether the node is up when it is done.
-    pub fn ends_up(self) -> bool {
-        self == Self::Attach
-    }
-
     /// Whether there is nothing to do for `node`.
     pub fn is_done(self, node: &PoolNode) -> bool {
-        node.is_up() == self.ends_up()
+        match self {
+            Self::Attach => node.is_up(),
+            Self::Detach => !node.is_up(),
+            Self::MakePrimary => node.is_up() && node.is_primary(),
+        }
     }
 }
 
@@ -68,6 +72,7 @@ impl fmt::Display for Change {
         f.write_str(match self {
             Self::Attach => "attach",
             Self::Detach => "detach",
+            Self::MakePrimary => "send writes to",
         })
     }
 }

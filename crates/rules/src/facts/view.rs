@@ -125,6 +125,8 @@ pub struct PoolView {
     pub says: PoolSays,
     /// Whether it has this node up; `None` where it does not know this node or gave no answer.
     pub me_up: Option<bool>,
+    /// The hosts that it has down.
+    pub down: Vec<IpAddr>,
 }
 
 /// Who is primary, by the pool.

@@ -54,6 +54,7 @@ fn standby() -> View {
         pool: PoolView {
             says: PoolSays::Other(PRIMARY),
             me_up: Some(true),
+            down: Vec::new(),
         },
         primary: Some(Ok(Primary {
             in_recovery: false,
@@ -77,6 +78,7 @@ fn primary() -> View {
         pool: PoolView {
             says: PoolSays::Me,
             me_up: Some(true),
+            down: Vec::new(),
         },
         primary: None,
         ..standby()
@@ -122,6 +124,7 @@ fn no_pool() -> View {
         pool: PoolView {
             says: PoolSays::NoAnswer("refused".to_owned()),
             me_up: None,
+            down: Vec::new(),
         },
         seen: seen(2, 3),
         others: Some(vec![
@@ -155,6 +158,7 @@ fn no_network(others: Option<usize>) -> View {
         pool: PoolView {
             says: PoolSays::NoAnswer("timeout".to_owned()),
             me_up: None,
+            down: Vec::new(),
         },
         ..primary()
     }
@@ -164,6 +168,7 @@ fn down(says: PoolSays) -> PoolView {
     PoolView {
         says,
         me_up: Some(false),
+        down: vec![ME],
     }
 }
 
@@ -283,6 +288,10 @@ fn starts() -> Decision {
 
 fn takes_over(start: bool) -> Decision {
     does(Action::TakeOver { start })
+}
+
+fn shows() -> Decision {
+    does(Action::ShowPrimary)
 }
 
 fn waits() -> Decision {
@@ -882,6 +891,52 @@ fn of_all_that_are_down_the_last_primary_starts() {
     }
 }
 
+/// The failover came later than the pool's patience.
+#[test]
+fn a_pool_that_has_given_up_is_told_of_its_primary() {
+    let base = || {
+        let mut view = no_pool();
+        view.pool = PoolView {
+            says: PoolSays::Nobody,
+            me_up: Some(true),
+            down: vec![THIRD],
+        };
+        *other(&mut view) = status(Server::Down, "in production", 5);
+        view
+    };
+    let third = |view: &mut View, answer| view.others.as_mut().unwrap()[1].1 = answer;
+    assert_eq!(
+        short(decide(&changed(base(), |v| third(
+            v,
+            Err("off".to_owned())
+        )))),
+        shows()
+    );
+    table! { base,
+        "the old primary is down": |_| () => shows();
+        "nobody was asked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "the old primary runs again, on the timeline that this one left":
+            |v| *other(v) = status(Server::Primary, "in production", 5) => shows();
+        "it is no parent of this one":
+            |v| *other(v) = status(Server::Primary, "in production", 3) => refuses();
+        "another primary on the same timeline":
+            |v| *other(v) = status(Server::Primary, "in production", 6) => refuses();
+        "an older one, which the pool has up": |v| {
+            *other(v) = status(Server::Primary, "in production", 5);
+            v.pool.down.clear();
+        } => refuses();
+        "one that the pool has up does not answer":
+            |v| v.others.as_mut().unwrap()[0].1 = Err("off".to_owned()) => refuses();
+        "one cannot be asked": |v| *other(v) = status(Server::Silent, "", 5) => refuses();
+        "one is being promoted": |v| other(v).in_work = true => refuses();
+        "one is newer": |v| other(v).timeline = 7 => refuses();
+        "the pool has this one down": |v| v.pool.me_up = Some(false) => takes_over(false);
+        "no pool answers": |v| v.pool = no_pool().pool => takes_over(false);
+        "a standby": |v| v.me = standby().me => refuses();
+        "the pool names it": |v| v.pool.says = PoolSays::Me => does(Action::KeepPrimary);
+    }
+}
+
 #[test]
 fn the_vip_leaves_a_host_whose_server_is_sure_to_be_no_primary() {
     for (server, drops) in [
@@ -1008,6 +1063,7 @@ impl Choices {
             Stranger(String::new()),
         ]);
         view.pool.me_up = self.of([None, Some(true), Some(false)]);
+        view.pool.down = self.of([Vec::new(), vec![PRIMARY], vec![PRIMARY, THIRD]]);
         view.seen = None;
         view.primary = None;
         view
@@ -1093,6 +1149,22 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
                 let copy = view.copy == Some(BaseBackup::Made) && was_primary.is_some();
                 here == Server::Down && !half && (was_primary == Some(false) || copy)
             }
+            Action::ShowPrimary => {
+                let others = view.others.as_deref().unwrap_or_default();
+                let none_other = others.iter().all(|(address, answer)| match answer {
+                    Err(_) => view.pool.down.contains(address),
+                    Ok(it) if server(it) == Server::Primary => {
+                        view.pool.down.contains(address) && it.timeline < view.me.timeline
+                    }
+                    Ok(it) => {
+                        server(it) != Server::Silent
+                            && !it.in_work
+                            && it.timeline <= view.me.timeline
+                    }
+                });
+                let asked = view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true);
+                others.len() == 2 && none_other && here == Server::Primary && asked && !half
+            }
             Action::TakeOver { start } => {
                 let others = view.others.as_deref().unwrap_or_default();
                 let none_other = others.iter().all(|(_, answer)| {
@@ -1113,7 +1185,7 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         };
         assert!(ok, "{action:?} for {view:#?}");
     }
-    assert_eq!(seen.len(), 12, "not every action was decided on: {seen:?}");
+    assert_eq!(seen.len(), 13, "not every action was decided on: {seen:?}");
 }
 
 fn fence(young: bool) -> Option<Fence> {
