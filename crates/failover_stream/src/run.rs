@@ -228,7 +228,7 @@ impl<'a> Failover<'a> {
 
     /// Whom nobody is promoted past without having understood him: in a synchronous cluster with a
     /// choice the standbys that the pool did not have down.
-    fn to_be_understood(&mut self) -> Vec<IpAddr> {
+    fn understood_first(&mut self) -> Vec<IpAddr> {
         if !(self.config().sync_flag && self.has_choice()) {
             return Vec::new();
         }
@@ -385,7 +385,7 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         " {} del old primary VIP on {old}",
         failover_core::clock::stamp()
     ));
-    let (candidates, understood) = (failover.candidates(), failover.to_be_understood());
+    let (candidates, understood) = (failover.candidates(), failover.understood_first());
     let needed = Needed {
         candidates: &candidates,
         understood: &understood,
@@ -633,7 +633,7 @@ fn judge(
 ) -> Result<Candidate, (String, Unfit)> {
     match answer {
         Ok(status) => Candidate::from_status(host, &status, was_down)
-            .map_err(|why| (why.clone(), Unfit::Known(status, why))),
+            .map_err(|why| (why.clone(), Unfit::Known(Box::new(status), why))),
         Err(PeerError::NotRun(why)) => Err((why, Unfit::Silent)),
         Err(PeerError::NotUnderstood(why) | PeerError::Failed(why)) => {
             Err((why.clone(), Unfit::NotUnderstood(why)))

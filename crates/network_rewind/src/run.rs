@@ -189,20 +189,20 @@ fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
     }
 }
 
-/// A person says that the failover which stopped this primary is over, and that it may be one again: as
-/// one that has stopped itself, it is started once no other host has a primary.
+/// A person says that the failover which stopped this primary is over: it is started again once no other
+/// host has a primary. That it was one is not forgotten, nor what that means for its rows.
 fn unfence(site: &Site, journal: &Journal) -> Result<()> {
     let (config, instance) = (&site.here.config, &site.instance);
     StandbyFiles::new(instance.flavor, config, instance.data(), instance.user()).unfence()?;
     let mut was = None;
     site.state.update(|state| {
-        was = state.fenced.take();
-        if was.is_some() {
-            state.self_fenced = Some(clock::stamp());
+        if let Some(mark) = &mut state.fenced {
+            mark.lasts = 0;
+            was = Some(mark.run.clone());
         }
     })?;
     journal.stamped(match was {
-        Some(mark) => format!("the mark of failover {} is taken back", mark.run),
+        Some(run) => format!("the mark of failover {run} is taken back"),
         None => "no failover has left a mark here".to_owned(),
     });
     Ok(())

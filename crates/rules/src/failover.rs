@@ -275,7 +275,7 @@ pub enum Unfit {
     /// Its host let us in, and what came of it is no report.
     NotUnderstood(String),
     /// How its instance is, and why it cannot be promoted.
-    Known(Status, String),
+    Known(Box<Status>, String),
 }
 
 /// Whether somebody else may be promoted past the standby `host`, which is no candidate: a warning
@@ -781,7 +781,7 @@ mod tests {
             ..Status::default()
         };
         let best = Candidate::from_status(ip(103), &at(100), false).unwrap();
-        let known = |status: Status| Unfit::Known(status, "no program pg_ctl".into());
+        let known = |status: Status| Unfit::Known(Box::new(status), "no program pg_ctl".into());
         let down = Status {
             running: false,
             in_recovery: None,

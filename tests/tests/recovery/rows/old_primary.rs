@@ -25,7 +25,14 @@ fn old_primary_needs_consent() -> Result<()> {
         };
         left_down()?;
         left_down()?;
-        // Started by hand it takes writes.
+        // Started by hand it takes no writes: the failover has seen to that.
+        old.start_database()?;
+        ensure!(old.in_recovery()?, "it is a primary");
+        ends(old, &[], 1, "network_rewind --force")?;
+        ensure!(old.in_recovery()?, "it was stopped, or promoted");
+        old.stop_database("fast")?;
+        // Unless a person takes that back: then it does.
+        ends(old, &["--unfence"], 1, "network_rewind --force")?;
         old.start_database()?;
         insert(old, 101)?;
         left_down()?;
