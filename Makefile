@@ -23,9 +23,12 @@ ONLY        ?=
 REPETITIONS ?= 9
 
 # What needs neither root nor the lab.
-UNIT_TESTS = --lib --bins --test no_io
+UNIT_TESTS = --lib --bins --test no_io --test seeds
 
-.PHONY: help build-deps lab-deps bench-deps build unit test drills demo bench lint install uninstall clean
+# How many seeds `make simulate` runs.
+SEEDS       ?= 10000
+
+.PHONY: help build-deps lab-deps bench-deps build unit test simulate drills demo bench lint install uninstall clean
 
 # Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
@@ -61,6 +64,9 @@ unit: build-deps ## the tests that need neither root nor the lab
 
 test: lab-deps build unit ## all tests, those on the lab included (needs root); one that fails runs once more
 	$(STATIC_OPENSSL) CARGO=$(CARGO) target/release/lab_tests
+
+simulate: ## a simulated cluster under faults from SEEDS=n seeds; needs neither root nor the lab
+	$(CARGO) run --quiet --locked --package failover-sim --bin simulate -- --seeds $(SEEDS)
 
 drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
 	target/release/drills $(ONLY) $(if $(TABLE),--table)

@@ -1,0 +1,180 @@
+//! What must hold: at every step, and in the end.
+
+use crate::pool::Table;
+use crate::wal::At;
+use crate::world::{Role, World, name};
+use failover_rules::facts::policy::SyncDegrade;
+use failover_rules::recovery::Action;
+
+/// Two hosts that both acknowledged within so long (ms) do it at the same time.
+const SAME_TIME: u64 = 1_000;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Wrong {
+    /// Two hosts acknowledged commits at the same time, on histories that have parted.
+    TwoWriters,
+    /// A commit that was acknowledged synchronously is gone.
+    LostCommits,
+    /// In the end two hosts take writes, and one of them does not say what to do.
+    TwoPrimaries,
+    /// In the end the cluster is not whole, and a host that is not well does not say what to do.
+    NobodyTold,
+}
+
+/// Whether two hosts that acknowledge can be held against the tools at this moment: see the crate's
+/// documentation.
+fn is_ours(world: &World, older: usize) -> bool {
+    let never = world.setup.sync && world.setup.degrade == SyncDegrade::Never;
+    (never && world.db(older).sync_names) || world.hosts[older].state.fenced_truly
+}
+
+/// Asked after each step of the physics.
+pub fn always(world: &mut World) {
+    if world.wrong.is_some() {
+        return;
+    }
+    let now = world.now;
+    for one in world.databases() {
+        let Some((at, row)) = world.db(one).acknowledged.filter(|it| it.0 == now) else {
+            continue;
+        };
+        for other in world.databases().filter(|it| *it != one) {
+            let Some((then, theirs)) = world.db(other).acknowledged else {
+                continue;
+            };
+            let both = at - then < SAME_TIME
+                && world.db(other).role == Role::Primary
+                && !world.wal.contains(row, theirs)
+                && !world.wal.contains(theirs, row)
+                && ![row, theirs]
+                    .iter()
+                    .any(|it| world.wal.was_mistake(it.branch));
+            let older = match world.wal.timeline(row.branch) < world.wal.timeline(theirs.branch) {
+                true => one,
+                false => other,
+            };
+            if both && is_ours(world, older) {
+                let text = format!("{} and {} acknowledge", name(one), name(other));
+                world.tell(|_| format!("WRONG: {text}"));
+                world.wrong = Some((Wrong::TwoWriters, text));
+            }
+        }
+    }
+}
+
+/// A failover chose a host without having heard all others, and has named the risk: what only those had
+/// is not held against it.
+pub fn risk_is_named(world: &mut World, chosen: usize, unheard: &[usize]) {
+    let at = world.db(chosen).at;
+    for row in acknowledged(world) {
+        let only_there = !world.wal.contains(at, row)
+            && unheard
+                .iter()
+                .any(|it| world.wal.contains(world.db(*it).at, row));
+        if only_there {
+            world.acknowledged[row.branch] = None;
+        }
+    }
+}
+
+/// The last row of each branch that was acknowledged synchronously.
+fn acknowledged(world: &World) -> Vec<At> {
+    let rows = world.acknowledged.iter().enumerate();
+    rows.filter_map(|(branch, lsn)| {
+        Some(At {
+            branch,
+            lsn: (*lsn)?,
+        })
+    })
+    .collect()
+}
+
+/// Asked once, in the end.
+pub fn in_the_end(world: &mut World) -> Option<(Wrong, String)> {
+    if world.wrong.is_some() {
+        return world.wrong.clone();
+    }
+    if let Some(text) = lost(world) {
+        world.tell(|_| format!("WRONG: {text}"));
+        return Some((Wrong::LostCommits, text));
+    }
+    let text = untold(world)?;
+    world.tell(|_| format!("WRONG: {text}"));
+    let what = match primaries(world).len() {
+        0 | 1 => Wrong::NobodyTold,
+        _ => Wrong::TwoPrimaries,
+    };
+    Some((what, text))
+}
+
+fn primaries(world: &World) -> Vec<usize> {
+    let is_primary = |it: &usize| world.db(*it).role == Role::Primary;
+    world.databases().filter(is_primary).collect()
+}
+
+/// Rows that were acknowledged and are not on the primary; where there is no single one, on no host.
+fn lost(world: &World) -> Option<String> {
+    let holders = match primaries(world)[..] {
+        [one] => vec![one],
+        _ => world.databases().collect(),
+    };
+    let has = |row: At| {
+        holders
+            .iter()
+            .any(|it| world.wal.contains(world.db(*it).at, row))
+    };
+    let row = acknowledged(world).into_iter().find(|row| !has(*row))?;
+    Some(format!(
+        "acknowledged up to {row:?}, and on none of {holders:?}"
+    ))
+}
+
+/// The pool that serves clients.
+fn table(world: &World) -> Option<Table> {
+    crate::pool::Pool::ask(world, 0)
+}
+
+/// Whether a host is as it should be.
+fn is_well(world: &World, host: usize) -> bool {
+    let Some(table) = table(world) else {
+        return false;
+    };
+    let Some(primary) = table.primary.filter(|_| table.up[host]) else {
+        return false;
+    };
+    let vip = world.hosts[host].vip;
+    match host == primary {
+        true => {
+            world.db(host).role == Role::Primary
+                && vip == world.setup.has_vip
+                && (!world.setup.sync
+                    || world.db(host).sync_names
+                    || !world.databases().any(|it| world.streams_from(it, host)))
+        }
+        false => world.db(host).role == Role::Standby && !vip && world.streams_from(host, primary),
+    }
+}
+
+/// Whether the cluster is whole.
+pub fn is_whole(world: &World) -> bool {
+    world.databases().all(|it| is_well(world, it))
+}
+
+/// Whether what a host's last run said helps a person.
+pub fn helps_a_person(world: &World, host: usize) -> bool {
+    let said = world.hosts[host].said.as_ref();
+    said.is_some_and(|it| it.action == Some(Action::NeedsPerson))
+}
+
+fn untold(world: &World) -> Option<String> {
+    let not_well = |it: &usize| !is_well(world, *it);
+    let silent = |it: &usize| !helps_a_person(world, *it);
+    let host = world.databases().filter(not_well).find(silent)?;
+    let said = world.hosts[host].said.as_ref();
+    Some(format!(
+        "{} is not well and says: {}",
+        name(host),
+        said.map_or("nothing", |it| it.why.as_str())
+    ))
+}

@@ -1,0 +1,678 @@
+//! The plan of `failover_stream`: the coordinator, and the steps that it has done on other hosts. The
+//! decisions are those of `rules::failover`.
+
+use crate::look::{is_half, status_of};
+use crate::pool::{Pool, Request};
+use crate::wal::lsn;
+use crate::world::{Control, Flow, Proc, Role, World, host_of, ip, mac, name};
+use failover_rules::facts::lsn::Lsn;
+use failover_rules::facts::policy::SyncDegrade;
+use failover_rules::facts::report::FenceReport;
+use failover_rules::facts::status::Status;
+use failover_rules::failover::{
+    Candidate, Fenced, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_promote,
+    obstacle, promoted, vip_holder,
+};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// The steps of the coordinator, in order, as the tool names them.
+pub const STEPS: [&str; 5] = ["trust-ip", "fence", "choose", "promote", "attach"];
+/// Those on the old primary's host.
+pub const FENCE_STEPS: [&str; 3] = ["fence.vip-off", "fence.stop", "fence.verify"];
+/// Those on the new primary's host.
+pub const PROMOTE_STEPS: [&str; 8] = [
+    "promote.check",
+    "promote.wait-wal",
+    "promote.vip-on",
+    "promote.promote",
+    "promote.async",
+    "promote.slot",
+    "promote.checkpoint",
+    "promote.announce",
+];
+/// Those after a standby went down.
+pub const STANDBY_STEPS: [&str; 4] = [
+    "trust-ip",
+    "standby.find-primary",
+    "standby.look",
+    "standby.async",
+];
+
+/// `PROBE_TIMEOUT`.
+const PROBE: u64 = 500;
+/// The time for fencing: half of `FAILOVER_TIMEOUT`.
+const FENCING: u64 = 4_000;
+/// How long a fence waits for a standby that can be promoted.
+const CANDIDATE_TIME: u64 = 1_000;
+/// Between two looks at the old primary.
+const LOOK: u64 = 100;
+/// How long the positions of the standbys are waited for.
+const POSITIONS: u64 = 2_000;
+/// `PROMOTE_TIMEOUT` and what comes on top.
+const PROMOTION: u64 = 90_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    TrustIp,
+    Fence,
+    Hold,
+    Choose,
+    Promote,
+    Follow,
+    Attach,
+}
+
+/// The coordinator.
+#[derive(Debug)]
+pub struct Failover {
+    host: usize,
+    old: usize,
+    given: usize,
+    phase: Phase,
+    /// When this phase began.
+    since: u64,
+    /// What is known of the old primary.
+    found: OldPrimary,
+    standbys: HashMap<IpAddr, Status>,
+    /// The fence step was ordered.
+    ordered: bool,
+    refused: u32,
+    /// Nobody listens to the old primary any more.
+    held: Vec<usize>,
+    chosen: Option<usize>,
+    /// What the promote step said.
+    promoted: Option<Result<(), String>>,
+}
+
+impl Failover {
+    /// From `old`; `given` is the pool's new main node.
+    pub fn new(host: usize, old: usize, given: usize, now: u64) -> Self {
+        Self {
+            host,
+            old,
+            given,
+            phase: Phase::TrustIp,
+            since: now,
+            found: OldPrimary::default(),
+            standbys: HashMap::new(),
+            ordered: false,
+            refused: 0,
+            held: Vec::new(),
+            chosen: None,
+            promoted: None,
+        }
+    }
+
+    /// The next step.
+    pub fn step(&mut self, world: &mut World, me: usize) -> Flow {
+        match self.phase {
+            Phase::TrustIp => self.trust_ip(world),
+            Phase::Fence => self.fence(world, me),
+            Phase::Hold => self.hold(world),
+            Phase::Choose => self.choose(world),
+            Phase::Promote => self.promote(world, me),
+            Phase::Follow => self.follow(world),
+            Phase::Attach => self.attach(world),
+        }
+    }
+
+    fn go_on(&mut self, world: &World, phase: Phase, delay: u64) -> Flow {
+        self.phase = phase;
+        self.since = world.now + delay;
+        Flow::After(delay)
+    }
+
+    fn refuse(&self, world: &mut World, why: &str) -> Flow {
+        world.tell(|_| format!("failover from {}: refused: {why}", name(self.old)));
+        // What was held is let go.
+        for standby in &self.held {
+            if world.login(self.host, *standby) {
+                listen_to(world, *standby, Some(self.old));
+            }
+        }
+        Flow::End
+    }
+
+    /// All databases but the old primary's.
+    fn others(&self, world: &World) -> Vec<usize> {
+        world.databases().filter(|it| *it != self.old).collect()
+    }
+
+    /// trust-ip, and the quorum.
+    fn trust_ip(&mut self, world: &mut World) -> Flow {
+        if !world.gateway(self.host) {
+            // Asked until its time is over.
+            if world.now < self.since + 2_000 {
+                return Flow::After(200);
+            }
+            return self.refuse(world, "no trust IP");
+        }
+        let seen = crate::look::life(world, self.host);
+        if world.options.quorum && seen.hosts >= 3 && (seen.others + 1) * 2 <= seen.hosts {
+            return self.refuse(world, "no quorum");
+        }
+        self.go_on(world, Phase::Fence, 20)
+    }
+
+    /// fence: the old primary is stopped, and meanwhile looked at.
+    fn fence(&mut self, world: &mut World, me: usize) -> Flow {
+        let passed = world.now - self.since;
+        self.look(world, passed);
+        let others = self.others(world);
+        if !self.ordered {
+            let can = |it: &usize| {
+                let status = self.standbys.get(&ip(*it));
+                status.is_some_and(|it| obstacle(it).is_none())
+            };
+            if others.iter().any(can) || passed >= CANDIDATE_TIME {
+                if self.standbys.len() == others.len() && !others.iter().any(can) {
+                    return self.refuse(world, "no standby can be promoted");
+                }
+                self.order_fence(world, me);
+            }
+        }
+        if !(self.found.is_clear() || passed >= FENCING) {
+            return Flow::After(LOOK);
+        }
+        self.found.vip = self.vip_holder(world);
+        let outcome = fenced(&self.found);
+        let verdict = may_promote(world.setup.without_fence, &outcome);
+        world.tell(|_| format!("failover from {}: {outcome:?}", name(self.old)));
+        if let Err(why) = verdict {
+            return self.refuse(world, &why);
+        }
+        let by_itself = matches!(outcome, Fenced::Yes(_)) && self.found.report_is_in();
+        match world.options.hold && !by_itself && others.len() > 1 {
+            true => {
+                let delay = world.rng.delay(60, 400);
+                self.go_on(world, Phase::Hold, delay)
+            }
+            false => self.go_on(world, Phase::Choose, 20),
+        }
+    }
+
+    fn order_fence(&mut self, world: &mut World, me: usize) {
+        if !world.login(self.host, self.old) {
+            let why = NoReport::NotRun("no login".to_owned());
+            self.found.report = Some(Err(why));
+            return;
+        }
+        self.ordered = true;
+        let delay = match self.host == self.old {
+            true => 5,
+            false => world.rng.delay(40, 300),
+        };
+        let job = FenceJob::new(self.old, self.host, me);
+        world.spawn(self.old, Proc::Fence(job), delay);
+    }
+
+    /// What everybody says at this moment.
+    fn look(&mut self, world: &World, passed: u64) {
+        let (host, old) = (self.host, self.old);
+        let others = self.others(world);
+        for other in &others {
+            if passed >= 50
+                && let Ok(status) = status_of(world, host, *other)
+            {
+                self.standbys.insert(ip(*other), status);
+            }
+        }
+        let lives = world.reach(host, old);
+        let signs = |alive: bool| Signs {
+            alive,
+            answered: alive,
+            seen: format!("alive: {alive}"),
+        };
+        if lives {
+            self.found.signs = Some(signs(true));
+        } else if passed >= PROBE {
+            self.found.signs = Some(signs(false));
+        }
+        let refuses = lives && world.db(old).role == Role::Down;
+        self.refused = if refuses { self.refused + 1 } else { 0 };
+        self.found.port_refuses = self.refused > 3;
+        let hears = |it: &&usize| {
+            let status = self.standbys.get(&ip(**it));
+            let silent = status.and_then(|it| it.receiver_silent_ms);
+            silent.is_some_and(|ms| ms < 1_000)
+        };
+        self.found.heard_by = others.iter().filter(hears).map(|it| ip(*it)).collect();
+        let awaited = self.standbys.len() < others.len();
+        self.found.standbys_pending = awaited && passed < 2 * PROBE;
+    }
+
+    fn vip_holder(&self, world: &World) -> VipHolder {
+        if !world.setup.has_vip || self.found.report_is_in() {
+            return VipHolder::Nobody;
+        }
+        let Some(holder) = world.vip_elsewhere(self.host) else {
+            return VipHolder::Nobody;
+        };
+        let holders = self.standbys.values().filter(|it| it.vip_here);
+        let standbys: Vec<_> = holders.flat_map(|it| it.macs.clone()).collect();
+        vip_holder(mac(holder), &[mac(self.old)], &standbys)
+    }
+
+    /// hold: no standby in reach listens to the old primary any more.
+    fn hold(&mut self, world: &mut World) -> Flow {
+        for other in self.others(world) {
+            if world.login(self.host, other) && world.db(other).role == Role::Standby {
+                world.tell(|_| format!("{}: held", name(other)));
+                listen_to(world, other, None);
+                self.held.push(other);
+            }
+        }
+        self.go_on(world, Phase::Choose, 20)
+    }
+
+    /// choose: the furthest.
+    fn choose(&mut self, world: &mut World) -> Flow {
+        match promoted(&self.standbys) {
+            Err(why) => return self.refuse(world, &why),
+            Ok(Some(address)) => {
+                self.chosen = Some(host_of(address));
+                return self.go_on(world, Phase::Promote, 20);
+            }
+            Ok(None) => {}
+        }
+        let others = self.others(world);
+        if others.len() == 1 {
+            self.chosen = Some(self.given);
+            return self.go_on(world, Phase::Promote, 20);
+        }
+        let answers: Vec<(usize, Result<Candidate, String>)> = others
+            .iter()
+            .map(|it| {
+                let status = status_of(world, self.host, *it);
+                let candidate = |it: Status, at| Candidate::from_status(ip(at), &it, false);
+                (*it, status.and_then(|status| candidate(status, *it)))
+            })
+            .collect();
+        let unheard = answers.iter().filter(|it| it.1.is_err());
+        let unheard: Vec<usize> = unheard.map(|it| it.0).collect();
+        let patience = if world.setup.sync { POSITIONS } else { 1_000 };
+        if !unheard.is_empty() && world.now < self.since + patience {
+            return Flow::After(200);
+        }
+        let candidates: Vec<Candidate> = answers.into_iter().filter_map(|it| it.1.ok()).collect();
+        let Some(choice) = choose(&candidates, ip(self.given)) else {
+            return self.refuse(world, "no standby can be promoted");
+        };
+        let chosen = host_of(choice.address);
+        world.tell(|_| format!("failover: {} is chosen: {}", name(chosen), choice.why));
+        crate::check::risk_is_named(world, chosen, &unheard);
+        self.chosen = Some(chosen);
+        self.go_on(world, Phase::Promote, 20)
+    }
+
+    /// promote: the promote step on the chosen host.
+    fn promote(&mut self, world: &mut World, me: usize) -> Flow {
+        let Some(chosen) = self.chosen else {
+            return Flow::End;
+        };
+        if let Some(result) = self.promoted.take() {
+            return match result {
+                Ok(()) => self.go_on(world, Phase::Follow, 20),
+                Err(why) => self.refuse(world, &why),
+            };
+        }
+        if self.since != 0 {
+            self.since = 0;
+            if !world.login(self.host, chosen) {
+                return self.refuse(world, "the chosen host cannot be reached");
+            }
+            for other in self.others(world) {
+                if other != chosen && world.login(self.host, other) {
+                    world.hosts[other].vip = false;
+                }
+            }
+            let job = PromoteJob::new(self, world, me, chosen);
+            let delay = world.rng.delay(10, 200);
+            world.spawn(chosen, Proc::Promote(job), delay);
+            return Flow::After(PROMOTION);
+        }
+        self.refuse(world, "the promotion gave no answer")
+    }
+
+    /// follow: the other standbys are pointed to the new primary.
+    fn follow(&mut self, world: &mut World) -> Flow {
+        if world.options.follow
+            && let Some(chosen) = self.chosen
+        {
+            for other in self.others(world) {
+                let standby = world.db(other).role == Role::Standby;
+                let free = world.hosts[other].instance_lock.is_none();
+                if other != chosen && standby && free && world.login(self.host, other) {
+                    world.tell(|_| format!("{} follows {}", name(other), name(chosen)));
+                    listen_to(world, other, Some(chosen));
+                    world.db_mut(other).settings = Some(Some(chosen));
+                }
+            }
+        }
+        self.go_on(world, Phase::Attach, 30)
+    }
+
+    /// attach: where the pool has the new primary down.
+    fn attach(&mut self, world: &mut World) -> Flow {
+        if let Some(chosen) = self.chosen
+            && let Some(table) = Pool::ask_pcp(world, self.host)
+            && !table.up[chosen]
+        {
+            Pool::order(world, self.host, Request::Attach(chosen));
+        }
+        Flow::End
+    }
+}
+
+/// Has a standby listen to another host, or to none.
+fn listen_to(world: &mut World, standby: usize, to: Option<usize>) {
+    let db = world.db_mut(standby);
+    if db.role != Role::Standby {
+        return;
+    }
+    db.loaded = to;
+    if db.stream.is_some_and(|it| Some(it.from) != to) {
+        db.stream = None;
+    }
+}
+
+/// The fence step, on the old primary's host.
+#[derive(Debug)]
+pub struct FenceJob {
+    host: usize,
+    coordinator: (usize, usize),
+    step: usize,
+    report: FenceReport,
+}
+
+impl FenceJob {
+    fn new(host: usize, from: usize, coordinator: usize) -> Self {
+        Self {
+            host,
+            coordinator: (from, coordinator),
+            step: 0,
+            report: FenceReport::default(),
+        }
+    }
+
+    /// The next step.
+    pub fn step(&mut self, world: &mut World) -> Flow {
+        self.step += 1;
+        match FENCE_STEPS[self.step - 1] {
+            "fence.vip-off" => {
+                world.hosts[self.host].vip = false;
+                if world.options.fence_mark {
+                    self.mark(world);
+                }
+                Flow::After(world.rng.delay(20, 600))
+            }
+            "fence.stop" => {
+                if world.db(self.host).role == Role::Standby && world.db(self.host).loaded.is_some()
+                {
+                    self.report.how = "runs as a standby".to_owned();
+                } else if world.db(self.host).role != Role::Down {
+                    let clean = world.rng.chance(85);
+                    world.stop_server(self.host, clean);
+                    world.supervise(self.host);
+                    self.report.how = "stopped".to_owned();
+                }
+                Flow::After(world.rng.delay(10, 40))
+            }
+            _ => {
+                self.verify(world);
+                Flow::End
+            }
+        }
+    }
+
+    /// The mark, and settings with which the server takes no writes whoever starts it.
+    fn mark(&mut self, world: &mut World) {
+        let db = world.db_mut(self.host);
+        if db.settings.is_none() {
+            db.settings = Some(None);
+            world.hosts[self.host].state.fenced = Some(world.now);
+        }
+    }
+
+    fn verify(&mut self, world: &mut World) {
+        let db = world.db(self.host).clone();
+        let result = match (db.role, self.report.how.as_str()) {
+            (_, "runs as a standby") | (Role::Down, _) => {
+                world.hosts[self.host].state.fenced_truly = true;
+                if db.control == Control::ShutDown {
+                    self.report.shutdown_checkpoint = Some(lsn(db.at));
+                }
+                self.report.timeline = Some(world.timeline(self.host));
+                self.report.macs = vec![mac(self.host)];
+                world.hosts[self.host].vip = false;
+                Ok(self.report.clone())
+            }
+            _ => Err(NoReport::Failed("was started again".to_owned())),
+        };
+        let (from, id) = self.coordinator;
+        if world.reach(self.host, from)
+            && let Some(Proc::Failover(it)) = &mut world.procs[id]
+        {
+            it.found.report = Some(result);
+        }
+    }
+}
+
+/// The promote step, on the new primary's host.
+#[derive(Debug)]
+pub struct PromoteJob {
+    host: usize,
+    coordinator: (usize, usize),
+    old_timeline: Option<u32>,
+    wait_for: Option<Lsn>,
+    timeline: Option<u32>,
+    step: usize,
+    deadline: u64,
+    already: bool,
+    asked: bool,
+}
+
+impl PromoteJob {
+    fn new(failover: &Failover, world: &World, id: usize, chosen: usize) -> Self {
+        let report = match &failover.found.report {
+            Some(Ok(report)) => Some(report),
+            _ => None,
+        };
+        let known = failover.standbys.values().map(|it| it.timeline);
+        let newest = known.chain(report.and_then(|it| it.timeline)).max();
+        Self {
+            host: chosen,
+            coordinator: (failover.host, id),
+            old_timeline: report.and_then(|it| it.timeline),
+            wait_for: report.and_then(|it| it.shutdown_checkpoint),
+            timeline: newest
+                .filter(|_| world.options.unique_timelines)
+                .map(|it| it + 1),
+            step: 0,
+            deadline: 0,
+            already: false,
+            asked: false,
+        }
+    }
+
+    /// The next step.
+    pub fn step(&mut self, world: &mut World, me: usize) -> Flow {
+        let host = self.host;
+        if self.deadline == 0 {
+            self.deadline = world.now + 1_000;
+        }
+        match PROMOTE_STEPS[self.step] {
+            "promote.check" => return self.check(world, me),
+            "promote.wait-wal" => return self.wait_wal(world),
+            "promote.vip-on" => world.hosts[host].vip = world.setup.has_vip,
+            "promote.promote" => return self.promote(world),
+            "promote.async" => {
+                let streams = world.databases().any(|it| world.streams_from(it, host));
+                if world.setup.degrade == SyncDegrade::Always && !streams {
+                    world.db_mut(host).sync_names = false;
+                }
+            }
+            "promote.announce" => {
+                self.reply(world, Ok(()));
+                return Flow::End;
+            }
+            _ => {}
+        }
+        self.next(world, 20, 200)
+    }
+
+    fn next(&mut self, world: &mut World, low: u64, high: u64) -> Flow {
+        self.step += 1;
+        let delay = world.rng.delay(low, high);
+        self.deadline = world.now + delay + 1_000;
+        Flow::After(delay)
+    }
+
+    fn fail(&self, world: &mut World, why: &str) -> Flow {
+        if world.db(self.host).role != Role::Primary {
+            world.hosts[self.host].vip = false;
+        }
+        self.reply(world, Err(why.to_owned()));
+        Flow::End
+    }
+
+    fn reply(&self, world: &mut World, result: Result<(), String>) {
+        let (from, id) = self.coordinator;
+        if world.reach(self.host, from)
+            && let Some(Proc::Failover(it)) = &mut world.procs[id]
+        {
+            it.promoted = Some(result);
+            world.after(20, crate::world::Event::Proc(id));
+        }
+    }
+
+    fn check(&mut self, world: &mut World, me: usize) -> Flow {
+        let host = self.host;
+        if is_half(world, host) {
+            return self.fail(world, "its rewind is unfinished");
+        }
+        match world.hosts[host].instance_lock {
+            None => world.hosts[host].instance_lock = Some(me),
+            Some(_) if world.now < self.deadline => {
+                world.hosts[host].word = true;
+                return Flow::After(20);
+            }
+            Some(_) => {
+                world.hosts[host].word = false;
+                return self.fail(world, "the instance lock is held");
+            }
+        }
+        world.hosts[host].word = false;
+        match world.db(host).role {
+            Role::Primary => {
+                self.already = true;
+                let own = world.timeline(host);
+                if self.old_timeline.is_some_and(|old| own <= old) {
+                    return self.fail(world, "it is not the old primary's successor");
+                }
+            }
+            Role::Standby => {}
+            Role::Down | Role::Starting => return self.fail(world, "it gives no answer"),
+        }
+        self.next(world, 5, 30)
+    }
+
+    fn wait_wal(&mut self, world: &mut World) -> Flow {
+        let have = lsn(world.db(self.host).at);
+        let misses = self.wait_for.is_some_and(|target| have < target);
+        match misses && !self.already && world.now < self.deadline {
+            true => Flow::After(50),
+            false => self.next(world, 5, 30),
+        }
+    }
+
+    fn promote(&mut self, world: &mut World) -> Flow {
+        match world.db(self.host).role {
+            Role::Primary => self.next(world, 5, 50),
+            Role::Standby if !self.asked => {
+                self.asked = true;
+                self.deadline = world.now + 10_000;
+                world.ask_for_promotion(self.host, self.timeline);
+                Flow::After(20)
+            }
+            _ if world.now < self.deadline => Flow::After(20),
+            _ => self.fail(world, "it is in recovery still"),
+        }
+    }
+}
+
+/// The coordinator where a standby went down.
+#[derive(Debug)]
+pub struct StandbyDown {
+    host: usize,
+    failed: usize,
+    primary: Option<usize>,
+    step: usize,
+    begun: u64,
+}
+
+impl StandbyDown {
+    /// The standby `failed` went down.
+    pub fn new(host: usize, failed: usize, primary: Option<usize>) -> Self {
+        Self {
+            host,
+            failed,
+            primary,
+            step: 0,
+            begun: 0,
+        }
+    }
+
+    /// The next step.
+    pub fn step(&mut self, world: &mut World) -> Flow {
+        if self.begun == 0 {
+            self.begun = world.now;
+        }
+        match STANDBY_STEPS[self.step] {
+            "trust-ip" if !world.gateway(self.host) => {
+                return match world.now < self.begun + 2_000 {
+                    true => Flow::After(200),
+                    false => Flow::End,
+                };
+            }
+            "standby.find-primary" => {
+                let is_primary = |it: &usize| {
+                    *it != self.failed
+                        && world.sql(self.host, *it)
+                        && world.db(*it).role == Role::Primary
+                };
+                self.primary = match self.primary {
+                    Some(it) => Some(it).filter(is_primary),
+                    None => world.databases().find(is_primary),
+                };
+                if self.primary.is_none() {
+                    return Flow::End;
+                }
+            }
+            "standby.look" => {
+                self.step += 1;
+                return Flow::After(1_500);
+            }
+            "standby.async" => {
+                self.degrade(world);
+                return Flow::End;
+            }
+            _ => {}
+        }
+        self.step += 1;
+        Flow::After(30)
+    }
+
+    fn degrade(&self, world: &mut World) {
+        let Some(primary) = self.primary.filter(|it| world.sql(self.host, *it)) else {
+            return;
+        };
+        let mut others = world.databases();
+        let streams = others.any(|it| it != self.failed && world.streams_from(it, primary));
+        if world.setup.degrade == SyncDegrade::Always && !streams {
+            world.tell(|_| format!("{}: asynchronous", name(primary)));
+            world.db_mut(primary).sync_names = false;
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What one host can see of another at this moment, as the rules have it.
+
+use crate::pool::{Pool, Table};
+use crate::wal::lsn;
+use crate::world::{Role, World, ip, mac, name};
+use failover_rules::facts::left::{Pause, Stage};
+use failover_rules::facts::policy::GatewayLostAction;
+use failover_rules::facts::standby::Standby;
+use failover_rules::facts::status::Status;
+use failover_rules::facts::view::{Policy, PoolSays, PoolView, Primary, Seen, View};
+use failover_rules::recovery::Look;
+
+/// `DATA_SIZE_DIFF` in bytes: more than is ever written here.
+const LAG: u64 = 16 << 20;
+
+/// A rewind of this host is unfinished.
+pub fn is_half(world: &World, host: usize) -> bool {
+    let left = world.hosts[host].state.left.as_ref();
+    world.db(host).half || left.is_some_and(|it| it.stage == Stage::Rewinding)
+}
+
+/// How a host's instance is, as its own copy of the tools says.
+pub fn status(world: &World, host: usize) -> Status {
+    let (it, db) = (&world.hosts[host], world.db(host));
+    let runs = matches!(db.role, Role::Primary | Role::Standby);
+    let silent = |last: u64| world.now - last;
+    Status {
+        running: db.role != Role::Down,
+        in_recovery: runs.then_some(db.role == Role::Standby),
+        trouble: (db.role == Role::Starting).then(|| "it starts".to_owned()),
+        timeline: world.timeline(host),
+        received: (db.role == Role::Standby).then(|| lsn(db.at)),
+        replayed: (db.role == Role::Standby).then(|| lsn(db.at)),
+        control: Some(lsn(db.at)),
+        control_state: Some(db.control.text().to_owned()),
+        segment_size: Some(16 << 20),
+        receiver_silent_ms: db.stream.map(|stream| silent(stream.last)),
+        in_work: it.instance_lock.is_some(),
+        obstacle: is_half(world, host).then(|| "its rewind is unfinished".to_owned()),
+        vip_here: it.vip,
+        macs: vec![mac(host)],
+    }
+}
+
+/// The same over ssh.
+pub fn status_of(world: &World, from: usize, host: usize) -> Result<Status, String> {
+    match world.login(from, host) {
+        true => Ok(status(world, host)),
+        false => Err("no login".to_owned()),
+    }
+}
+
+/// What a primary says by SQL.
+pub fn primary(world: &World, from: usize, host: usize) -> Result<Primary, String> {
+    if !world.sql(from, host) {
+        return Err("no answer".to_owned());
+    }
+    let db = world.db(host);
+    if db.role == Role::Standby {
+        return Ok(Primary {
+            in_recovery: true,
+            history: None,
+            standbys: Vec::new(),
+            wal: Vec::new(),
+        });
+    }
+    let state = match db.sync_names {
+        true => "quorum",
+        false => "async",
+    };
+    let streams = world.databases().filter(|it| world.streams_from(*it, host));
+    let standbys = streams.map(|it| Standby {
+        address: Some(ip(it)),
+        name: name(it),
+        state: "streaming".to_owned(),
+        sync_state: state.to_owned(),
+        behind: Some(db.at.lsn.saturating_sub(world.db(it).at.lsn)),
+    });
+    Ok(Primary {
+        in_recovery: false,
+        history: world.wal.history(db.at.branch),
+        standbys: standbys.collect(),
+        wal: Vec::new(),
+    })
+}
+
+fn policy(world: &World, host: usize, force: bool) -> Policy {
+    let setup = &world.setup;
+    Policy {
+        me: ip(host),
+        names: world.databases().map(|it| (ip(it), name(it))).collect(),
+        force,
+        auto_recovery: setup.auto_recovery,
+        max_available: setup.max_available,
+        may_copy: setup.may_copy,
+        sync: setup.sync,
+        lag_limit: LAG,
+        gateway_lost: GatewayLostAction::Isolated,
+        has_vip: setup.has_vip,
+        copy_command: "pg_basebackup".to_owned(),
+    }
+}
+
+fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
+    let Some(table) = pool else {
+        return PoolView {
+            says: PoolSays::NoAnswer("no answer".to_owned()),
+            me_up: None,
+        };
+    };
+    PoolView {
+        says: match table.primary {
+            None => PoolSays::Nobody,
+            Some(it) if it == host => PoolSays::Me,
+            Some(it) => PoolSays::Other(ip(it)),
+        },
+        me_up: Some(table.up[host]),
+    }
+}
+
+/// What a run of the recovery sees without asking another host.
+pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option<&Table>) -> View {
+    let (it, db) = (&world.hosts[host], world.db(host));
+    let followed = |to: Option<usize>| to.map(|it| ip(it).to_string()).unwrap_or_default();
+    let me = status(world, host);
+    let pause = || Pause {
+        since: "a while".to_owned(),
+        why: String::new(),
+    };
+    View {
+        policy: policy(world, host, force),
+        paused: it.state.paused.then(pause),
+        left: it.state.left.clone(),
+        outlived: false,
+        self_fenced: it.state.self_fenced,
+        network,
+        seen: None,
+        has_data: true,
+        copy: None,
+        history: match me.timeline {
+            1 => None,
+            _ => world.wal.history(db.at.branch),
+        },
+        follows: db.settings.map(followed),
+        unread: false,
+        me,
+        pool: pool_view(host, pool),
+        primary: None,
+        primary_host: None,
+        others: None,
+    }
+}
+
+/// How long a look takes (ms), as things are now.
+pub fn takes(world: &mut World, host: usize, look: Look) -> u64 {
+    let asked: Vec<usize> = match look {
+        Look::Primary(address) | Look::PrimaryHost(address) => {
+            vec![crate::world::host_of(address)]
+        }
+        Look::Others => world.databases().filter(|it| *it != host).collect(),
+        Look::Life => return 500,
+    };
+    let all = asked.iter().all(|it| world.reach(host, *it));
+    match (look, all) {
+        (Look::Primary(_), false) => 5_000,
+        (_, false) => 10_000,
+        (Look::Primary(_), true) => world.rng.delay(10, 60),
+        (_, true) => world.rng.delay(80, 400),
+    }
+}
+
+/// Adds what a decision needs.
+pub fn look(world: &World, host: usize, look: Look, view: &mut View) {
+    let other = crate::world::host_of;
+    match look {
+        Look::Primary(address) => view.primary = Some(primary(world, host, other(address))),
+        Look::PrimaryHost(address) => {
+            view.primary_host = Some(status_of(world, host, other(address)));
+        }
+        Look::Others => {
+            let others = world.databases().filter(|it| *it != host);
+            let asked = others.map(|it| (ip(it), status_of(world, host, it)));
+            view.others = Some(asked.collect());
+        }
+        Look::Life => view.seen = Some(life(world, host)),
+    }
+}
+
+/// Which hosts show a sign of life.
+pub fn life(world: &World, host: usize) -> Seen {
+    let hosts = world.hosts.len();
+    let lives = |it: &usize| *it != host && world.reach(host, *it);
+    Seen {
+        others: (0..hosts).filter(lives).count(),
+        hosts,
+    }
+}
+
+/// What the pool says to a host.
+pub fn pool(world: &World, host: usize) -> Option<Table> {
+    Pool::ask(world, host)
+}

@@ -1,0 +1,214 @@
+//! What a seed stands for: a cluster, and what happens to it.
+
+use crate::rng::Rng;
+use failover_rules::facts::policy::{PromoteWithoutFence, SyncDegrade};
+
+/// When the first fault may come (ms).
+const FIRST: u64 = 65_000;
+/// When the last one may begin.
+const LAST: u64 = 250_000;
+/// When all faults are over.
+pub const HEALED: u64 = 330_000;
+/// How long the cluster is then left alone.
+pub const QUIET: u64 = 600_000;
+
+/// A cluster's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Hosts with a database: the first ones.
+    pub databases: usize,
+    /// Hosts with a pool: the first ones.
+    pub pools: usize,
+    /// The pool that leads as long as all of them live.
+    pub leader: usize,
+    /// The pools fail over only with a quorum and by consensus.
+    pub pool_quorum: bool,
+    /// `SYNC_FLAG`.
+    pub sync: bool,
+    /// `SYNC_DEGRADE`.
+    pub degrade: SyncDegrade,
+    /// `AUTO_PRIMARY_RECOVERY`.
+    pub auto_recovery: bool,
+    /// `MAX_AVAILABLE_LEVEL`.
+    pub max_available: bool,
+    /// There is a database VIP.
+    pub has_vip: bool,
+    /// `PROMOTE_WITHOUT_FENCE`.
+    pub without_fence: PromoteWithoutFence,
+    /// `REWIND_FALLBACK` is a base backup.
+    pub may_copy: bool,
+    /// A supervisor on each host starts a server again that was killed or fenced.
+    pub supervised: bool,
+    /// A host that gets its power back starts its database.
+    pub boots: bool,
+    /// Seconds between two health checks of a pool.
+    pub check_period: u64,
+    /// `LOOK_EVERY`: seconds between two looks of a host's recovery.
+    pub look_every: u64,
+}
+
+impl Setup {
+    /// All hosts.
+    pub fn hosts(&self) -> usize {
+        self.databases.max(self.pools)
+    }
+
+    fn draw(rng: &mut Rng) -> Self {
+        let pools = 2 + rng.below(2);
+        Self {
+            databases: 2 + rng.below(2),
+            pools,
+            leader: rng.below(pools),
+            pool_quorum: pools == 3 && rng.chance(60),
+            sync: rng.chance(80),
+            degrade: match rng.chance(50) {
+                true => SyncDegrade::Never,
+                false => SyncDegrade::Always,
+            },
+            auto_recovery: rng.chance(60),
+            max_available: rng.chance(40),
+            has_vip: rng.chance(80),
+            without_fence: match rng.chance(30) {
+                true => PromoteWithoutFence::Never,
+                false => PromoteWithoutFence::Unreachable,
+            },
+            may_copy: rng.chance(30),
+            supervised: rng.chance(15),
+            boots: rng.chance(50),
+            check_period: 1 + rng.below(5) as u64,
+            look_every: if rng.chance(30) { 5 } else { 60 },
+        }
+    }
+}
+
+/// Something that happens to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A host loses its power, and with it all that runs there.
+    Power(usize),
+    /// A host's cable is out.
+    Cable(usize),
+    /// Nothing that the first host sends reaches the second.
+    OneWay(usize, usize),
+    /// Nothing goes from one to the other, in either direction.
+    Between(usize, usize),
+    /// The trust IP answers nobody.
+    Gateway,
+    /// The trust IP does not answer this host.
+    GatewayOf(usize),
+    /// Nobody can log in.
+    Sshd(usize),
+    /// The machine stands still, as a virtual one that is moved.
+    Freeze(usize),
+    /// The database's processes are killed.
+    KillDatabase(usize),
+    /// A person promotes a standby.
+    WrongPromote(usize),
+    /// A person detaches a node from the pool.
+    Detach(usize),
+    /// A person attaches a node, whatever state it is in.
+    Attach(usize),
+    /// A person runs `network_rewind --force`.
+    Force(usize),
+    /// A person pauses a host's recovery, and resumes it.
+    Pause(usize),
+    /// A pool is killed and started later; its address stays.
+    PoolKill(usize),
+    /// A pool is restarted.
+    PoolRestart(usize),
+    /// All tools at work on a host are killed.
+    ToolKill(usize),
+}
+
+/// A fault: what, and from when to when (ms).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What happens.
+    pub what: What,
+    /// When it begins.
+    pub at: u64,
+    /// When it is over.
+    pub until: u64,
+}
+
+/// All that a seed stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The cluster.
+    pub setup: Setup,
+    /// What happens to it.
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x005e_ed0f_c1a5);
+        let setup = Setup::draw(&mut rng);
+        let count = 1 + rng.below(4);
+        // Faults that come together are the hard ones.
+        let begin = rng.within(FIRST, LAST - 60_000);
+        let spread = [2_000, 20_000, 60_000, LAST - begin][rng.below(4)];
+        let mut faults = Vec::new();
+        for _ in 0..count {
+            let fault = draw_fault(&mut rng, &setup, begin, spread);
+            faults.push(fault);
+            if rng.chance(15) {
+                flap(&mut rng, fault, &mut faults);
+            }
+        }
+        faults.sort_by_key(|it| it.at);
+        Self { setup, faults }
+    }
+}
+
+/// A loose contact: the same again, and again.
+fn flap(rng: &mut Rng, fault: Fault, faults: &mut Vec<Fault>) {
+    let mut until = fault.until;
+    for _ in 0..rng.within(1, 3) {
+        let at = until + rng.within(200, 12_000);
+        until = at + rng.within(300, 12_000);
+        if until < HEALED {
+            faults.push(Fault { at, until, ..fault });
+        }
+    }
+}
+
+fn draw_fault(rng: &mut Rng, setup: &Setup, begin: u64, spread: u64) -> Fault {
+    let host = rng.below(setup.hosts());
+    let database = rng.below(setup.databases);
+    // The first database is the primary, and the one of interest.
+    let favourite = if rng.chance(40) { 0 } else { host };
+    let pool = rng.below(setup.pools);
+    let other = |it: usize| (it + 1 + (begin as usize + it) % (setup.hosts() - 1)) % setup.hosts();
+    let what = match rng.below(100) {
+        0..12 => What::Power(favourite),
+        12..28 => What::Cable(favourite),
+        28..34 => What::OneWay(favourite, other(favourite)),
+        34..42 => What::Between(favourite, other(favourite)),
+        42..46 => What::Gateway,
+        46..50 => What::GatewayOf(favourite),
+        50..55 => What::Sshd(favourite),
+        55..63 => What::Freeze(favourite),
+        63..72 => What::KillDatabase(if rng.chance(60) { 0 } else { database }),
+        72..74 => What::WrongPromote(database),
+        74..78 => What::Detach(database),
+        78..80 => What::Attach(database),
+        80..82 => What::Force(database),
+        82..84 => What::Pause(database),
+        84..90 => What::PoolKill(pool),
+        90..93 => What::PoolRestart(pool),
+        _ => What::ToolKill(host),
+    };
+    let at = begin + rng.below(spread as usize) as u64;
+    let lasts = match rng.below(3) {
+        0 => rng.within(500, 8_000),
+        1 => rng.within(8_000, 40_000),
+        _ => rng.within(20_000, 130_000),
+    };
+    Fault {
+        what,
+        at,
+        until: (at + lasts).min(HEALED),
+    }
+}

@@ -1,0 +1,332 @@
+//! The pools: health checks, a watchdog with heartbeats, the failover command, the search for a
+//! primary. One round of each pool is a second.
+
+use crate::failover::{Failover, StandbyDown};
+use crate::plan::Setup;
+use crate::world::{Proc, Role, World, name};
+
+/// A pool that is not heard for so long is dead to the others (`wd_heartbeat_deadtime`).
+const DEAD: u64 = 10_000;
+/// Health checks in a row that must fail.
+const RETRIES: u32 = 3;
+/// How long it looks for a primary (`search_primary_node_timeout`).
+const SEARCH: u64 = 10_000;
+
+/// What a pool is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A node is down, by health checks.
+    Down(usize),
+    /// An operator or a tool detaches it.
+    Detach(usize),
+    /// An operator or a tool attaches it.
+    Attach(usize),
+}
+
+/// How a pool ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Its address stays.
+    Killed,
+    /// It takes its address with it.
+    Stopped,
+}
+
+/// What a pool is busy with.
+#[derive(Clone, Copy, Debug)]
+enum Busy {
+    /// The failover command runs.
+    Command(usize),
+    /// It looks for a primary, until then.
+    Search(u64),
+}
+
+/// A pool, on the host of the same number.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its process runs.
+    pub alive: bool,
+    /// It has the pools' address.
+    pub vip: bool,
+    /// Which nodes it has up.
+    pub up: Vec<bool>,
+    /// Its primary.
+    pub primary: Option<usize>,
+    failed: Vec<u32>,
+    heard: Vec<u64>,
+    busy: Option<Busy>,
+    requests: Vec<Request>,
+    rounds: u64,
+}
+
+/// What a pool says of its nodes.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Which it has up.
+    pub up: Vec<bool>,
+    /// Its primary.
+    pub primary: Option<usize>,
+}
+
+impl Pool {
+    /// A pool that is well.
+    pub fn new(host: usize, setup: &Setup) -> Self {
+        Self {
+            alive: true,
+            vip: host == setup.leader,
+            up: vec![true; setup.databases],
+            primary: Some(0),
+            failed: vec![0; setup.databases],
+            heard: vec![0; setup.pools],
+            busy: None,
+            requests: Vec::new(),
+            rounds: 0,
+        }
+    }
+
+    /// It ends.
+    pub fn end(&mut self, cut: Cut) {
+        self.alive = false;
+        self.busy = None;
+        self.requests.clear();
+        self.vip &= cut == Cut::Killed;
+    }
+
+    /// It is started, with the nodes of the leader or with all of them, and looks for a primary.
+    pub fn start(world: &mut World, pool: usize) {
+        if world.pools[pool].alive {
+            return;
+        }
+        let now = world.now;
+        let mut others = (0..world.pools.len()).filter(|it| *it != pool);
+        let other = others.find(|it| world.pools[*it].alive && world.reach(pool, *it));
+        let (up, primary) = match other {
+            Some(other) => (world.pools[other].up.clone(), world.pools[other].primary),
+            None => (vec![true; world.setup.databases], None),
+        };
+        let it = &mut world.pools[pool];
+        it.alive = true;
+        it.vip = false;
+        it.up = up;
+        it.primary = primary;
+        it.failed.fill(0);
+        it.heard.fill(now);
+        it.busy = it.primary.is_none().then_some(Busy::Search(now + SEARCH));
+        world.tell(|w| format!("pool {pool} starts: {:?}", w.pools[pool].up));
+    }
+
+    /// One round.
+    pub fn second(world: &mut World, pool: usize) {
+        if !world.pools[pool].alive || !world.hosts[pool].power {
+            return;
+        }
+        Self::listen(world, pool);
+        Self::check(world, pool);
+        match world.pools[pool].busy {
+            Some(Busy::Command(proc)) if world.lives(proc) => {}
+            Some(Busy::Command(_)) => {
+                let until = world.now + SEARCH;
+                world.pools[pool].busy = Some(Busy::Search(until));
+                Self::search(world, pool, until);
+            }
+            Some(Busy::Search(until)) => Self::search(world, pool, until),
+            None => Self::next_request(world, pool),
+        }
+    }
+
+    /// The pools that this one hears, itself included, who leads first.
+    fn members(world: &World, pool: usize) -> Vec<usize> {
+        let heard = &world.pools[pool].heard;
+        let hears = |it: &usize| *it == pool || world.now.saturating_sub(heard[*it]) < DEAD;
+        let (all, first) = (world.pools.len(), world.setup.leader);
+        let in_order = (0..all).map(|it| (it + first) % all);
+        in_order.filter(hears).collect()
+    }
+
+    fn has_quorum(world: &World, members: usize) -> bool {
+        !world.setup.pool_quorum || members * 2 > world.setup.pools
+    }
+
+    fn listen(world: &mut World, pool: usize) {
+        for other in 0..world.pools.len() {
+            if other != pool && world.pools[other].alive && world.arrives(other, pool) {
+                world.pools[pool].heard[other] = world.now;
+            }
+        }
+        let members = Self::members(world, pool);
+        let leads = members.first() == Some(&pool) && Self::has_quorum(world, members.len());
+        world.pools[pool].vip = leads;
+    }
+
+    /// Health checks of all nodes from this pool's host.
+    fn check(world: &mut World, pool: usize) {
+        let it = &mut world.pools[pool];
+        it.rounds += 1;
+        let rounds = it.rounds;
+        for node in world.databases() {
+            let period = world.setup.check_period;
+            let it = &world.pools[pool];
+            if !it.up[node] || (it.failed[node] == 0 && !rounds.is_multiple_of(period)) {
+                continue;
+            }
+            let good = world.sql(pool, node);
+            let it = &mut world.pools[pool];
+            it.failed[node] = match good {
+                true => 0,
+                false => it.failed[node] + 1,
+            };
+            if it.failed[node] > RETRIES {
+                Self::report(world, pool, node);
+            }
+        }
+    }
+
+    /// Tells the leader that a node is down; by consensus only once most see it so.
+    fn report(world: &mut World, pool: usize, node: usize) {
+        let members = Self::members(world, pool);
+        let Some(leader) = members.first().copied() else {
+            return;
+        };
+        if !Self::has_quorum(world, members.len())
+            || !world.pools[leader].alive
+            || (leader != pool && !world.reach(pool, leader))
+        {
+            return;
+        }
+        if world.setup.pool_quorum {
+            let votes = |it: &&usize| {
+                let other = &world.pools[**it];
+                other.alive && other.failed[node] > RETRIES && world.reach(leader, **it)
+            };
+            if members.iter().filter(votes).count() * 2 <= world.setup.pools {
+                return;
+            }
+        }
+        let requests = &mut world.pools[leader].requests;
+        if !requests.contains(&Request::Down(node)) {
+            requests.push(Request::Down(node));
+        }
+    }
+
+    fn next_request(world: &mut World, pool: usize) {
+        if world.pools[pool].requests.is_empty() {
+            return;
+        }
+        let request = world.pools[pool].requests.remove(0);
+        match request {
+            Request::Attach(node) if !world.pools[pool].up[node] => {
+                world.tell(|_| format!("pool {pool} attaches {}", name(node)));
+                let until = world.now + SEARCH;
+                let it = &mut world.pools[pool];
+                it.up[node] = true;
+                it.failed[node] = 0;
+                it.busy = Some(Busy::Search(until));
+                Self::search(world, pool, until);
+            }
+            Request::Down(node) | Request::Detach(node) if world.pools[pool].up[node] => {
+                Self::fail_over(world, pool, node);
+            }
+            _ => {}
+        }
+    }
+
+    /// A node is down: the failover command runs on this host.
+    fn fail_over(world: &mut World, pool: usize, node: usize) {
+        let it = &mut world.pools[pool];
+        it.up[node] = false;
+        it.failed[node] = 0;
+        let given = it.up.iter().position(|up| *up);
+        let primary = it.primary;
+        world.tell(|_| format!("pool {pool} has {} down, primary {primary:?}", name(node)));
+        let Some(given) = given else {
+            world.pools[pool].primary = None;
+            Self::share(world, pool);
+            return;
+        };
+        let delay = world.rng.within(5, 40);
+        let proc = match primary == Some(node) {
+            true => {
+                world.pools[pool].primary = None;
+                Proc::Failover(Failover::new(pool, node, given, world.now))
+            }
+            false => Proc::StandbyDown(StandbyDown::new(pool, node, primary)),
+        };
+        let id = world.spawn(pool, proc, delay);
+        world.pools[pool].busy = Some(Busy::Command(id));
+    }
+
+    /// Who of the nodes that are up is not in recovery: the first that says so. A primary that still is
+    /// one stays.
+    fn search(world: &mut World, pool: usize, until: u64) {
+        let primary = |node: &usize| {
+            world.pools[pool].up[*node]
+                && world.sql(pool, *node)
+                && world.db(*node).role == Role::Primary
+        };
+        let known = world.pools[pool].primary.filter(primary);
+        let found = known.or_else(|| world.databases().find(primary));
+        if found.is_some() || world.now >= until || !world.pools[pool].up.contains(&true) {
+            world.pools[pool].primary = found;
+            world.pools[pool].busy = None;
+            world.tell(|_| format!("pool {pool} has primary {found:?}"));
+            Self::share(world, pool);
+        }
+    }
+
+    /// The others take what the leader knows.
+    fn share(world: &mut World, pool: usize) {
+        let (up, primary) = (world.pools[pool].up.clone(), world.pools[pool].primary);
+        for other in 0..world.pools.len() {
+            let idle = world.pools[other].alive && world.pools[other].busy.is_none();
+            if other != pool && idle && world.reach(pool, other) {
+                world.pools[other].up = up.clone();
+                world.pools[other].primary = primary;
+            }
+        }
+    }
+
+    /// The pool that a host gets at the pools' address.
+    fn at_vip(world: &World, host: usize) -> Option<usize> {
+        let has = |it: &usize| world.pools[*it].vip && world.reach(host, *it);
+        let own = Some(host).filter(|it| *it < world.pools.len() && has(it));
+        own.or_else(|| (0..world.pools.len()).find(has))
+    }
+
+    fn answers(world: &World, pool: usize) -> Option<Table> {
+        let it = &world.pools[pool];
+        let serves = |node: usize| it.up[node] && world.sql(pool, node);
+        (it.alive && it.busy.is_none() && world.databases().any(serves)).then(|| Table {
+            up: it.up.clone(),
+            primary: it.primary,
+        })
+    }
+
+    /// What the pool says to a host.
+    pub fn ask(world: &World, host: usize) -> Option<Table> {
+        let first = Self::at_vip(world, host).and_then(|it| Self::answers(world, it));
+        if first.is_some() || !world.options.pool_search {
+            return first;
+        }
+        let reached = (0..world.pools.len()).filter(|it| world.reach(host, *it));
+        let tables: Vec<Table> = reached.filter_map(|it| Self::answers(world, it)).collect();
+        let named = tables.iter().find(|it| it.primary.is_some());
+        named.or(tables.first()).cloned()
+    }
+
+    /// What the pool shows by PCP, which it answers also with all nodes down.
+    pub fn ask_pcp(world: &World, host: usize) -> Option<Table> {
+        let pool = Self::at_vip(world, host)?;
+        let it = &world.pools[pool];
+        it.alive.then(|| Table {
+            up: it.up.clone(),
+            primary: it.primary,
+        })
+    }
+
+    /// Queues an order by PCP; it is lost where no pool answers.
+    pub fn order(world: &mut World, host: usize, request: Request) {
+        if let Some(pool) = Self::at_vip(world, host).filter(|it| world.pools[*it].alive) {
+            world.pools[pool].requests.push(request);
+        }
+    }
+}

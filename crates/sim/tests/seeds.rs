@@ -1,0 +1,95 @@
+//! What the simulator has found, each as a test of its own: the faults to which a seed was shrunk, with
+//! the delays of many seeds. Without the mends at least one of them goes wrong as it did; with the mends
+//! none does.
+
+#![allow(clippy::unwrap_used)]
+
+use failover_rules::facts::policy::{PromoteWithoutFence, SyncDegrade};
+use failover_sim::{Fault, Options, Plan, Setup, What, Wrong, run_plan};
+
+/// Three databases, synchronous, `SYNC_DEGRADE=never`; an old primary comes back by itself.
+fn setup() -> Setup {
+    Setup {
+        databases: 3,
+        pools: 2,
+        leader: 1,
+        pool_quorum: false,
+        sync: true,
+        degrade: SyncDegrade::Never,
+        auto_recovery: true,
+        max_available: false,
+        has_vip: true,
+        without_fence: PromoteWithoutFence::Unreachable,
+        may_copy: false,
+        supervised: false,
+        boots: false,
+        check_period: 1,
+        look_every: 60,
+    }
+}
+
+fn plan<const N: usize>(setup: Setup, faults: [(What, u64, u64); N]) -> Plan {
+    let faults = faults.map(|(what, at, until)| Fault { what, at, until });
+    Plan {
+        setup,
+        faults: faults.to_vec(),
+    }
+}
+
+/// Of so many seeds for the delays, the first with which `wrong` happens.
+fn first(plan: &Plan, seeds: u64, options: Options, wrong: Wrong) -> Option<u64> {
+    (0..seeds).find(|seed| {
+        let violation = run_plan(plan, *seed, options).violation;
+        violation.is_some_and(|it| it.what == wrong)
+    })
+}
+
+/// The tools as they were do it.
+fn was_wrong(plan: &Plan, seeds: u64, wrong: Wrong) {
+    assert!(first(plan, seeds, Options::today(), wrong).is_some());
+}
+
+/// A: the third node goes on acknowledging an old primary that is back right after the failover.
+fn cable() -> Plan {
+    plan(setup(), [(What::Cable(0), 100_000, 112_000)])
+}
+
+/// B: a host that stopped itself takes over again just when a failover has fenced it.
+fn take_over_after_a_fence() -> Plan {
+    let setup = Setup {
+        pools: 3,
+        leader: 0,
+        pool_quorum: true,
+        sync: false,
+        without_fence: PromoteWithoutFence::Never,
+        look_every: 5,
+        ..setup()
+    };
+    plan(setup, [(What::Cable(0), 185_283, 209_089)])
+}
+
+/// D: the pools fall apart with the hosts, and each has its own primary for ever.
+fn two_for_ever() -> Plan {
+    let setup = Setup {
+        databases: 2,
+        pools: 3,
+        auto_recovery: false,
+        ..setup()
+    };
+    plan(setup, [(What::Between(0, 1), 140_364, 247_675)])
+}
+
+#[test]
+fn a_today_commits_are_lost_by_a_third_node() {
+    was_wrong(&cable(), 200, Wrong::LostCommits);
+}
+
+#[test]
+fn b_today_a_fenced_host_takes_over_again() {
+    was_wrong(&take_over_after_a_fence(), 3_000, Wrong::TwoWriters);
+}
+
+#[test]
+fn d_today_two_primaries_stay() {
+    was_wrong(&two_for_ever(), 200, Wrong::TwoPrimaries);
+}
