@@ -4,22 +4,24 @@
 use crate::look::{is_half, status_of};
 use crate::pool::{Pool, Request};
 use crate::wal::lsn;
-use crate::world::{Control, Flow, Proc, Role, World, host_of, ip, mac, name};
+use crate::world::{Control, Flow, Named, Proc, Role, World, host_of, ip, mac, name};
 use failover_rules::facts::lsn::Lsn;
-use failover_rules::facts::policy::SyncDegrade;
+use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, Fenced, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_promote,
-    obstacle, promoted, vip_holder,
+    Candidate, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_listen, may_promote,
+    needs_hold, obstacle, promoted, quorum, vip_holder,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// The steps of the coordinator, in order, as the tool names them.
-pub const STEPS: [&str; 5] = ["trust-ip", "fence", "choose", "promote", "attach"];
+pub const STEPS: [&str; 8] = [
+    "trust-ip", "quorum", "fence", "hold", "choose", "promote", "follow", "attach",
+];
 /// Those on the old primary's host.
-pub const FENCE_STEPS: [&str; 3] = ["fence.vip-off", "fence.stop", "fence.verify"];
+pub const FENCE_STEPS: [&str; 4] = ["fence.vip-off", "fence.mark", "fence.stop", "fence.verify"];
 /// Those on the new primary's host.
 pub const PROMOTE_STEPS: [&str; 8] = [
     "promote.check",
@@ -31,9 +33,17 @@ pub const PROMOTE_STEPS: [&str; 8] = [
     "promote.checkpoint",
     "promote.announce",
 ];
+/// Those on the host of a standby that is held, or follows the new primary.
+pub const FOLLOW_STEPS: [&str; 4] = [
+    "follow.check",
+    "follow.slot",
+    "follow.settings",
+    "follow.receiver",
+];
 /// Those after a standby went down.
-pub const STANDBY_STEPS: [&str; 4] = [
+pub const STANDBY_STEPS: [&str; 5] = [
     "trust-ip",
+    "quorum",
     "standby.find-primary",
     "standby.look",
     "standby.async",
@@ -49,6 +59,8 @@ const CANDIDATE_TIME: u64 = 1_000;
 const LOOK: u64 = 100;
 /// How long the positions of the standbys are waited for.
 const POSITIONS: u64 = 2_000;
+/// For the standbys to stop listening to the old primary, or to follow the new one.
+const HOLDING: u64 = 1_500;
 /// `PROMOTE_TIMEOUT` and what comes on top.
 const PROMOTION: u64 = 90_000;
 
@@ -78,9 +90,11 @@ pub struct Failover {
     /// The fence step was ordered.
     ordered: bool,
     refused: u32,
-    /// Nobody listens to the old primary any more.
-    held: Vec<usize>,
+    /// The standbys were told to stop listening to the old primary.
+    held: bool,
     chosen: Option<usize>,
+    /// Who does what it was told: to listen to nobody, then to follow the new primary.
+    followed: Vec<usize>,
     /// What the promote step said.
     promoted: Option<Result<(), String>>,
 }
@@ -98,7 +112,8 @@ impl Failover {
             standbys: HashMap::new(),
             ordered: false,
             refused: 0,
-            held: Vec::new(),
+            held: false,
+            followed: Vec::new(),
             chosen: None,
             promoted: None,
         }
@@ -125,13 +140,20 @@ impl Failover {
 
     fn refuse(&self, world: &mut World, why: &str) -> Flow {
         world.tell(|_| format!("failover from {}: refused: {why}", name(self.old)));
-        // What was held is let go.
-        for standby in &self.held {
-            if world.login(self.host, *standby) {
-                listen_to(world, *standby, Some(self.old));
+        // What was held listens to the old primary again.
+        if self.held {
+            for other in self.others(world) {
+                if self.listens(other) {
+                    follow(world, self.host, other, Named::Host(self.old));
+                }
             }
         }
         Flow::End
+    }
+
+    /// Whether a standby was heard, and may be listening to a primary.
+    fn listens(&self, standby: usize) -> bool {
+        self.standbys.get(&ip(standby)).is_some_and(may_listen)
     }
 
     /// All databases but the old primary's.
@@ -148,9 +170,12 @@ impl Failover {
             }
             return self.refuse(world, "no trust IP");
         }
-        let seen = crate::look::life(world, self.host);
-        if world.options.quorum && seen.hosts >= 3 && (seen.others + 1) * 2 <= seen.hosts {
-            return self.refuse(world, "no quorum");
+        if let Err(why) = see_majority(world, self.host) {
+            // It may show life until the time is over.
+            if world.now < self.since + 2_500 {
+                return Flow::After(200);
+            }
+            return self.refuse(world, &why);
         }
         self.go_on(world, Phase::Fence, 20)
     }
@@ -182,8 +207,7 @@ impl Failover {
         if let Err(why) = verdict {
             return self.refuse(world, &why);
         }
-        let by_itself = matches!(outcome, Fenced::Yes(_)) && self.found.report_is_in();
-        match world.options.hold && !by_itself && others.len() > 1 {
+        match world.options.hold && needs_hold(&self.found, others.len()) {
             true => {
                 let delay = world.rng.delay(60, 400);
                 self.go_on(world, Phase::Hold, delay)
@@ -256,14 +280,33 @@ impl Failover {
 
     /// hold: no standby in reach listens to the old primary any more.
     fn hold(&mut self, world: &mut World) -> Flow {
-        for other in self.others(world) {
-            if world.login(self.host, other) && world.db(other).role == Role::Standby {
-                world.tell(|_| format!("{}: held", name(other)));
-                listen_to(world, other, None);
-                self.held.push(other);
+        self.held = true;
+        self.have_follow(world, Named::Nobody, None);
+        let followed = &self.followed;
+        let missing = |it: &usize| self.listens(*it) && !followed.contains(it);
+        if let Some(missing) = self.others(world).into_iter().find(missing) {
+            if world.now < self.since + HOLDING {
+                return Flow::After(50);
+            }
+            if world.setup.sync {
+                let why = format!("{} may go on acknowledging", name(missing));
+                return self.refuse(world, &why);
             }
         }
+        self.followed.clear();
         self.go_on(world, Phase::Choose, 20)
+    }
+
+    /// Tells those that have not done so yet to follow.
+    fn have_follow(&mut self, world: &mut World, whom: Named, but: Option<usize>) {
+        for other in self.others(world) {
+            if Some(other) != but
+                && !self.followed.contains(&other)
+                && follow(world, self.host, other, whom)
+            {
+                self.followed.push(other);
+            }
+        }
     }
 
     /// choose: the furthest.
@@ -327,6 +370,9 @@ impl Failover {
                     world.hosts[other].vip = false;
                 }
             }
+            if world.options.follow {
+                self.have_follow(world, Named::Host(chosen), Some(chosen));
+            }
             let job = PromoteJob::new(self, world, me, chosen);
             let delay = world.rng.delay(10, 200);
             world.spawn(chosen, Proc::Promote(job), delay);
@@ -335,19 +381,14 @@ impl Failover {
         self.refuse(world, "the promotion gave no answer")
     }
 
-    /// follow: the other standbys are pointed to the new primary.
+    /// follow: those that had not done so before the promotion.
     fn follow(&mut self, world: &mut World) -> Flow {
-        if world.options.follow
-            && let Some(chosen) = self.chosen
-        {
-            for other in self.others(world) {
-                let standby = world.db(other).role == Role::Standby;
-                let free = world.hosts[other].instance_lock.is_none();
-                if other != chosen && standby && free && world.login(self.host, other) {
-                    world.tell(|_| format!("{} follows {}", name(other), name(chosen)));
-                    listen_to(world, other, Some(chosen));
-                    world.db_mut(other).settings = Some(Some(chosen));
-                }
+        if let Some(chosen) = self.chosen.filter(|_| world.options.follow) {
+            self.have_follow(world, Named::Host(chosen), Some(chosen));
+            let followed = &self.followed;
+            let missing = |it: &usize| *it != chosen && self.listens(*it) && !followed.contains(it);
+            if self.others(world).iter().any(missing) && world.now < self.since + HOLDING {
+                return Flow::After(50);
             }
         }
         self.go_on(world, Phase::Attach, 30)
@@ -365,16 +406,36 @@ impl Failover {
     }
 }
 
-/// Has a standby listen to another host, or to none.
-fn listen_to(world: &mut World, standby: usize, to: Option<usize>) {
+/// Whether a host is on the larger side, should the cluster be cut in two.
+fn see_majority(world: &World, host: usize) -> Result<(), String> {
+    let policy = match world.options.quorum {
+        true => FailoverQuorum::Majority,
+        false => FailoverQuorum::None,
+    };
+    let seen = crate::look::life(world, host);
+    quorum(policy, seen.others + 1, seen.hosts)
+}
+
+/// The follow step on a standby's host, by order of `from`: false where it could not be done now.
+fn follow(world: &mut World, from: usize, standby: usize, whom: Named) -> bool {
+    if !world.login(from, standby) || is_half(world, standby) {
+        return false;
+    }
+    if world.hosts[standby].instance_lock.is_some() {
+        world.want_instance(standby);
+        return false;
+    }
     let db = world.db_mut(standby);
     if db.role != Role::Standby {
-        return;
+        return false;
     }
-    db.loaded = to;
-    if db.stream.is_some_and(|it| Some(it.from) != to) {
+    db.settings = Some(whom);
+    db.loaded = whom.host();
+    if db.stream.is_some_and(|it| Some(it.from) != whom.host()) {
         db.stream = None;
     }
+    world.tell(|_| format!("{} is told to follow {whom:?}", name(standby)));
+    true
 }
 
 /// The fence step, on the old primary's host.
@@ -384,6 +445,8 @@ pub struct FenceJob {
     coordinator: (usize, usize),
     step: usize,
     report: FenceReport,
+    /// This run has left the mark.
+    marked: bool,
 }
 
 impl FenceJob {
@@ -393,6 +456,7 @@ impl FenceJob {
             coordinator: (from, coordinator),
             step: 0,
             report: FenceReport::default(),
+            marked: false,
         }
     }
 
@@ -402,6 +466,9 @@ impl FenceJob {
         match FENCE_STEPS[self.step - 1] {
             "fence.vip-off" => {
                 world.hosts[self.host].vip = false;
+                Flow::After(world.rng.delay(5, 40))
+            }
+            "fence.mark" => {
                 if world.options.fence_mark {
                     self.mark(world);
                 }
@@ -419,36 +486,60 @@ impl FenceJob {
                 }
                 Flow::After(world.rng.delay(10, 40))
             }
-            _ => {
-                self.verify(world);
-                Flow::End
-            }
+            _ => self.verify(world),
         }
     }
 
     /// The mark, and settings with which the server takes no writes whoever starts it.
     fn mark(&mut self, world: &mut World) {
+        let now = world.now;
         let db = world.db_mut(self.host);
-        if db.settings.is_none() {
-            db.settings = Some(None);
-            world.hosts[self.host].state.fenced = Some(world.now);
+        if db.role == Role::Standby && db.settings.is_some() {
+            return;
+        }
+        db.settings.get_or_insert(Named::Fence);
+        world.hosts[self.host].state.fenced = Some(now);
+        self.marked = true;
+    }
+
+    /// Its database goes on as a primary, and has to be able to come back as one.
+    fn take_mark_back(&self, world: &mut World) {
+        if self.marked {
+            world
+                .db_mut(self.host)
+                .settings
+                .take_if(|it| *it == Named::Fence);
+            world.hosts[self.host].state.fenced = None;
         }
     }
 
-    fn verify(&mut self, world: &mut World) {
-        let db = world.db(self.host).clone();
-        let result = match (db.role, self.report.how.as_str()) {
-            (_, "runs as a standby") | (Role::Down, _) => {
+    /// Down, or started again as a standby, which is what the mark is for.
+    fn verify(&mut self, world: &mut World) -> Flow {
+        let (role, control, at) = {
+            let db = world.db(self.host);
+            (db.role, db.control, db.at)
+        };
+        let settings = world.db(self.host).settings.is_some();
+        if role == Role::Starting && settings && self.report.how != "waited" {
+            self.report.how = "waited".to_owned();
+            self.step -= 1;
+            return Flow::After(1_600);
+        }
+        let result = match role {
+            Role::Down | Role::Standby => {
                 world.hosts[self.host].state.fenced_truly = true;
-                if db.control == Control::ShutDown {
-                    self.report.shutdown_checkpoint = Some(lsn(db.at));
+                if control == Control::ShutDown {
+                    self.report.shutdown_checkpoint = Some(lsn(at));
                 }
                 self.report.timeline = Some(world.timeline(self.host));
                 self.report.macs = vec![mac(self.host)];
                 world.hosts[self.host].vip = false;
                 Ok(self.report.clone())
             }
-            _ => Err(NoReport::Failed("was started again".to_owned())),
+            Role::Primary | Role::Starting => {
+                self.take_mark_back(world);
+                Err(NoReport::Failed("was started again".to_owned()))
+            }
         };
         let (from, id) = self.coordinator;
         if world.reach(self.host, from)
@@ -456,6 +547,7 @@ impl FenceJob {
         {
             it.found.report = Some(result);
         }
+        Flow::End
     }
 }
 
@@ -469,6 +561,7 @@ pub struct PromoteJob {
     timeline: Option<u32>,
     step: usize,
     deadline: u64,
+    followers: usize,
     already: bool,
     asked: bool,
 }
@@ -491,6 +584,7 @@ impl PromoteJob {
                 .map(|it| it + 1),
             step: 0,
             deadline: 0,
+            followers: failover.followed.len(),
             already: false,
             asked: false,
         }
@@ -509,6 +603,9 @@ impl PromoteJob {
             "promote.promote" => return self.promote(world),
             "promote.async" => {
                 let streams = world.databases().any(|it| world.streams_from(it, host));
+                if self.followers > 0 && !streams && world.now < self.deadline + 500 {
+                    return Flow::After(50);
+                }
                 if world.setup.degrade == SyncDegrade::Always && !streams {
                     world.db_mut(host).sync_names = false;
                 }
@@ -555,15 +652,11 @@ impl PromoteJob {
         match world.hosts[host].instance_lock {
             None => world.hosts[host].instance_lock = Some(me),
             Some(_) if world.now < self.deadline => {
-                world.hosts[host].word = true;
+                world.want_instance(host);
                 return Flow::After(20);
             }
-            Some(_) => {
-                world.hosts[host].word = false;
-                return self.fail(world, "the instance lock is held");
-            }
+            Some(_) => return self.fail(world, "the instance lock is held"),
         }
-        world.hosts[host].word = false;
         match world.db(host).role {
             Role::Primary => {
                 self.already = true;
@@ -632,6 +725,12 @@ impl StandbyDown {
         match STANDBY_STEPS[self.step] {
             "trust-ip" if !world.gateway(self.host) => {
                 return match world.now < self.begun + 2_000 {
+                    true => Flow::After(200),
+                    false => Flow::End,
+                };
+            }
+            "quorum" if see_majority(world, self.host).is_err() => {
+                return match world.now < self.begun + 4_500 {
                     true => Flow::After(200),
                     false => Flow::End,
                 };

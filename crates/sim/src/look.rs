@@ -2,21 +2,33 @@
 
 use crate::pool::{Pool, Table};
 use crate::wal::lsn;
-use crate::world::{Role, World, ip, mac, name};
+use crate::world::{Named, Role, World, ip, mac, name};
 use failover_rules::facts::left::{Pause, Stage};
 use failover_rules::facts::policy::GatewayLostAction;
 use failover_rules::facts::standby::Standby;
 use failover_rules::facts::status::Status;
-use failover_rules::facts::view::{Policy, PoolSays, PoolView, Primary, Seen, View};
+use failover_rules::facts::view::{Fence, Policy, PoolSays, PoolView, Primary, Seen, View};
 use failover_rules::recovery::Look;
 
 /// `DATA_SIZE_DIFF` in bytes: more than is ever written here.
 const LAG: u64 = 16 << 20;
 
+/// How long the mark of a fence is young (ms): as long as a failover can last.
+const MARK: u64 = 128_000;
+
 /// A rewind of this host is unfinished.
 pub fn is_half(world: &World, host: usize) -> bool {
     let left = world.hosts[host].state.left.as_ref();
     world.db(host).half || left.is_some_and(|it| it.stage == Stage::Rewinding)
+}
+
+/// What keeps it from being promoted.
+fn obstacle(world: &World, host: usize) -> Option<String> {
+    if is_half(world, host) {
+        return Some("its rewind is unfinished".to_owned());
+    }
+    let fenced = world.hosts[host].state.fenced;
+    fenced.map(|_| "a failover stopped its primary, and it was not recovered since".to_owned())
 }
 
 /// How a host's instance is, as its own copy of the tools says.
@@ -36,7 +48,7 @@ pub fn status(world: &World, host: usize) -> Status {
         segment_size: Some(16 << 20),
         receiver_silent_ms: db.stream.map(|stream| silent(stream.last)),
         in_work: it.instance_lock.is_some(),
-        obstacle: is_half(world, host).then(|| "its rewind is unfinished".to_owned()),
+        obstacle: obstacle(world, host),
         vip_here: it.vip,
         macs: vec![mac(host)],
     }
@@ -121,7 +133,11 @@ fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
 /// What a run of the recovery sees without asking another host.
 pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option<&Table>) -> View {
     let (it, db) = (&world.hosts[host], world.db(host));
-    let followed = |to: Option<usize>| to.map(|it| ip(it).to_string()).unwrap_or_default();
+    let follows = match db.settings {
+        Some(Named::Host(host)) => Some(ip(host).to_string()),
+        Some(Named::Nobody) => Some("nobody".to_owned()),
+        Some(Named::Fence) | None => None,
+    };
     let me = status(world, host);
     let pause = || Pause {
         since: "a while".to_owned(),
@@ -132,6 +148,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         paused: it.state.paused.then(pause),
         left: it.state.left.clone(),
         outlived: false,
+        fenced: it.state.fenced.map(|at| fence(world.now, at)),
         self_fenced: it.state.self_fenced,
         network,
         seen: None,
@@ -141,13 +158,22 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
             1 => None,
             _ => world.wal.history(db.at.branch),
         },
-        follows: db.settings.map(followed),
+        follows,
         unread: false,
         me,
         pool: pool_view(host, pool),
         primary: None,
         primary_host: None,
         others: None,
+    }
+}
+
+fn fence(now: u64, at: u64) -> Fence {
+    Fence {
+        since: "a while".to_owned(),
+        run: "run".to_owned(),
+        young: now - at < MARK,
+        started_by: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::look;
 use crate::pool::{Pool, Request, Table};
-use crate::world::{Control, Flow, Role, Said, World, host_of, ip, name};
+use crate::world::{Control, Flow, Named, Role, Said, World, host_of, ip, name};
 use failover_rules::facts::history::{History, Standing};
 use failover_rules::facts::left::{Recovery as Left, Stage};
 use failover_rules::facts::policy::SyncDegrade;
@@ -155,9 +155,10 @@ pub const TAKE_OVER: [Step; 6] = [
     FORGET,
 ];
 /// The same, from its start.
-pub const TAKE_OVER_START: [Step; 8] = [
+pub const TAKE_OVER_START: [Step; 9] = [
     LOCK,
     step("take-over.look", (100, 500), see_no_other),
+    step("take-over.unfence", (5, 40), unfence),
     step("take-over.start", (50, 300), start),
     step("take-over.confirm", (100, 500), confirm),
     PRIMARY_SYNC,
@@ -386,6 +387,8 @@ impl Recovery {
             );
         if streams && view.paused.is_none() {
             left.take_if(|it| it.stage == Stage::Preparing);
+            world.hosts[self.host].state.fenced = None;
+            world.hosts[self.host].state.fenced_truly = false;
         }
     }
 
@@ -479,14 +482,17 @@ fn nothing(_: &mut World, _: &mut Recovery) -> Did {
 
 /// A promotion that wants this node has it, until the mark.
 fn yields(world: &mut World, run: &mut Recovery) -> Did {
-    match world.hosts[run.host].word {
+    match world.instance_is_wanted(run.host) {
         true => failed("a promotion of this node is wanted"),
         false => Done,
     }
 }
 
 fn primary_answers(world: &mut World, run: &mut Recovery) -> Did {
-    match (world.hosts[run.host].word, run.primary_history(world)) {
+    match (
+        world.instance_is_wanted(run.host),
+        run.primary_history(world),
+    ) {
         (true, _) => failed("a promotion of this node is wanted"),
         (_, Err(why)) => Failed(why),
         (_, Ok(_)) => Done,
@@ -563,7 +569,7 @@ fn is_started(world: &World, run: &Recovery) -> bool {
 }
 
 fn detach(world: &mut World, run: &mut Recovery) -> Did {
-    if world.hosts[run.host].word {
+    if world.instance_is_wanted(run.host) {
         return failed("a promotion of this node is wanted");
     }
     if is_started(world, run) {
@@ -582,7 +588,7 @@ fn detach(world: &mut World, run: &mut Recovery) -> Did {
 }
 
 fn stop(world: &mut World, run: &mut Recovery) -> Did {
-    if world.hosts[run.host].word {
+    if world.instance_is_wanted(run.host) {
         return failed("a promotion of this node is wanted");
     }
     if is_started(world, run) {
@@ -595,7 +601,7 @@ fn stop(world: &mut World, run: &mut Recovery) -> Did {
 
 /// Crash recovery of what was a primary; what was a standby is started and stopped.
 fn clean(world: &mut World, run: &mut Recovery) -> Did {
-    if world.hosts[run.host].word {
+    if world.instance_is_wanted(run.host) {
         return failed("a promotion of this node is wanted");
     }
     if run.copies || run.stage(world) != Stage::Preparing {
@@ -610,7 +616,7 @@ fn clean(world: &mut World, run: &mut Recovery) -> Did {
 }
 
 fn mark(world: &mut World, run: &mut Recovery) -> Did {
-    if world.hosts[run.host].word {
+    if world.instance_is_wanted(run.host) {
         return failed("a promotion of this node is wanted");
     }
     if run.copies || run.stage(world) != Stage::Preparing {
@@ -688,7 +694,7 @@ fn copy(world: &mut World, run: &mut Recovery) -> Did {
 }
 
 fn settings(world: &mut World, run: &mut Recovery) -> Did {
-    world.db_mut(run.host).settings = Some(Some(run.primary));
+    world.db_mut(run.host).settings = Some(Named::Host(run.primary));
     Done
 }
 
@@ -811,10 +817,10 @@ fn reload(world: &mut World, run: &mut Recovery) -> Did {
     if db.role == Role::Standby
         && let Some(settings) = db.settings
     {
-        if db.loaded != settings {
+        if db.loaded != settings.host() {
             db.stream = None;
         }
-        db.loaded = settings;
+        db.loaded = settings.host();
     }
     let me = world.hosts[run.host].run_lock;
     if world.hosts[run.host].instance_lock == me {
@@ -867,12 +873,28 @@ fn primary_vip(world: &mut World, run: &mut Recovery) -> Did {
 }
 
 fn forget(world: &mut World, run: &mut Recovery) -> Did {
+    no_settings_of_a_fence(world, run.host);
     let state = &mut world.hosts[run.host].state;
     state.left = None;
     state.self_fenced = false;
     state.fenced = None;
     state.fenced_truly = false;
     Done
+}
+
+/// The mark of a failover that promoted nobody is taken back.
+fn unfence(world: &mut World, run: &mut Recovery) -> Did {
+    let view = look::view(world, run.host, false, true, None);
+    if view.fenced.is_some_and(|it| it.young) {
+        return failed("a failover has stopped this node's primary");
+    }
+    no_settings_of_a_fence(world, run.host);
+    Done
+}
+
+fn no_settings_of_a_fence(world: &mut World, host: usize) {
+    let settings = &mut world.db_mut(host).settings;
+    settings.take_if(|it| *it == Named::Fence);
 }
 
 /// No other host is a primary or becomes one.

@@ -63,6 +63,27 @@ impl Control {
     }
 }
 
+/// Whom standby settings name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This host.
+    Host(usize),
+    /// Nobody: it was held.
+    Nobody,
+    /// Nobody: a fence has left them.
+    Fence,
+}
+
+impl Named {
+    /// Whom a server with these settings follows.
+    pub fn host(self) -> Option<usize> {
+        match self {
+            Self::Host(host) => Some(host),
+            Self::Nobody | Self::Fence => None,
+        }
+    }
+}
+
 /// A stream from another host's server.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
@@ -83,8 +104,8 @@ pub struct Database {
     pub at: At,
     /// Its control file.
     pub control: Control,
-    /// It has standby settings; whom they name.
-    pub settings: Option<Option<usize>>,
+    /// Its standby settings, where it has any.
+    pub settings: Option<Named>,
     /// Whom the running server follows.
     pub loaded: Option<usize>,
     /// Its WAL receiver.
@@ -152,8 +173,8 @@ pub struct Host {
     pub run_lock: Option<usize>,
     /// Who changes the instance.
     pub instance_lock: Option<usize>,
-    /// A promotion wants the instance.
-    pub word: bool,
+    /// Until when a promotion has said that it wants the instance.
+    word: u64,
     /// A person's next run is `--force`.
     pub force: bool,
     /// A person has asked its server to become a primary.
@@ -447,7 +468,17 @@ impl World {
                 self.free_locks(id);
             }
         }
-        self.hosts[host].word = false;
+        self.hosts[host].word = 0;
+    }
+
+    /// A promotion leaves word that it wants a host's instance.
+    pub fn want_instance(&mut self, host: usize) {
+        self.hosts[host].word = self.now + 150;
+    }
+
+    /// Whether there is such a word.
+    pub fn instance_is_wanted(&self, host: usize) -> bool {
+        self.now < self.hosts[host].word
     }
 
     fn cron(&mut self, host: usize) {
@@ -551,7 +582,7 @@ impl World {
         if let Some(followed) = db.settings {
             db.role = Role::Standby;
             db.control = Control::Recovery;
-            db.loaded = followed;
+            db.loaded = followed.host();
             db.retry_at = 0;
             self.tell(|w| format!("{}: up as a standby of {:?}", name(host), w.db(host).loaded));
             return;
@@ -860,7 +891,7 @@ fn healthy(host: usize, setup: &Setup) -> Host {
         } else {
             Control::Recovery
         },
-        settings: (!primary).then_some(Some(0)),
+        settings: (!primary).then_some(Named::Host(0)),
         loaded: (!primary).then_some(0),
         stream: None,
         retry_at: 0,
@@ -881,7 +912,7 @@ fn healthy(host: usize, setup: &Setup) -> Host {
         state: State::default(),
         run_lock: None,
         instance_lock: None,
-        word: false,
+        word: 0,
         force: false,
         mistake: false,
         said: None,
