@@ -118,6 +118,7 @@ fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
         return PoolView {
             says: PoolSays::NoAnswer("no answer".to_owned()),
             me_up: None,
+            down: Vec::new(),
         };
     };
     PoolView {
@@ -127,6 +128,10 @@ fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
             Some(it) => PoolSays::Other(ip(it)),
         },
         me_up: Some(table.up[host]),
+        down: (0..table.up.len())
+            .filter(|it| !table.up[*it])
+            .map(ip)
+            .collect(),
     }
 }
 

@@ -179,7 +179,7 @@ pub fn steps(action: Action) -> &'static [Step] {
         Action::Start { .. } => &START_STANDBY,
         Action::Rejoin { .. } => &REJOIN,
         Action::Wait { .. } => &WAIT,
-        Action::TakeOver { start: false } => &TAKE_OVER,
+        Action::ShowPrimary | Action::TakeOver { start: false } => &TAKE_OVER,
         Action::TakeOver { start: true } => &TAKE_OVER_START,
     }
 }

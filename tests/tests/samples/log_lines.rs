@@ -279,7 +279,7 @@ fn is_said(literal: &Literal, line: &str) -> bool {
     words.count() >= 3 || journal.iter().any(|it| literal.before.contains(it))
 }
 
-/// Every source file of the tools with its path.
+/// Every source file of the tools with its path; not of the simulator, which is no tool.
 fn sources() -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut directories = vec![root().join("crates")];
@@ -288,7 +288,7 @@ fn sources() -> Result<Vec<(String, String)>> {
             let path = entry?.path();
             let name = path.to_string_lossy().into_owned();
             if path.is_dir() {
-                if !name.ends_with("/tests") {
+                if !name.ends_with("/tests") && !name.ends_with("/crates/sim") {
                     directories.push(path);
                 }
             } else if name.ends_with(".rs") && !name.ends_with("/tests.rs") {
