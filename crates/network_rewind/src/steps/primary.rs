@@ -188,6 +188,13 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// A recovery that was under way when this node was promoted, and why it was stopped once, are over.
 pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     let state = work.load()?;
+    // A failover that is at work just now has stopped this primary, or is about to.
+    let now = failover_core::clock::seconds();
+    if state.fenced.as_ref().is_some_and(|mark| mark.is_young(now)) {
+        return Ok(Done::Skipped(
+            "a failover has left a mark just now".to_owned(),
+        ));
+    }
     let stopped = state.self_fenced.is_some() || state.fenced.is_some();
     let data = work.data();
     work.standby_files(data).unfence()?;
