@@ -474,8 +474,12 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
 
 /// A failover that came to nothing leaves the standbys where they were.
 fn release(failover: &Failover<'_>, why: &Error) {
-    // Of one that gave no answer nobody knows whether it is primary: the others stay with it.
-    let unknown = matches!(why.downcast_ref::<PeerError>(), Some(PeerError::NotRun(_)));
+    // Of one that gave no answer, or none that was understood, nobody knows whether it is primary: the
+    // others stay with it.
+    let unknown = matches!(
+        why.downcast_ref::<PeerError>(),
+        Some(PeerError::NotRun(_) | PeerError::NotUnderstood(_))
+    );
     if failover.held.is_empty() || (unknown && failover.followers.is_some()) {
         return;
     }
