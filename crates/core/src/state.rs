@@ -36,6 +36,8 @@ pub struct State {
     pub paused: Option<Pause>,
     /// A failover stopped this host's primary.
     pub fenced: Option<FenceMark>,
+    /// A failover told this host's standby to listen to nobody, or to a new primary.
+    pub held: Option<FenceMark>,
     /// The newest timeline that a failover has told this host of, whether its history has come or not: a
     /// promotion here must not take that number again. 0: none.
     pub timeline: Timeline,

@@ -107,6 +107,9 @@ pub struct Args {
         default_value_t = 0
     )]
     pub newest_timeline: Timeline,
+    /// With --step follow, back to the old primary: whom it may have been told to follow meanwhile
+    #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
+    pub instead_of: Option<IpAddr>,
     /// With --step follow: the host to follow
     #[arg(
         long,

@@ -477,6 +477,21 @@ fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
     })
 }
 
+/// Those of `hosts` that show a sign of life, or could not be asked for one.
+pub fn living(crew: &Arc<Crew>, hosts: &[IpAddr]) -> HashSet<IpAddr> {
+    let (told, answers) = channel();
+    for host in hosts.iter().copied() {
+        let (told, crew) = (told.clone(), Arc::clone(crew));
+        workers::start(move || {
+            let lives = life_of(&crew, host).is_none_or(|signs| signs.alive);
+            let _ = told.send((host, lives));
+        });
+    }
+    drop(told);
+    let living = answers.iter().filter(|(_, lives)| *lives);
+    living.map(|(host, _)| host).collect()
+}
+
 /// Asks all standbys for their status, side by side, until each has answered or `deadline` has
 /// passed. Those that `is_lost` says of are not waited for, nor are those that show no life.
 pub fn ask_standbys(

@@ -447,7 +447,11 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("nobody else could acknowledge".to_owned()));
     }
     let seen = &failover.findings.standbys;
-    let listens = |host: IpAddr| seen.get(&host).is_some_and(decide::may_listen);
+    let standbys = failover.standbys.iter().map(Peer::address);
+    let unheard: Vec<IpAddr> = standbys.filter(|it| !seen.contains_key(it)).collect();
+    let living = fencing::living(&failover.crew, &unheard);
+    let listens =
+        |host: IpAddr| decide::may_acknowledge_on(seen.get(&host), living.contains(&host));
     // Also to those that have not answered yet: whatever they are asked next, they answer it held.
     let round = Round::give(&failover.standbys, &Order::Hold, deadline);
     failover.held = failover.standbys.iter().map(Peer::address).collect();
@@ -459,7 +463,15 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     }
     let missing = missing.join("; ");
     match (missing.is_empty(), failover.config().sync_flag) {
-        (true, _) => Ok(Done::Did("every standby that was heard".to_owned())),
+        (true, _) => {
+            // A host that went out of sight meanwhile was not held: with the old primary it may be more.
+            see_majority(
+                &failover.crew,
+                failover.journal,
+                Deadline::after(QUORUM_TIME),
+            )?;
+            Ok(Done::Did("every standby that was heard".to_owned()))
+        }
         (false, false) => {
             let text = format!("a standby may go on listening to the old primary ({missing})");
             failover.journal.stamped(format!("warning: {text}"));
@@ -492,6 +504,7 @@ fn release(failover: &Failover<'_>, why: &Error) {
         &Order::Follow(Leader {
             address: old,
             timeline: 0,
+            instead_of: failover.chosen,
         }),
         deadline,
     );
@@ -685,6 +698,7 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     let leader = Leader {
         address,
         timeline: newest_timeline.saturating_add(1),
+        instead_of: None,
     };
     let followers = Round::give(others, &Order::Follow(leader), Deadline::after(limit));
     let report = failover.findings.old_primary.report.as_ref();

@@ -48,5 +48,8 @@ pub const SETTING: Duration = seconds(10);
 /// The pool to attach or detach a node, and to show it.
 pub const ATTACH: Duration = seconds(30);
 
+/// What a failover may take beyond its own time and that of its promotion.
+pub const FAILOVER_SLACK: Duration = seconds(40);
+
 /// Between two lines about how far a long step is.
 pub const PROGRESS: Duration = seconds(10);

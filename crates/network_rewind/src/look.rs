@@ -59,6 +59,9 @@ impl<'a> Eyes<'a> {
         );
         let deadline = Deadline::after(budget::ANSWER);
         let (me, session) = status::look_and_stay(self.here, self.instance, deadline);
+        let alone = session
+            .as_ref()
+            .is_some_and(|session| self.is_alone(&me, session));
         let outlived = |it: &Recovery| has_outlived(it, data);
         let outlived = state.recovery.as_ref().is_some_and(outlived);
         let view = View {
@@ -85,8 +88,22 @@ impl<'a> Eyes<'a> {
             primary: None,
             primary_host: None,
             others: None,
+            rival: None,
+            held: state
+                .held
+                .as_ref()
+                .is_some_and(|mark| mark.is_young(clock::seconds())),
+            alone,
         };
         (view, session)
+    }
+
+    /// Whether this host's server is a primary, and no standby streams from it. In doubt one does.
+    fn is_alone(&self, me: &Status, session: &Session) -> bool {
+        let deadline = Deadline::after(budget::ANSWER);
+        me.in_recovery == Some(false)
+            && standbys(session, self.instance.flavor, deadline)
+                .is_ok_and(|all| !all.iter().any(Standby::streams))
     }
 
     /// This host's instance.
@@ -103,6 +120,7 @@ impl<'a> Eyes<'a> {
                     says: PoolSays::NoAnswer(error.to_string()),
                     me_up: None,
                     down: Vec::new(),
+                    all_down: false,
                 };
             }
         };
@@ -120,6 +138,7 @@ impl<'a> Eyes<'a> {
             says,
             down: down.filter_map(|node| address_of(node, config)).collect(),
             me_up: nodes.by_address(me, config).map(|node| node.is_up()),
+            all_down: false,
         }
     }
 
@@ -147,6 +166,15 @@ impl<'a> Eyes<'a> {
             Look::Others => {
                 let others: Vec<IpAddr> = self.config().other_hosts().collect();
                 view.others = Some(self.ask_hosts(&others));
+            }
+            Look::Rival(address) => {
+                let deadline = Deadline::after(budget::ANSWER);
+                let names = self.instance.flavor;
+                let ask = || -> Result<Primary, SqlError> {
+                    let session = Session::open(&Target::new(self.config(), address), deadline)?;
+                    primary(&session, names, deadline)
+                };
+                view.rival = Some((address, ask().map_err(|error| error.to_string())));
             }
             Look::Life => view.seen = Some(self.life()),
         }
@@ -259,6 +287,7 @@ pub fn primary(session: &Session, names: &Flavor, deadline: Deadline) -> Result<
             history: None,
             standbys: Vec::new(),
             wal: Vec::new(),
+            parts_at: None,
         });
     };
     Ok(Primary {
@@ -266,6 +295,7 @@ pub fn primary(session: &Session, names: &Flavor, deadline: Deadline) -> Result<
         history: history(session, names, &segment, deadline)?,
         standbys: standbys(session, names, deadline)?,
         wal: Vec::new(),
+        parts_at: None,
     })
 }
 

@@ -360,7 +360,7 @@ impl<'a> Run<'a> {
             self.carry_out(&view, &verdict, session)?;
             self.forget_consent(&view, verdict.action)?;
             match verdict.action {
-                Action::Start { .. } | Action::StopWrongPrimary { .. } => {
+                Action::Start { .. } | Action::StartStandby | Action::StopWrongPrimary { .. } => {
                     before = Some(verdict.action);
                     pool = self.ask_pool(network);
                 }
@@ -638,6 +638,12 @@ impl<'a> Run<'a> {
             pool: &site.pool,
             journal: self.journal,
             state: &site.state,
+            stays_standby: action == Action::StartStandby,
+            unnamed: !matches!(view.pool.says, PoolSays::Other(_)),
+            old: match action {
+                Action::FailOver { old } => Some(old),
+                _ => None,
+            },
             primary: whom(action).unwrap_or(site.here.config.kb_localhost_ip),
             me: view.me.clone(),
             session: None,

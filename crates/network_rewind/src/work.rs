@@ -1,7 +1,7 @@
 //! What all steps work on, and the lists of steps for each action.
 
 use crate::budget;
-use crate::steps::{copy, files, primary, rejoin, rewind, server};
+use crate::steps::{copy, failover, files, primary, rejoin, rewind, server};
 use anyhow::{Context, Result};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -49,6 +49,12 @@ pub struct Work<'a> {
     pub state: &'a StateDir,
     /// The host to follow; this one where it is the primary itself.
     pub primary: IpAddr,
+    /// It is started as the standby that it was, whoever is the primary.
+    pub stays_standby: bool,
+    /// The pool need not name the primary: it was proved to be the right one without that.
+    pub unnamed: bool,
+    /// The old primary, where the failover from it is run again.
+    pub old: Option<IpAddr>,
     /// This host's instance when it was decided.
     pub me: Status,
     /// With the primary.
@@ -476,6 +482,21 @@ fn recover<'a>() -> List<'a> {
 pub fn steps<'a>(action: Action) -> List<'a> {
     match action {
         Action::Nothing | Action::Refuse | Action::NeedsPerson => Vec::new(),
+        Action::FailOver { .. } => vec![step(
+            "failover.again",
+            "run the failover again that came to nothing: failover_stream, by its own rules",
+            |work| {
+                let config = work.config();
+                config.failover_timeout + config.promote_timeout + budget::FAILOVER_SLACK
+            },
+            failover::again,
+        )],
+        Action::Detach => vec![step(
+            "failover.detach",
+            "detach this node, which the pool takes for its primary",
+            |_| budget::ATTACH,
+            failover::detach,
+        )],
         Action::SelfFence => vec![
             may_fail(step(
                 "self-fence.vip-off",
@@ -546,6 +567,16 @@ pub fn steps<'a>(action: Action) -> List<'a> {
                 |_| budget::FIRST_LOOK,
                 rejoin::first_look,
             )),
+        ],
+        Action::StartStandby => vec![
+            lock(),
+            step(
+                "start.files",
+                "put this node's configuration files back, if a recovery has not come to it",
+                |_| budget::FILES,
+                files::put_back_if_rewound,
+            ),
+            start(),
         ],
         Action::Rejoin { .. } => vec![ask_primary(), sync(), attach()],
         Action::Wait { .. } => vec![

@@ -204,9 +204,15 @@ pub fn needs_hold(old: &OldPrimary, standbys: usize) -> bool {
 }
 
 /// Whether a standby may be listening to a primary: it runs, and is none itself. One that gives no answer
-/// may.
+/// may, and one that is down for a recovery from that very primary soon will.
 pub fn may_listen(status: &Status) -> bool {
-    status.running && status.in_recovery != Some(false)
+    (status.running || status.in_work) && status.in_recovery != Some(false)
+}
+
+/// Whether a standby that was not held may go on acknowledging the old primary. One that said nothing may,
+/// as long as its host shows life: its sshd may be all that is dead.
+pub fn may_acknowledge_on(heard: Option<&Status>, lives: bool) -> bool {
+    heard.map_or(lives, may_listen)
 }
 
 /// A standby that could be promoted.
@@ -899,6 +905,15 @@ mod tests {
         assert!(may_listen(&status(true, None)));
         assert!(!may_listen(&status(true, Some(false))));
         assert!(!may_listen(&status(false, None)));
+        let recovered = Status {
+            in_work: true,
+            ..Status::default()
+        };
+        assert!(may_listen(&recovered), "it is about to be started");
+        assert!(may_acknowledge_on(Some(&status(true, Some(true))), false));
+        assert!(!may_acknowledge_on(Some(&status(false, None)), true));
+        assert!(may_acknowledge_on(None, true), "only its sshd may be dead");
+        assert!(!may_acknowledge_on(None, false));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::facts::policy::GatewayLostAction;
 use crate::facts::standby::Standby;
 use crate::facts::status::Status;
 use crate::facts::view::{BaseBackup, Fence, PoolSays, Primary, Seen, View, missing_wal};
+use crate::failover::obstacle;
 use std::net::IpAddr;
 
 /// What follows from what was seen.
@@ -32,7 +33,33 @@ pub enum Look {
     Others,
     /// Which hosts show a sign of life.
     Life,
+    /// A primary that the pool does not name, by SQL.
+    Rival(IpAddr),
 }
+
+/// A row of its own, which the simulator can take out to see what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// A standby whose history has left the primary's is recovered, and not pointed to it first.
+    LeftFirst,
+    /// The pool's primary is an old one, which this node's history has replaced.
+    Replaced,
+    /// Of two primaries the timelines prove which is right.
+    Rival,
+    /// The mark of a rewind over a database that runs as a primary.
+    MarkOverPrimary,
+    /// A standby that is down is started also while there is no primary.
+    StartStandby,
+    /// A failover that came to nothing is run again.
+    FailOver,
+    /// The pool has a standby as its primary: it is made to fail over.
+    NotPrimary,
+    /// What a failover holds is not pointed back to the old primary.
+    Held,
+}
+
+/// The table without some of its rows.
+type Without<'a> = &'a [Row];
 
 /// What to do, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +119,15 @@ pub enum Action {
     },
     /// This is the primary, and the pool, which has it up, names none: it is told.
     ShowPrimary,
+    /// Start it as the standby that it was; there is no primary yet.
+    StartStandby,
+    /// There is no primary, and this standby is the one to promote: run the failover from `old` again.
+    FailOver {
+        /// The old primary.
+        old: IpAddr,
+    },
+    /// The pool has this node as its primary, and another one is: have the pool find that one.
+    Detach,
     /// No other is primary: this one is.
     TakeOver {
         /// It has to be started first.
@@ -131,6 +167,11 @@ pub fn must_drop_vip(me: &Status) -> bool {
 
 /// The decision.
 pub fn decide(view: &View) -> Decision {
+    decide_without(view, &[])
+}
+
+/// The decision without some rows: for the simulator, which shows what each is for.
+pub fn decide_without(view: &View, out: Without<'_>) -> Decision {
     if let Some(pause) = &view.paused {
         let why = match pause.why.as_str() {
             "" => String::new(),
@@ -144,7 +185,7 @@ pub fn decide(view: &View) -> Decision {
     if let Some(decision) = cut_off(view) {
         return decision;
     }
-    if let Some(decision) = unfinished(view) {
+    if let Some(decision) = unfinished(view, out) {
         return decision;
     }
     // What runs has data, wherever it may be.
@@ -152,8 +193,9 @@ pub fn decide(view: &View) -> Decision {
         return no_data(view);
     }
     match (&view.pool.says, server(&view.me)) {
-        (PoolSays::Me, Server::Primary) => {
-            act(Action::KeepPrimary, "this node is the primary, and runs")
+        (PoolSays::Me, Server::Primary) => named_primary(view, out),
+        (PoolSays::Me, Server::Standby) if !out.contains(&Row::NotPrimary) => {
+            no_longer_primary(view)
         }
         (PoolSays::Me, Server::Standby) => act(
             Action::Refuse,
@@ -165,8 +207,8 @@ pub fn decide(view: &View) -> Decision {
             "the pool has this node as its primary, but its database does not run: it is the \
              pool's turn to fail over",
         ),
-        (PoolSays::Other(primary), server) => not_primary(view, *primary, server),
-        (PoolSays::NoAnswer(_) | PoolSays::Nobody, server) => no_primary(view, server),
+        (PoolSays::Other(primary), server) => not_primary(view, *primary, server, out),
+        (PoolSays::NoAnswer(_) | PoolSays::Nobody, server) => no_primary(view, server, out),
         _ => anything_else(view),
     }
 }
@@ -221,8 +263,140 @@ fn cut_off(view: &View) -> Option<Decision> {
     }
 }
 
+/// The pool names this node, which is a standby. Until it is detached no pool looks for another.
+fn no_longer_primary(view: &View) -> Decision {
+    let why = "the pool has this node as its primary, but its database is in recovery";
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    let mut answers = others
+        .iter()
+        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    match answers.find(|(_, it)| it.in_recovery == Some(false)) {
+        Some((address, it)) if it.timeline >= view.me.timeline => act(
+            Action::Detach,
+            format!(
+                "{why}; {address} is a primary on timeline {}: this node is detached, so that the pool \
+                 finds that one",
+                it.timeline
+            ),
+        ),
+        Some((address, it)) => act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; {address} is a primary on timeline {}, older than {} here: find out which host \
+                 has the data, stop the other, and attach the first to the pool (attach_node)",
+                it.timeline, view.me.timeline
+            ),
+        ),
+        None => fail_over(view, why),
+    }
+}
+
+/// The pool names this node, which is a primary. One from which nobody streams may be an old one that a
+/// pool has found again, after a failover.
+fn named_primary(view: &View, out: Without<'_>) -> Decision {
+    let keep = || act(Action::KeepPrimary, "this node is the primary, and runs");
+    if !view.alone || out.contains(&Row::Rival) {
+        return keep();
+    }
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    // A standby that somebody promoted by mistake is on a newer timeline, too, and its own run stops it:
+    // the pool names this one. Only a failover gives the VIP away.
+    let is_rival = |it: &Status| {
+        it.in_recovery == Some(false) && it.timeline > view.me.timeline && it.vip_here
+    };
+    let answers = others
+        .iter()
+        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    let rivals = answers.filter(|(_, it)| is_rival(it));
+    match rivals.max_by_key(|(_, it)| it.timeline) {
+        Some((address, _)) => rival(view, address, "the pool has this node as its primary"),
+        None => keep(),
+    }
+}
+
+/// This node is a primary, and so is `address`, which the pool does not name: whose timeline was promoted
+/// from the other's newest one is the right one.
+fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
+    let primary = match &view.rival {
+        Some((asked, answer)) if *asked == address => answer,
+        _ => return Decision::Look(Look::Rival(address)),
+    };
+    let two = |what: &str| {
+        act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; two primaries: this node (timeline {}) and {address} ({what}). Neither was \
+                 stopped. Decide which one to keep, and run network_rewind --force on the other once \
+                 the pool names the first (attach_node there)",
+                view.me.timeline
+            ),
+        )
+    };
+    let primary = match primary {
+        Ok(primary) if primary.in_recovery => return two("in recovery by now"),
+        Ok(primary) => primary,
+        Err(error) => return two(&format!("it does not answer: {error}")),
+    };
+    let timeline = primary.history.as_ref().map_or(0, History::timeline);
+    if timeline > view.me.timeline && was_promoted_from(view, primary) {
+        let recover = consent(view);
+        let text = format!(
+            "{why}; {address} is a primary on timeline {timeline}, promoted from this node's timeline \
+             {}: this one is stopped",
+            view.me.timeline
+        );
+        return act(
+            Action::StopWrongPrimary {
+                primary: address,
+                recover: recover.is_some(),
+            },
+            match recover {
+                Some(who) => format!("{text} and recovered ({who})"),
+                None => format!("{text} and left down; {HOW_TO_GO_ON}"),
+            },
+        );
+    }
+    if has_replaced(view, primary) {
+        let text = format!(
+            "{why}; {address} is an old primary on timeline {timeline}, from which this one was \
+             promoted: its own network_rewind stops it. If that does not run there, stop its database"
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    two(&format!("timeline {timeline}"))
+}
+
+/// Whether this node's history has left the other primary's newest timeline: that one is an old primary,
+/// and whoever follows it loses what came after it.
+fn has_replaced(view: &View, primary: &Primary) -> bool {
+    let (Some(own), Some(theirs)) = (&view.history, &primary.history) else {
+        return false;
+    };
+    let left = own.fork_with(theirs).map(|(timeline, _)| timeline);
+    view.me.timeline > theirs.timeline() && left == Some(theirs.timeline())
+}
+
+/// What is said where the pool's primary is an old one.
+fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
+    let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    act(
+        Action::NeedsPerson,
+        format!(
+            "the pool has {address} as its primary, on timeline {theirs}; this node is on timeline {}, \
+             which was promoted from that one: {address} is an old primary, and following it would \
+             lose what came after. Stop its database, then promote the newest node (failover_stream), \
+             or run network_rewind --force here if {address} is to be kept",
+            view.me.timeline
+        ),
+    )
+}
+
 /// Rows about what a run before this one has left.
-fn unfinished(view: &View) -> Option<Decision> {
+fn unfinished(view: &View, out: Without<'_>) -> Option<Decision> {
     let left = view.left.as_ref()?;
     let half = match left.stage {
         Stage::Preparing => return None,
@@ -233,6 +407,10 @@ fn unfinished(view: &View) -> Option<Decision> {
         Stage::Following if server(&view.me) == Server::Primary => return None,
         Stage::Following => false,
     };
+    let runs_on = half && server(&view.me) == Server::Primary && !view.policy.force;
+    if runs_on && !out.contains(&Row::MarkOverPrimary) {
+        return Some(mark_over_primary(view));
+    }
     match right_primary(view) {
         // It runs and follows somebody else: no case for going on.
         Ok((primary, _))
@@ -253,19 +431,31 @@ fn unfinished(view: &View) -> Option<Decision> {
         )),
         Err(Missing::Look(look)) => Some(Decision::Look(look)),
         Err(Missing::Primary(why)) if half => Some(act(
-            Action::Refuse,
+            Action::NeedsPerson,
             format!(
-                "a rewind of this node is unfinished, so its database stays down until there is a \
-                 primary to rewind from: {why}"
+                "an interrupted rewind left the data directory half written; its database stays down \
+                 until there is a primary to finish it from ({why}). Start the last primary, or promote \
+                 a standby"
             ),
         )),
         Err(Missing::Primary(_)) => None,
     }
 }
 
+/// The mark of an unfinished rewind, and a server that takes writes all the same: somebody has started it.
+fn mark_over_primary(view: &View) -> Decision {
+    let text = format!(
+        "a rewind of this node was left unfinished, and its database runs as a primary on timeline {} \
+         all the same: nothing is stopped. Find out whether its data is whole; network_rewind --force \
+         makes it a standby and discards what only it has",
+        view.me.timeline
+    );
+    act(Action::NeedsPerson, text)
+}
+
 /// Whether a recovery goes on where a run before this one has left it; else it is begun anew.
 pub fn goes_on(view: &View) -> bool {
-    unfinished(view).is_some()
+    unfinished(view, &[]).is_some()
 }
 
 /// Why there is no primary to work with.
@@ -332,7 +522,7 @@ fn no_data(view: &View) -> Decision {
 }
 
 /// Rows in which the pool names another node.
-fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
+fn not_primary(view: &View, primary: IpAddr, server: Server, out: Without<'_>) -> Decision {
     if view.pool.me_up.is_none() {
         let text = format!(
             "the pool has no node with KB_LOCALHOST_IP {}: correct the configuration of one of \
@@ -342,13 +532,13 @@ fn not_primary(view: &View, primary: IpAddr, server: Server) -> Decision {
         return act(Action::NeedsPerson, text);
     }
     match server {
-        Server::Primary => wrong_primary(view, primary),
+        Server::Primary => wrong_primary(view, primary, out),
         Server::Standby => match (&view.fenced, &view.primary) {
             (Some(_), None) => Decision::Look(Look::Primary(primary)),
             (Some(fence), _) if !streams_from(view) => started_after_fence(view, primary, fence),
-            _ => standby(view),
+            _ => standby(view, out),
         },
-        Server::Down => down(view, primary),
+        Server::Down => down(view, primary, out),
         Server::Silent => anything_else(view),
     }
 }
@@ -375,7 +565,7 @@ const HOW_TO_GO_ON: &str = "network_rewind --force, or AUTO_PRIMARY_RECOVERY=1, 
                             and discards what only it has";
 
 /// This node takes writes, and the pool names another.
-fn wrong_primary(view: &View, address: IpAddr) -> Decision {
+fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
     let two = |what: String| {
         let here = match view.me.vip_here {
             true => "has the database VIP",
@@ -394,6 +584,9 @@ fn wrong_primary(view: &View, address: IpAddr) -> Decision {
         Err(Missing::Look(look)) => return Decision::Look(look),
         Err(Missing::Primary(why)) => return two(why),
     };
+    if has_replaced(view, primary) && !out.contains(&Row::Replaced) && !view.policy.force {
+        return replaced(view, address, primary);
+    }
     let timeline = primary.history.as_ref().map_or(0, |it| it.timeline());
     let seen = format!("{address} is one, too (timeline {timeline})");
     let newer = timeline > view.me.timeline && view.pool.me_up == Some(false);
@@ -487,11 +680,25 @@ fn streams_from(view: &View) -> bool {
     mine.is_some_and(Standby::streams) && view.me.receiver_silent_ms.is_some()
 }
 
+/// Whether a failover under way has told this standby not to listen to the pool's primary, which nobody
+/// has replaced yet.
+fn held_from(view: &View, primary: &Primary, out: Without<'_>) -> bool {
+    let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    view.held && theirs <= view.me.timeline && !out.contains(&Row::Held)
+}
+
 /// This node is in recovery, and the pool names another.
-fn standby(view: &View) -> Decision {
+fn standby(view: &View, out: Without<'_>) -> Decision {
     let (address, primary) = match right_primary(view) {
         Ok(found) => found,
         Err(Missing::Look(look)) => return Decision::Look(look),
+        // No pool fails over from a node that answers.
+        Err(Missing::Primary(why))
+            if matches!(&view.primary, Some(Ok(it)) if it.in_recovery)
+                && !out.contains(&Row::FailOver) =>
+        {
+            return fail_over(view, &why);
+        }
         Err(Missing::Primary(why)) => {
             return act(
                 Action::Refuse,
@@ -499,56 +706,84 @@ fn standby(view: &View) -> Decision {
             );
         }
     };
+    if has_replaced(view, primary) && !out.contains(&Row::Replaced) && !view.policy.force {
+        return replaced(view, address, primary);
+    }
     let mine = primary.standby(view.policy.me, view.policy.my_name());
     // Somebody else on this host may receive WAL, too: an archiver.
     let receives = view.me.receiver_silent_ms.is_some();
     if let Some(standby) = mine.filter(|standby| standby.streams() && receives) {
-        let due = sync_is_due(view, primary);
-        let attach = view.pool.me_up == Some(false);
-        let limit = view.policy.lag_limit;
-        return match standby.behind {
-            Some(behind) if behind <= limit && (attach || due) => {
-                let what = match (attach, due) {
-                    (true, true) => "its commits may wait for it, and the pool has it down",
-                    (true, false) => "the pool has it down",
-                    (false, _) => "the primary's commits may wait for it",
-                };
-                act(
-                    Action::Rejoin {
-                        primary: address,
-                        attach,
-                    },
-                    format!("this standby streams from {address}: {what}"),
-                )
-            }
-            Some(behind) if attach => act(
-                Action::Nothing,
-                format!(
-                    "this standby streams from {address}, {} MB behind: it is attached when that is \
-                     at most {} MB (DATA_SIZE_DIFF)",
-                    behind >> 20,
-                    limit >> 20
-                ),
-            ),
-            None if attach => act(
-                Action::Nothing,
-                format!(
-                    "this standby streams from {address}, and has not said yet how far it is: the next \
-                     run attaches it"
-                ),
-            ),
-            _ => act(
-                Action::Nothing,
-                format!("this standby streams from {address}, all is well"),
-            ),
-        };
+        return streaming(view, address, primary, standby);
     }
-    if let Some(host) = view.follows.as_ref().filter(|_| !follows(view, address)) {
+    if held_from(view, primary, out) {
+        return act(
+            Action::Refuse,
+            format!(
+                "a failover told this standby not to listen to {address} any more, and may be under \
+                 way still: it is left as it is"
+            ),
+        );
+    }
+    let left = standing_to(view, primary).is_some_and(|it| it != Standing::Part);
+    let first = left && !out.contains(&Row::LeftFirst);
+    if let Some(host) = view
+        .follows
+        .as_ref()
+        .filter(|_| !follows(view, address) && !first)
+    {
         return act(
             Action::Follow { primary: address },
             format!("this standby follows {host}, and the primary is {address}"),
         );
     }
+    not_streaming(view, address, primary)
+}
+
+/// It streams: what is left is the pool, and what commits wait for.
+fn streaming(view: &View, address: IpAddr, primary: &Primary, standby: &Standby) -> Decision {
+    let due = sync_is_due(view, primary);
+    let attach = view.pool.me_up == Some(false);
+    let limit = view.policy.lag_limit;
+    match standby.behind {
+        Some(behind) if behind <= limit && (attach || due) => {
+            let what = match (attach, due) {
+                (true, true) => "its commits may wait for it, and the pool has it down",
+                (true, false) => "the pool has it down",
+                (false, _) => "the primary's commits may wait for it",
+            };
+            act(
+                Action::Rejoin {
+                    primary: address,
+                    attach,
+                },
+                format!("this standby streams from {address}: {what}"),
+            )
+        }
+        Some(behind) if attach => act(
+            Action::Nothing,
+            format!(
+                "this standby streams from {address}, {} MB behind: it is attached when that is \
+                 at most {} MB (DATA_SIZE_DIFF)",
+                behind >> 20,
+                limit >> 20
+            ),
+        ),
+        None if attach => act(
+            Action::Nothing,
+            format!(
+                "this standby streams from {address}, and has not said yet how far it is: the next \
+                 run attaches it"
+            ),
+        ),
+        _ => act(
+            Action::Nothing,
+            format!("this standby streams from {address}, all is well"),
+        ),
+    }
+}
+
+/// It does not stream, and follows the right host.
+fn not_streaming(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let (timeline, position) = (view.me.timeline, view.me.position());
     let at = format!("it is at {position} on timeline {timeline}");
     match standing_to(view, primary) {
@@ -621,6 +856,10 @@ fn is_down_and_left(view: &View, primary: &Primary) -> bool {
 fn standing_to(view: &View, primary: &Primary) -> Option<Standing> {
     let theirs = primary.history.as_ref()?;
     let (timeline, position) = (view.me.timeline, view.me.position());
+    // Two that were promoted at the same position have the same history, and not the same WAL.
+    if let Some(at) = primary.parts_at {
+        return Some(Standing::Left { timeline, at });
+    }
     Some(standing(view.history.as_ref(), theirs, timeline, position))
 }
 
@@ -660,7 +899,7 @@ fn is_copy(view: &View) -> bool {
 }
 
 /// This node does not run, and the pool names another.
-fn down(view: &View, primary: IpAddr) -> Decision {
+fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
     // Its control file is that of the server that was copied, most often a running primary's. Crash
     // recovery would fork it on the timeline of that one, where no rewind can see it.
     if is_copy(view) {
@@ -675,7 +914,7 @@ fn down(view: &View, primary: IpAddr) -> Decision {
     }
     match was_primary(view) {
         None => anything_else(view),
-        Some(false) => stopped_standby(view, primary),
+        Some(false) => stopped_standby(view, primary, out),
         Some(true) => match consent(view) {
             None => act(
                 Action::NeedsPerson,
@@ -685,6 +924,13 @@ fn down(view: &View, primary: IpAddr) -> Decision {
                 ),
             ),
             Some(who) => match right_primary(view) {
+                Ok((address, primary))
+                    if has_replaced(view, primary)
+                        && !out.contains(&Row::Replaced)
+                        && !view.policy.force =>
+                {
+                    replaced(view, address, primary)
+                }
                 Ok((primary, _)) => act(
                     Action::Recover { primary },
                     format!("this node does not run, and was a primary; it is recovered ({who})"),
@@ -701,8 +947,22 @@ fn down(view: &View, primary: IpAddr) -> Decision {
 
 /// A standby that is down. Once its history has left the primary's, no server starts on it any more: it
 /// asks for the newest timeline that it knows of, and finds that it is not on the way there.
-fn stopped_standby(view: &View, primary: IpAddr) -> Decision {
+fn stopped_standby(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
+    let newer = matches!(right_primary(view), Ok((_, seen)) if !held_from(view, seen, out));
+    if view.held && !newer && !out.contains(&Row::Held) {
+        if let Err(Missing::Look(look)) = right_primary(view) {
+            return Decision::Look(look);
+        }
+        let text = "this node does not run, and was a standby that a failover holds: it is started, and \
+                    follows whom it was told to";
+        return act(Action::StartStandby, text);
+    }
     let standing = match right_primary(view) {
+        Ok((address, seen))
+            if has_replaced(view, seen) && !out.contains(&Row::Replaced) && !view.policy.force =>
+        {
+            return replaced(view, address, seen);
+        }
         Ok((_, seen)) => standing_to(view, seen),
         Err(Missing::Look(look)) => return Decision::Look(look),
         Err(Missing::Primary(_)) => None,
@@ -732,41 +992,281 @@ fn stopped_standby(view: &View, primary: IpAddr) -> Decision {
 }
 
 /// Rows in which there is no pool, or none is primary.
-fn no_primary(view: &View, server: Server) -> Decision {
+fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
     let why = pool_sentence(&view.pool.says);
     if let Some(fence) = view.fenced.as_ref().filter(|it| it.young)
         && server != Server::Standby
     {
         return act(Action::Refuse, fenced_just_now(&why, fence));
     }
+    // It takes no writes, and may be the one to promote.
+    let is_standby = was_primary(view) == Some(false) && !is_copy(view);
+    if server == Server::Down && is_standby && !out.contains(&Row::StartStandby) {
+        let text = format!("{why}; this node does not run, and was a standby: it is started");
+        return act(Action::StartStandby, text);
+    }
+    // By itself a pool that gives no answer may be failing over just now.
+    let may_fail_over = view.pool.says == PoolSays::Nobody || view.pool.all_down;
+    if server == Server::Standby && may_fail_over && !out.contains(&Row::FailOver) {
+        return fail_over(view, &why);
+    }
     let alone = view.self_fenced || view.fenced.is_some() || view.policy.max_available;
     let lone_start = server == Server::Down && alone;
+    let lost = server == Server::Down && was_primary(view) == Some(true) && !lone_start;
+    if lost && may_fail_over && !out.contains(&Row::FailOver) {
+        return last_one_down(view, &why);
+    }
     if server != Server::Primary && !lone_start {
         return anything_else(view);
     }
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let found = others
-        .iter()
-        .filter_map(|(address, answer)| in_the_way(view, &why, *address, answer));
-    if let Some((_, obstacle)) = found.min_by_key(|(rank, _)| *rank) {
-        return act(Action::Refuse, obstacle);
+    let mut answers = Vec::new();
+    let counting = |(address, answer): &&(IpAddr, Result<Status, String>)| {
+        !is_replaced(view, *address, answer)
+    };
+    for (address, answer) in others.iter().filter(counting) {
+        match answer {
+            Ok(status) => answers.push((*address, status)),
+            Err(error) => {
+                return act(
+                    Action::Refuse,
+                    format!("{why}, and {address} does not answer ({error}): nothing is changed"),
+                );
+            }
+        }
     }
-    let answers = others
-        .iter()
-        .filter_map(|(address, answer)| Some((*address, answer.as_ref().ok()?)))
-        .collect::<Vec<_>>();
-    match server {
-        Server::Primary if has_given_up(view) => act(
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+        if server == Server::Primary && !out.contains(&Row::Rival) {
+            return rival(view, *address, &why);
+        }
+        if let Some(decision) = old_one_runs(view, &answers, &why, out) {
+            return decision;
+        }
+        return act(
+            Action::Refuse,
+            format!("{why}, and {address} is a primary: nothing is changed"),
+        );
+    }
+    match busy(view, &answers, &why) {
+        Some(decision) => decision,
+        None if server == Server::Primary && has_given_up(view) => act(
             Action::ShowPrimary,
             format!("{why}; it has this node up, whose database is a primary: telling the pool"),
         ),
-        Server::Primary => act(
+        None if server == Server::Primary => act(
             Action::TakeOver { start: false },
             format!("{why}; this node is a primary, and no other host has one"),
         ),
-        _ => start_alone(view, &answers, &why),
+        None => start_alone(view, &answers, &why),
+    }
+}
+
+/// A primary runs that is older than another node, this one or a third: no node can tell by itself whether
+/// what came after it is to be kept.
+fn old_one_runs(
+    view: &View,
+    answers: &[(IpAddr, &Status)],
+    why: &str,
+    out: Without<'_>,
+) -> Option<Decision> {
+    if out.contains(&Row::Rival) {
+        return None;
+    }
+    let primaries: Vec<&(IpAddr, &Status)> = answers
+        .iter()
+        .filter(|(_, it)| it.in_recovery == Some(false))
+        .collect();
+    if primaries.len() > 1 {
+        let named =
+            |(address, it): &&(IpAddr, &Status)| format!("{address} (timeline {})", it.timeline);
+        let both: Vec<String> = primaries.iter().map(named).collect();
+        let text = format!(
+            "{why}; two primaries: {}. Decide which one to keep, and run network_rewind --force on the \
+             other once the pool names the first (attach_node there)",
+            both.join(" and ")
+        );
+        return Some(act(Action::NeedsPerson, text));
+    }
+    let me = (view.policy.me, view.me.timeline);
+    let (primary, it) = primaries.first()?;
+    let others = answers.iter().map(|(address, it)| (*address, it.timeline));
+    let (newest, timeline) = others.chain([me]).max_by_key(|(_, timeline)| *timeline)?;
+    (timeline > it.timeline).then(|| {
+        act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; {primary} is a primary on timeline {}, and {newest} is on timeline {timeline}, \
+                 which is newer, and no primary: find out which of the two has the data. Is it {newest}, \
+                 stop the database on {primary} and start that one; else attach {primary} to the pool \
+                 (attach_node)",
+                it.timeline
+            ),
+        )
+    })
+}
+
+/// Why none is started or kept as the primary, of the other hosts' databases.
+fn busy(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Option<Decision> {
+    // It answers, and yet does not tell: its server hangs or starts.
+    let silent = |it: &Status| it.running && it.in_recovery.is_none();
+    if let Some((address, it)) = answers.iter().find(|(_, it)| silent(it)) {
+        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
+        return Some(act(
+            Action::Refuse,
+            format!(
+                "{why}, and the database on {address} may be a primary ({trouble}): nothing is \
+                 changed"
+            ),
+        ));
+    }
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_work) {
+        return Some(act(
+            Action::Refuse,
+            format!(
+                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
+            ),
+        ));
+    }
+    let me = &view.me;
+    let (address, it) = answers.iter().find(|(_, it)| it.timeline > me.timeline)?;
+    let newer = format!(
+        "{why}, and {address} is on timeline {}, newer than {} here",
+        it.timeline, me.timeline
+    );
+    Some(match it.running && server(me) != Server::Primary {
+        true => act(
+            Action::NeedsPerson,
+            format!("{newer}: nothing is changed. Its recovery.log says how to go on"),
+        ),
+        false => act(
+            Action::NeedsPerson,
+            format!(
+                "{newer}, and no primary: find out which has the data, and start or promote that one; nothing is \
+                 changed here"
+            ),
+        ),
+    })
+}
+
+/// No pool has a primary, and this is a standby: a failover may be due that came to nothing. Whoever is
+/// the furthest runs it again, by the same rules and with the same fence.
+fn fail_over(view: &View, why: &str) -> Decision {
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    let answers = others
+        .iter()
+        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    let answers: Vec<(IpAddr, &Status)> = answers.collect();
+    if let Some(decision) = old_one_runs(view, &answers, why, &[]) {
+        return decision;
+    }
+    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+        let text = format!(
+            "{why}, and {address} is a primary: its own network_rewind attaches it to the pool; this \
+             standby is left running"
+        );
+        return act(Action::Refuse, text);
+    }
+    let busy = |it: &Status| it.in_work || (it.running && it.in_recovery.is_none());
+    if let Some((address, _)) = answers.iter().find(|(_, it)| busy(it)) {
+        let text = format!("{why}, and {address} is at work: this standby is left running");
+        return act(Action::Refuse, text);
+    }
+    if let Some(obstacle) = obstacle(&view.me) {
+        let text = format!(
+            "{why}; no failover can promote this standby: {obstacle}. Start the last primary, or \
+             another standby"
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    let rank =
+        |address: IpAddr, it: &Status| (it.timeline, it.position(), std::cmp::Reverse(address));
+    let me = rank(view.policy.me, &view.me);
+    let can = |it: &&(IpAddr, &Status)| it.1.in_recovery == Some(true) && obstacle(it.1).is_none();
+    let better = answers
+        .iter()
+        .filter(can)
+        .find(|(it, status)| rank(*it, status) > me);
+    if let Some((address, _)) = better {
+        let text = format!(
+            "{why}; {address} is further than this standby: its network_rewind fails over, or says in \
+             its recovery.log what to do"
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    let old = old_primary(view, others);
+    // One that was started since, or that the pool had given up, may lack what a primary that went on
+    // without it has committed: only a person knows whether that one comes back.
+    let streamed = view.pool.me_up == Some(true) && view.me.has_streamed();
+    if let (Some(old), false) = (old, streamed) {
+        let me = view.policy.me;
+        let text = format!(
+            "{why}, and no host has one; this standby has not streamed since its database was started, \
+             or the pool has it down, and may lack what was committed since: start the database on \
+             {old}. If that is lost, promote this one: failover_stream --new-primary-host={me} \
+             --old-primary-id=0 --failed-node-id=0 --failed-node-host={old} --new-primary-id=1"
+        );
+        return act(Action::NeedsPerson, text);
+    }
+    match old {
+        Some(old) => act(
+            Action::FailOver { old },
+            format!("{why}, and no host has one: the failover from {old} is run again"),
+        ),
+        None => act(
+            Action::NeedsPerson,
+            format!(
+                "{why}, no host has one, and which was the last is not known: promote this standby with \
+                 failover_stream, or start the old primary"
+            ),
+        ),
+    }
+}
+
+/// The old primary: what is down and was one, on the newest timeline; else whom this standby follows,
+/// which gives no answer.
+fn old_primary(view: &View, others: &[(IpAddr, Result<Status, String>)]) -> Option<IpAddr> {
+    let was = |it: &&(IpAddr, Result<Status, String>)| matches!(&it.1, Ok(status) if status.was_primary() == Some(true) && !status.running);
+    let timeline =
+        |it: &&(IpAddr, Result<Status, String>)| it.1.as_ref().map_or(0, |it| it.timeline);
+    let down = others.iter().filter(was).max_by_key(timeline);
+    let silent = others.iter().find(|(_, answer)| answer.is_err());
+    let followed = others.iter().find(|(it, _)| follows(view, *it));
+    down.or(silent).or(followed).map(|(it, _)| *it)
+}
+
+/// This node is down and was the primary, and nothing allows its start.
+fn last_one_down(view: &View, why: &str) -> Decision {
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    let answers = others
+        .iter()
+        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    let answers: Vec<(IpAddr, &Status)> = answers.collect();
+    if let Some(decision) = old_one_runs(view, &answers, why, &[]) {
+        return decision;
+    }
+    let running = answers.iter().find(|(_, it)| may_be_promoted(it));
+    let started = "start it by hand if it has the data, or set MAX_AVAILABLE_LEVEL=1";
+    match running {
+        Some((address, _)) => act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; this node does not run, and was a primary; a database runs on {address}, whose \
+                 network_rewind fails over or attaches it, or says in its recovery.log how to go on. If \
+                 this node has the data, start it by hand"
+            ),
+        ),
+        None => act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; this node does not run, and was a primary, and no other database runs: {started}"
+            ),
+        ),
     }
 }
 
@@ -794,68 +1294,21 @@ fn has_given_up(view: &View) -> bool {
     view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true)
 }
 
-/// What another host has against this one being the primary, with a rank for the worst to be named first.
-fn in_the_way(
-    view: &View,
-    why: &str,
-    address: IpAddr,
-    answer: &Result<Status, String>,
-) -> Option<(u8, String)> {
-    // The pool has it down, and this node, which is a primary, up: it sends no client there, and this node
-    // got the writes already, with the name or without.
-    let replaced = has_given_up(view)
+/// Whether the host with `address` has no say in who is the primary: the pool, which has given up looking,
+/// has it down and this primary up. It sends no client there, and this node got the writes already, with
+/// the name or without. One that answers has to be older, and this one's own past.
+fn is_replaced(view: &View, address: IpAddr, answer: &Result<Status, String>) -> bool {
+    let out = has_given_up(view)
         && server(&view.me) == Server::Primary
         && view.pool.down.contains(&address);
-    let it = match answer {
-        Ok(it) => it,
-        Err(_) if replaced => return None,
-        Err(error) => {
-            return Some((
-                0,
-                format!("{why}, and {address} does not answer ({error}): nothing is changed"),
-            ));
-        }
+    let before_me = |it: &Status| {
+        let mut history = view.history.iter();
+        history.any(|own| own.standing(it.timeline, it.position()) != Standing::Foreign)
     };
-    if it.in_recovery == Some(false) {
-        let before_me = || {
-            let mut history = view.history.iter();
-            history.any(|own| own.standing(it.timeline, it.position()) != Standing::Foreign)
-        };
-        if replaced && it.timeline < view.me.timeline && before_me() {
-            return None;
-        }
-        return Some((
-            1,
-            format!("{why}, and {address} is a primary: nothing is changed"),
-        ));
+    out && match answer {
+        Err(_) => true,
+        Ok(it) => it.in_recovery == Some(false) && it.timeline < view.me.timeline && before_me(it),
     }
-    // It answers, and yet does not tell: its server hangs or starts.
-    if it.running && it.in_recovery.is_none() {
-        let trouble = it.trouble.as_deref().unwrap_or("it gives no answer");
-        return Some((
-            2,
-            format!(
-                "{why}, and the database on {address} may be a primary ({trouble}): nothing is changed"
-            ),
-        ));
-    }
-    if it.in_work {
-        return Some((
-            3,
-            format!(
-                "{why}, and {address} is being promoted or recovered just now: nothing is changed"
-            ),
-        ));
-    }
-    (it.timeline > view.me.timeline).then(|| {
-        (
-            4,
-            format!(
-                "{why}, and {address} is on timeline {}, newer than {} here: nothing is changed",
-                it.timeline, view.me.timeline
-            ),
-        )
-    })
 }
 
 /// No other host is a primary: may this one be started?
@@ -907,12 +1360,34 @@ fn start_alone(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisio
     }
 }
 
+/// Whether a failover could promote what runs there.
+fn may_be_promoted(status: &Status) -> bool {
+    status.running && obstacle(status).is_none()
+}
+
 /// Everything is down: is this the one to start?
 fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
+    if let Some((address, it)) = answers
+        .iter()
+        .find(|(_, it)| it.running && !may_be_promoted(it))
+    {
+        let obstacle = it.obstacle.as_deref().unwrap_or("it gives no answer");
+        return act(
+            Action::NeedsPerson,
+            format!(
+                "{why}; this one was the last primary, and the database that runs on {address} cannot \
+                 be promoted ({obstacle}): start this one by hand if it has the data"
+            ),
+        );
+    }
     if let Some((address, _)) = answers.iter().find(|(_, it)| it.running) {
         return act(
-            Action::Refuse,
-            format!("{why}; a database runs on {address}: nothing is started here"),
+            Action::NeedsPerson,
+            format!(
+                "{why}; a database runs on {address}: nothing is started here. If this node has the data, \
+                 stop that one, and the next run starts this one; if that one has it, its recovery.log \
+                 says how to go on"
+            ),
         );
     }
     // One on an older timeline was replaced by this one; nobody can tell about one on the same.

@@ -14,6 +14,10 @@ const SAME_TIME: u64 = 1_000;
 pub enum Wrong {
     /// Two hosts acknowledged commits at the same time, on histories that have parted.
     TwoWriters,
+    /// A standby whose history has left the primary's was pointed to it.
+    PointedFirst,
+    /// A primary that runs was stopped and rewound, and nobody had consented.
+    NoConsent,
     /// A commit that was acknowledged synchronously is gone.
     LostCommits,
     /// In the end two hosts take writes, and one of them does not say what to do.
@@ -60,6 +64,27 @@ pub fn always(world: &mut World) {
                 world.wrong = Some((Wrong::TwoWriters, text));
             }
         }
+    }
+}
+
+/// Asked when a recovery points a standby to a primary.
+pub fn pointed(world: &mut World, host: usize, primary: usize) {
+    let (at, theirs) = (world.db(host).at, world.db(primary).at);
+    let left = !world.wal.contains(theirs, at) && world.db(host).role == Role::Standby;
+    let mistake = world.wal.was_mistake(theirs.branch);
+    if left && !mistake && world.wrong.is_none() {
+        let text = format!("{} is pointed to {}", name(host), name(primary));
+        world.tell(|_| format!("WRONG: {text}"));
+        world.wrong = Some((Wrong::PointedFirst, text));
+    }
+}
+
+/// Asked when a recovery stops a server.
+pub fn stopped(world: &mut World, host: usize, consent: bool) {
+    if world.db(host).role == Role::Primary && !consent && world.wrong.is_none() {
+        let text = format!("{} is stopped for a rewind without consent", name(host));
+        world.tell(|_| format!("WRONG: {text}"));
+        world.wrong = Some((Wrong::NoConsent, text));
     }
 }
 
@@ -113,10 +138,10 @@ fn primaries(world: &World) -> Vec<usize> {
     world.databases().filter(is_primary).collect()
 }
 
-/// Rows that were acknowledged and are not on the primary; where there is no single one, on no host.
+/// Rows that were acknowledged and are not on the primary of a whole cluster; else, on no host.
 fn lost(world: &World) -> Option<String> {
     let holders = match primaries(world)[..] {
-        [one] => vec![one],
+        [one] if is_whole(world) => vec![one],
         _ => world.databases().collect(),
     };
     let has = |row: At| {
@@ -124,6 +149,11 @@ fn lost(world: &World) -> Option<String> {
             .iter()
             .any(|it| world.wal.contains(world.db(*it).at, row))
     };
+    // A person has promoted what the tools had not chosen, and that is the primary now.
+    let mistaken = |it: &usize| world.wal.was_mistake(world.db(*it).at.branch);
+    if holders.len() == 1 && holders.iter().all(mistaken) {
+        return None;
+    }
     let row = acknowledged(world).into_iter().find(|row| !has(*row))?;
     Some(format!(
         "acknowledged up to {row:?}, and on none of {holders:?}"

@@ -10,8 +10,8 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_listen, may_promote,
-    needs_hold, obstacle, promoted, quorum, vip_holder,
+    Candidate, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_acknowledge_on,
+    may_listen, may_promote, needs_hold, obstacle, promoted, quorum, vip_holder,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -143,8 +143,10 @@ impl Failover {
         // What was held listens to the old primary again.
         if self.held {
             for other in self.others(world) {
-                if self.listens(other) {
+                let held = world.db(other).settings == Some(Named::Nobody);
+                if held && self.listens(other) {
                     follow(world, self.host, other, Named::Host(self.old));
+                    world.hosts[other].state.held = None;
                 }
             }
         }
@@ -283,7 +285,11 @@ impl Failover {
         self.held = true;
         self.have_follow(world, Named::Nobody, None);
         let followed = &self.followed;
-        let missing = |it: &usize| self.listens(*it) && !followed.contains(it);
+        let missing = |it: &usize| {
+            let heard = self.standbys.get(&ip(*it));
+            let lives = world.reach(self.host, *it);
+            may_acknowledge_on(heard, lives) && !followed.contains(it)
+        };
         if let Some(missing) = self.others(world).into_iter().find(missing) {
             if world.now < self.since + HOLDING {
                 return Flow::After(50);
@@ -292,6 +298,10 @@ impl Failover {
                 let why = format!("{} may go on acknowledging", name(missing));
                 return self.refuse(world, &why);
             }
+        }
+        // Those that are out of sight by now were not held.
+        if let Err(why) = see_majority(world, self.host) {
+            return self.refuse(world, &why);
         }
         self.followed.clear();
         self.go_on(world, Phase::Choose, 20)
@@ -402,6 +412,9 @@ impl Failover {
         {
             Pool::order(world, self.host, Request::Attach(chosen));
         }
+        if let Some(chosen) = self.chosen.filter(|_| world.options.pool_search) {
+            Pool::look_again(world, self.host, chosen);
+        }
         Flow::End
     }
 }
@@ -425,14 +438,22 @@ fn follow(world: &mut World, from: usize, standby: usize, whom: Named) -> bool {
         world.want_instance(standby);
         return false;
     }
+    // One that is down reads them when somebody starts it.
     let db = world.db_mut(standby);
-    if db.role != Role::Standby {
+    let named = matches!(db.settings, Some(Named::Host(_) | Named::Nobody));
+    if db.role == Role::Primary || !named {
         return false;
     }
     db.settings = Some(whom);
-    db.loaded = whom.host();
+    if db.role == Role::Standby {
+        db.loaded = whom.host();
+    }
+
     if db.stream.is_some_and(|it| Some(it.from) != whom.host()) {
         db.stream = None;
+    }
+    if whom == Named::Nobody {
+        world.hosts[standby].state.held = Some(world.now);
     }
     world.tell(|_| format!("{} is told to follow {whom:?}", name(standby)));
     true

@@ -23,6 +23,12 @@
 //! pool's, with the VIP; everybody else streams from it and is up. Or each host that is not well says
 //! in its last run what a person must do.
 //!
+//! On the way: no standby is pointed to a primary whose history it has left, and no primary that runs is
+//! rewound without consent.
+//!
+//! A person's mistake is the person's: what begins with a standby that somebody promoted by hand is not
+//! held against the tools, as long as they lose nothing else for it.
+//!
 //! Where a failover did not hear a standby, and its log names that risk, what only that one had is not
 //! held against it.
 

@@ -4,6 +4,7 @@ use crate::pool::{Pool, Table};
 use crate::wal::lsn;
 use crate::world::{Named, Role, World, ip, mac, name};
 use failover_rules::facts::left::{Pause, Stage};
+use failover_rules::facts::lsn::Lsn;
 use failover_rules::facts::policy::GatewayLostAction;
 use failover_rules::facts::standby::Standby;
 use failover_rules::facts::status::Status;
@@ -74,6 +75,7 @@ pub fn primary(world: &World, from: usize, host: usize) -> Result<Primary, Strin
             history: None,
             standbys: Vec::new(),
             wal: Vec::new(),
+            parts_at: None,
         });
     }
     let state = match db.sync_names {
@@ -93,7 +95,17 @@ pub fn primary(world: &World, from: usize, host: usize) -> Result<Primary, Strin
         history: world.wal.history(db.at.branch),
         standbys: standbys.collect(),
         wal: Vec::new(),
+        parts_at: parts_at(world, from, host).filter(|_| world.options.parted),
     })
+}
+
+/// Where the WAL of a node is not the primary's, though the histories are the same.
+fn parts_at(world: &World, node: usize, primary: usize) -> Option<Lsn> {
+    let db = world.hosts.get(node)?.db.as_ref()?;
+    let theirs = world.db(primary).at;
+    let same = world.wal.history(db.at.branch) == world.wal.history(theirs.branch);
+    let behind = world.wal.contains(theirs, db.at) || world.wal.contains(db.at, theirs);
+    (same && !behind).then_some(Lsn(world.wal.begin(db.at.branch)))
 }
 
 fn policy(world: &World, host: usize, force: bool) -> Policy {
@@ -113,12 +125,14 @@ fn policy(world: &World, host: usize, force: bool) -> Policy {
     }
 }
 
-fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
+fn pool_view(world: &World, host: usize, pool: Option<&Table>) -> PoolView {
     let Some(table) = pool else {
         return PoolView {
             says: PoolSays::NoAnswer("no answer".to_owned()),
             me_up: None,
             down: Vec::new(),
+            all_down: world.options.pool_search
+                && Pool::ask_pcp(world, host).is_some_and(|it| !it.up.contains(&true)),
         };
     };
     PoolView {
@@ -132,6 +146,7 @@ fn pool_view(host: usize, pool: Option<&Table>) -> PoolView {
             .filter(|it| !table.up[*it])
             .map(ip)
             .collect(),
+        all_down: false,
     }
 }
 
@@ -166,10 +181,14 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         follows,
         unread: false,
         me,
-        pool: pool_view(host, pool),
+        pool: pool_view(world, host, pool),
         primary: None,
         primary_host: None,
         others: None,
+        rival: None,
+        held: it.state.held.is_some_and(|at| world.now - at < MARK),
+        alone: db.role == Role::Primary
+            && !world.databases().any(|it| world.streams_from(it, host)),
     }
 }
 
@@ -185,7 +204,7 @@ fn fence(now: u64, at: u64) -> Fence {
 /// How long a look takes (ms), as things are now.
 pub fn takes(world: &mut World, host: usize, look: Look) -> u64 {
     let asked: Vec<usize> = match look {
-        Look::Primary(address) | Look::PrimaryHost(address) => {
+        Look::Primary(address) | Look::PrimaryHost(address) | Look::Rival(address) => {
             vec![crate::world::host_of(address)]
         }
         Look::Others => world.databases().filter(|it| *it != host).collect(),
@@ -193,9 +212,9 @@ pub fn takes(world: &mut World, host: usize, look: Look) -> u64 {
     };
     let all = asked.iter().all(|it| world.reach(host, *it));
     match (look, all) {
-        (Look::Primary(_), false) => 5_000,
+        (Look::Primary(_) | Look::Rival(_), false) => 5_000,
         (_, false) => 10_000,
-        (Look::Primary(_), true) => world.rng.delay(10, 60),
+        (Look::Primary(_) | Look::Rival(_), true) => world.rng.delay(10, 60),
         (_, true) => world.rng.delay(80, 400),
     }
 }
@@ -212,6 +231,9 @@ pub fn look(world: &World, host: usize, look: Look, view: &mut View) {
             let others = world.databases().filter(|it| *it != host);
             let asked = others.map(|it| (ip(it), status_of(world, host, it)));
             view.others = Some(asked.collect());
+        }
+        Look::Rival(address) => {
+            view.rival = Some((address, primary(world, host, other(address))));
         }
         Look::Life => view.seen = Some(life(world, host)),
     }

@@ -1,5 +1,7 @@
 //! Switches: each mend can be taken out, to see that the simulator finds what it is for.
 
+use failover_rules::recovery::Row;
+
 /// What the tools do in this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -16,6 +18,24 @@ pub struct Options {
     pub pool_search: bool,
     /// A promotion takes a timeline number that no host in reach has used.
     pub unique_timelines: bool,
+    /// Row: a standby whose history has left the primary's is not pointed to it first.
+    pub left_first: bool,
+    /// Row: a primary that this node's history has replaced is not followed.
+    pub replaced: bool,
+    /// Row: of two primaries the timelines prove which is right.
+    pub rival: bool,
+    /// Row: the mark of a rewind over a running primary is for a person.
+    pub mark_over_primary: bool,
+    /// Row: a standby that is down is started also without a primary.
+    pub start_standby: bool,
+    /// Row: a failover that came to nothing is run again.
+    pub fail_over: bool,
+    /// Row: a node that the pool has as its primary, and is none, is detached.
+    pub not_primary: bool,
+    /// Row: what a failover holds is not pointed back to the old primary.
+    pub held: bool,
+    /// Timelines of one number are told apart by their WAL.
+    pub parted: bool,
     /// The story is kept.
     pub trace: bool,
 }
@@ -29,6 +49,15 @@ impl Default for Options {
             quorum: true,
             pool_search: true,
             unique_timelines: true,
+            left_first: true,
+            replaced: true,
+            rival: true,
+            mark_over_primary: true,
+            start_standby: true,
+            fail_over: true,
+            not_primary: true,
+            held: true,
+            parted: true,
             trace: false,
         }
     }
@@ -44,19 +73,53 @@ impl Options {
             quorum: false,
             pool_search: false,
             unique_timelines: false,
+            left_first: false,
+            replaced: false,
+            rival: false,
+            mark_over_primary: false,
+            start_standby: false,
+            fail_over: false,
+            not_primary: false,
+            held: false,
+            parted: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 6] = [
+    pub const NAMES: [&str; 15] = [
         "hold",
         "follow",
         "fence_mark",
         "quorum",
         "pool_search",
         "unique_timelines",
+        "left_first",
+        "replaced",
+        "rival",
+        "mark_over_primary",
+        "start_standby",
+        "fail_over",
+        "not_primary",
+        "held",
+        "parted",
     ];
+
+    /// The rows that are taken out.
+    pub fn out(&self) -> Vec<Row> {
+        let rows = [
+            (self.left_first, Row::LeftFirst),
+            (self.replaced, Row::Replaced),
+            (self.rival, Row::Rival),
+            (self.mark_over_primary, Row::MarkOverPrimary),
+            (self.start_standby, Row::StartStandby),
+            (self.fail_over, Row::FailOver),
+            (self.not_primary, Row::NotPrimary),
+            (self.held, Row::Held),
+        ];
+        let out = rows.into_iter().filter(|it| !it.0);
+        out.map(|it| it.1).collect()
+    }
 
     /// Takes out the mend of this name; false: there is none.
     pub fn take_out(&mut self, name: &str) -> bool {
@@ -67,6 +130,15 @@ impl Options {
             "quorum" => &mut self.quorum,
             "pool_search" => &mut self.pool_search,
             "unique_timelines" => &mut self.unique_timelines,
+            "left_first" => &mut self.left_first,
+            "replaced" => &mut self.replaced,
+            "rival" => &mut self.rival,
+            "mark_over_primary" => &mut self.mark_over_primary,
+            "start_standby" => &mut self.start_standby,
+            "fail_over" => &mut self.fail_over,
+            "not_primary" => &mut self.not_primary,
+            "held" => &mut self.held,
+            "parted" => &mut self.parted,
             _ => return false,
         };
         *switch = false;

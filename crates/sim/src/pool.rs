@@ -21,6 +21,8 @@ pub enum Request {
     Detach(usize),
     /// An operator or a tool attaches it.
     Attach(usize),
+    /// A tool has it look for a primary again.
+    LookAgain,
 }
 
 /// How a pool ends.
@@ -156,6 +158,14 @@ impl Pool {
         let members = Self::members(world, pool);
         let leads = members.first() == Some(&pool) && Self::has_quorum(world, members.len());
         world.pools[pool].vip = leads;
+        // In a watchdog with a quorum the leader's list counts; old pools keep each its own.
+        let leader = members.first().copied().unwrap_or(pool);
+        let idle = |it: usize| world.pools[it].alive && world.pools[it].busy.is_none();
+        let follows = leader != pool && idle(leader) && idle(pool) && world.reach(pool, leader);
+        if world.setup.pool_quorum && Self::has_quorum(world, members.len()) && follows {
+            world.pools[pool].up = world.pools[leader].up.clone();
+            world.pools[pool].primary = world.pools[leader].primary;
+        }
     }
 
     /// Health checks of all nodes from this pool's host.
@@ -202,7 +212,10 @@ impl Pool {
                 return;
             }
         }
-        let requests = &mut world.pools[leader].requests;
+        // Old pools keep each its own list, and switch each for itself.
+        let own = !world.setup.pool_quorum && !world.pools[leader].up[node];
+        let who = if own { pool } else { leader };
+        let requests = &mut world.pools[who].requests;
         if !requests.contains(&Request::Down(node)) {
             requests.push(Request::Down(node));
         }
@@ -223,6 +236,11 @@ impl Pool {
                 it.busy = Some(Busy::Search(until));
                 Self::search(world, pool, until);
             }
+            Request::LookAgain if world.pools[pool].primary.is_none() => {
+                let until = world.now + SEARCH;
+                world.pools[pool].busy = Some(Busy::Search(until));
+                Self::search(world, pool, until);
+            }
             Request::Down(node) | Request::Detach(node) if world.pools[pool].up[node] => {
                 Self::fail_over(world, pool, node);
             }
@@ -230,8 +248,16 @@ impl Pool {
         }
     }
 
-    /// A node is down: the failover command runs on this host.
+    /// A node is down: the failover command runs on this host. One at a time: the failover lock.
     fn fail_over(world: &mut World, pool: usize, node: usize) {
+        let commands = |it: &usize| {
+            let busy = matches!(world.pools[*it].busy, Some(Busy::Command(_)));
+            *it != pool && busy && world.reach(pool, *it)
+        };
+        if (0..world.pools.len()).any(|it| commands(&it)) {
+            world.pools[pool].requests.push(Request::Down(node));
+            return;
+        }
         let it = &mut world.pools[pool];
         it.up[node] = false;
         it.failed[node] = 0;
@@ -269,7 +295,10 @@ impl Pool {
             world.pools[pool].primary = found;
             world.pools[pool].busy = None;
             world.tell(|_| format!("pool {pool} has primary {found:?}"));
-            Self::share(world, pool);
+            let leads = Self::members(world, pool).first() == Some(&pool);
+            if found.is_some() || leads {
+                Self::share(world, pool);
+            }
         }
     }
 
@@ -321,6 +350,23 @@ impl Pool {
             up: it.up.clone(),
             primary: it.primary,
         })
+    }
+
+    /// Has each pool in reach know the primary `node`: attached where it is down, looked for again where
+    /// the pool has given up.
+    pub fn look_again(world: &mut World, host: usize, node: usize) {
+        for pool in 0..world.pools.len() {
+            let reached = world.pools[pool].alive && world.reach(host, pool);
+            let it = &mut world.pools[pool];
+            let wanted = match it.up[node] {
+                true if it.primary.is_some() => continue,
+                true => Request::LookAgain,
+                false => Request::Attach(node),
+            };
+            if reached && !it.requests.contains(&wanted) {
+                it.requests.push(wanted);
+            }
+        }
     }
 
     /// Queues an order by PCP; it is lost where no pool answers.

@@ -1,14 +1,17 @@
 //! The plan of `network_rewind`: look, decide by `rules::recovery`, and the steps of each action. A
 //! step's model is small and stands beside its name.
 
+use crate::failover::Failover;
 use crate::look;
 use crate::pool::{Pool, Request, Table};
-use crate::world::{Control, Flow, Named, Role, Said, World, host_of, ip, name};
+use crate::world::{Control, Flow, Named, Proc, Role, Said, World, host_of, ip, name};
 use failover_rules::facts::history::{History, Standing};
 use failover_rules::facts::left::{Recovery as Left, Stage};
 use failover_rules::facts::policy::SyncDegrade;
 use failover_rules::facts::view::View;
-use failover_rules::recovery::{Action, Decision, Look, Verdict, decide, goes_on, must_drop_vip};
+use failover_rules::recovery::{
+    Action, Decision, Look, Verdict, decide_without, goes_on, must_drop_vip,
+};
 
 /// How often is decided in one run.
 const ROUNDS: usize = 4;
@@ -141,6 +144,12 @@ pub const START_STANDBY: [Step; 5] = [
     START_IT,
     may_fail(step("start.streaming", (50, 300), first_look)),
 ];
+/// A standby that is down, without a primary.
+pub const START_ALONE: [Step; 3] = [LOCK, step("start.files", (5, 20), nothing), START_IT];
+/// A failover that came to nothing.
+pub const FAIL_OVER: [Step; 1] = [step("fail-over.run", (20, 100), fail_over)];
+/// A standby that the pool has as its primary.
+pub const DETACH: [Step; 1] = [step("detach.self", (20, 100), detach_self)];
 /// A standby that streams.
 pub const REJOIN: [Step; 3] = [ASK_PRIMARY, SYNC, ATTACH_IT];
 /// A standby that waits.
@@ -178,8 +187,11 @@ pub fn steps(action: Action) -> &'static [Step] {
         Action::Follow { .. } => &FOLLOW,
         Action::Start { .. } => &START_STANDBY,
         Action::Rejoin { .. } => &REJOIN,
+        Action::StartStandby => &START_ALONE,
+        Action::FailOver { .. } => &FAIL_OVER,
+        Action::Detach => &DETACH,
         Action::Wait { .. } => &WAIT,
-        Action::ShowPrimary | Action::TakeOver { start: false } => &TAKE_OVER,
+        Action::TakeOver { start: false } | Action::ShowPrimary => &TAKE_OVER,
         Action::TakeOver { start: true } => &TAKE_OVER_START,
     }
 }
@@ -226,6 +238,8 @@ pub struct Recovery {
     stopped_standby: bool,
     copies: bool,
     asked: bool,
+    child: Option<usize>,
+    said: Option<Said>,
 }
 
 impl Recovery {
@@ -246,11 +260,21 @@ impl Recovery {
             stopped_standby: false,
             copies: false,
             asked: false,
+            child: None,
+            said: None,
         }
     }
 
-    /// The next step.
+    /// The next step. What a run has said counts when it has ended.
     pub fn step(&mut self, world: &mut World, me: usize) -> Flow {
+        let flow = self.go(world, me);
+        if flow == Flow::End {
+            world.hosts[self.host].said = self.said.take();
+        }
+        flow
+    }
+
+    fn go(&mut self, world: &mut World, me: usize) -> Flow {
         if self.since == 0 {
             self.since = world.now;
         }
@@ -306,7 +330,7 @@ impl Recovery {
         let Some(view) = &self.view else {
             return Flow::End;
         };
-        match decide(view) {
+        match decide_without(view, &world.options.out()) {
             Decision::Look(look) => {
                 let delay = look::takes(world, self.host, look);
                 self.go_on(Phase::Look(look), delay)
@@ -315,12 +339,12 @@ impl Recovery {
         }
     }
 
-    fn say(&self, world: &mut World, action: Option<Action>, why: &str) {
+    fn say(&mut self, world: &mut World, action: Option<Action>, why: &str) {
         let new = world.hosts[self.host].said.as_ref().map(|it| &it.why) != Some(&why.to_owned());
         if new {
             world.tell(|_| format!("{}: {action:?}: {why}", name(self.host)));
         }
-        world.hosts[self.host].said = Some(Said {
+        self.said = Some(Said {
             at: world.now,
             action,
             why: why.to_owned(),
@@ -339,6 +363,9 @@ impl Recovery {
         self.say(world, Some(verdict.action), &verdict.why);
         self.action = verdict.action;
         self.primary = whom(verdict.action).unwrap_or(self.host);
+        if matches!(self.action, Action::Follow { .. }) {
+            crate::check::pointed(world, self.host, self.primary);
+        }
         self.drop_vip(world);
         self.remember_consent(world);
         let _ = me;
@@ -504,8 +531,11 @@ fn ask_primary(world: &mut World, run: &mut Recovery) -> Did {
     if let Err(why) = run.primary_history(world) {
         return Failed(why);
     }
+    let proved = run.view.as_ref().is_some_and(|it| it.rival.is_some());
     match look::pool(world, run.host).and_then(|it| it.primary) {
         Some(it) if it == run.primary => Done,
+        None if proved => Done,
+        Some(it) if proved && it == run.host => Done,
         named => Failed(format!("the pool has {named:?} as its primary")),
     }
 }
@@ -531,8 +561,9 @@ fn can(world: &mut World, run: &mut Recovery) -> Did {
             let same = |own: History| {
                 own.timeline() == theirs.timeline() && own.fork_with(&theirs).is_some()
             };
-            own.is_some_and(same)
-                .then_some("two timelines of one number")
+            let answer = look::primary(world, run.host, run.primary);
+            let parts = answer.is_ok_and(|it| it.parts_at.is_some());
+            (parts || own.is_some_and(same)).then_some("two timelines of one number")
         }
     };
     match obstacle {
@@ -557,6 +588,11 @@ fn lock(world: &mut World, run: &mut Recovery) -> Did {
         .view
         .as_ref()
         .map(|it| (it.me.running, it.me.in_recovery));
+    let view = look::view(world, run.host, false, true, None);
+    let before = run.view.as_ref().is_some_and(|it| it.held);
+    if view.held && !before && world.options.held {
+        return failed("a failover holds this standby since it was looked at");
+    }
     match seen == Some((now.running, now.in_recovery)) {
         true => Done,
         false => failed("this node's database has changed"),
@@ -594,6 +630,14 @@ fn stop(world: &mut World, run: &mut Recovery) -> Did {
     if is_started(world, run) {
         return Done;
     }
+    let recovers = matches!(run.action, Action::Recover { .. });
+    let settings = matches!(world.db(run.host).settings, Some(Named::Host(_)));
+    let consent = run.force || settings;
+    let ran = run
+        .view
+        .as_ref()
+        .is_some_and(|it| it.me.in_recovery == Some(false));
+    crate::check::stopped(world, run.host, consent || !recovers || !ran);
     run.stopped_standby |= world.db(run.host).role == Role::Standby;
     world.stop_server(run.host, true);
     Done
@@ -638,6 +682,9 @@ fn rewind(world: &mut World, run: &mut Recovery) -> Did {
     if run.copies || run.stage(world) == Stage::Following {
         return Done;
     }
+    if world.db(run.host).role != Role::Down {
+        return failed("the server runs: somebody has started it");
+    }
     let theirs = match run.primary_history(world) {
         Ok(Some(theirs)) => theirs,
         Ok(None) => return failed("the primary's history cannot be read"),
@@ -662,7 +709,11 @@ fn rewind(world: &mut World, run: &mut Recovery) -> Did {
     let db = world.db_mut(run.host);
     db.half = false;
     db.control = Control::ShutDownRecovery;
-    if let Some(left) = &mut world.hosts[run.host].state.left {
+    let state = &mut world.hosts[run.host].state;
+    // What the mark was about is gone.
+    state.fenced = None;
+    state.fenced_truly = false;
+    if let Some(left) = &mut state.left {
         left.stage = Stage::Following;
     }
     Done
@@ -686,8 +737,10 @@ fn copy(world: &mut World, run: &mut Recovery) -> Did {
     db.sync_names = false;
     db.control = Control::ShutDownRecovery;
     let primary = ip(run.primary);
-    let left = &mut world.hosts[run.host].state.left;
-    let left = left.get_or_insert(Left::of(primary));
+    let state = &mut world.hosts[run.host].state;
+    state.fenced = None;
+    state.fenced_truly = false;
+    let left = state.left.get_or_insert(Left::of(primary));
     left.stage = Stage::Following;
     left.primary = primary;
     Done
@@ -703,8 +756,12 @@ fn start(world: &mut World, run: &mut Recovery) -> Did {
     match world.db(run.host).role {
         Role::Standby | Role::Primary => {
             run.stopped_standby = false;
-            // From here on a promotion may have it.
+            // Somebody may have started it before its settings were there.
             if run.primary != run.host {
+                reload(world, run);
+            }
+            // From here on a promotion may have it.
+            if run.primary != run.host || run.action == Action::StartStandby {
                 world.hosts[run.host].instance_lock = None;
             }
             Done
@@ -716,7 +773,8 @@ fn start(world: &mut World, run: &mut Recovery) -> Did {
             if look::is_half(world, run.host) {
                 return failed("the data directory is half of another history");
             }
-            if run.primary != run.host && world.db(run.host).settings.is_none() {
+            let standby = run.primary != run.host || run.action == Action::StartStandby;
+            if standby && world.db(run.host).settings.is_none() {
                 return failed("its standby settings are missing");
             }
             run.asked = true;
@@ -873,6 +931,10 @@ fn primary_vip(world: &mut World, run: &mut Recovery) -> Did {
 }
 
 fn forget(world: &mut World, run: &mut Recovery) -> Did {
+    let view = look::view(world, run.host, false, true, None);
+    if view.fenced.is_some_and(|it| it.young) {
+        return failed("a failover stops this node's primary");
+    }
     no_settings_of_a_fence(world, run.host);
     let state = &mut world.hosts[run.host].state;
     state.left = None;
@@ -914,6 +976,28 @@ fn see_no_other(world: &mut World, run: &mut Recovery) -> Did {
     Done
 }
 
+/// The pool fails over from this node, and finds the primary that there is.
+fn detach_self(world: &mut World, run: &mut Recovery) -> Did {
+    Pool::order(world, run.host, Request::Detach(run.host));
+    Done
+}
+
+/// The failover is run again from this host, and waited for.
+fn fail_over(world: &mut World, run: &mut Recovery) -> Did {
+    let Action::FailOver { old } = run.action else {
+        return Done;
+    };
+    match run.child {
+        Some(id) if world.lives(id) => Wait,
+        Some(_) => Done,
+        None => {
+            let failover = Failover::new(run.host, host_of(old), run.host, world.now);
+            run.child = Some(world.spawn(run.host, Proc::Failover(failover), 20));
+            Wait
+        }
+    }
+}
+
 fn confirm(world: &mut World, run: &mut Recovery) -> Did {
     let did = see_no_other(world, run);
     if !matches!(did, Done) {
@@ -927,6 +1011,9 @@ fn attach_self(world: &mut World, run: &mut Recovery) -> Did {
         return Done;
     };
     if table.up[run.host] {
+        if world.options.pool_search {
+            Pool::look_again(world, run.host, run.host);
+        }
         return Done;
     }
     if !run.asked {

@@ -71,6 +71,11 @@ impl Wal {
         it.mistaken || it.parent.is_some_and(|it| self.was_mistake(it.branch))
     }
 
+    /// Where a branch begins.
+    pub fn begin(&self, branch: usize) -> u64 {
+        self.branches[branch].parent.map_or(0, |at| at.lsn)
+    }
+
     /// Who writes a branch.
     pub fn owner(&self, branch: usize) -> usize {
         self.branches[branch].owner

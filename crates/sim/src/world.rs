@@ -133,6 +133,8 @@ pub struct State {
     pub left: Option<Left>,
     /// This host's primary stopped itself.
     pub self_fenced: bool,
+    /// When a failover told this standby not to listen to the old primary any more.
+    pub held: Option<u64>,
     /// When a failover fenced this host's primary: the mark.
     pub fenced: Option<u64>,
     /// It did, mark or not; no tool sees this.
@@ -394,7 +396,8 @@ impl World {
                 self.promoted(host, incarnation, timeline)
             }
             Event::Start(host) => {
-                if self.hosts[host].power && self.db(host).role == Role::Down {
+                let whole = !self.db(host).half;
+                if self.hosts[host].power && whole && self.db(host).role == Role::Down {
                     self.tell(|_| format!("{}: something starts the server", name(host)));
                     self.start_server(host);
                 }

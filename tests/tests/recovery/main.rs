@@ -19,3 +19,4 @@ mod scene;
 mod settings;
 mod started;
 mod three_hosts;
+mod whole;

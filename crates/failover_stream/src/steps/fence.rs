@@ -23,7 +23,7 @@ const ASK_TIME: Duration = Duration::from_millis(500);
 /// For a few bytes of state and settings, on disks that may hang.
 const MARK_TIME: Duration = Duration::from_millis(500);
 /// What a failover may take beyond its own time and that of its promotion.
-const MARK_SLACK: Duration = Duration::from_secs(30);
+pub const MARK_SLACK: Duration = Duration::from_secs(30);
 /// How long a server that was started again may take to say that it is a standby.
 const RESTARTED_TIME: Duration = Duration::from_secs(2);
 /// How often it is asked.

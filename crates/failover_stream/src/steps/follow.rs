@@ -4,19 +4,20 @@
 //! in commits that the new primary will never have. So before anybody's position counts, all that can be
 //! reached are held; and as soon as one of them is chosen, the others follow it.
 
+use super::fence::MARK_SLACK;
 use super::{ANSWER_TIME, Here, Leader};
 use anyhow::{Context, Result, bail};
+use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::StandbySettings;
 use failover_core::instance::{Process, START_LOG, terminate};
 use failover_core::journal::Journal;
-use failover_core::lsn::Timeline;
 use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
 use failover_core::slots;
 use failover_core::sql::{Session, Target};
-use failover_core::standby::{Pointed, StandbyFiles};
-use failover_core::state::{InstanceLock, LockError};
+use failover_core::standby::{NOBODY, Pointed, StandbyFiles};
+use failover_core::state::{FenceMark, InstanceLock, LockError, StateDir};
 use failover_core::status;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -69,9 +70,12 @@ pub struct Follow<'a> {
     here: &'a Here<'a>,
     journal: &'a Journal,
     /// The host to follow; `None`: nobody.
+    leader: Option<Leader>,
     primary: Option<IpAddr>,
-    /// Its timeline; 0: not known.
-    timeline: Timeline,
+    /// Why nothing is changed, once that is known.
+    nothing: Option<String>,
+    /// The server does not run: its settings are for its next start.
+    down: bool,
     lock: Option<InstanceLock>,
     /// The receivers of the old primary.
     before: Vec<Process>,
@@ -93,6 +97,12 @@ impl<'a> Follow<'a> {
         )
     }
 
+    fn leave(&mut self, why: impl Into<String>) -> Done {
+        let why = why.into();
+        self.nothing = Some(why.clone());
+        Done::Skipped(why)
+    }
+
     fn whom(&self) -> String {
         let named = self.primary.map(|it| it.to_string());
         named.unwrap_or_else(|| "nobody".to_owned())
@@ -104,8 +114,10 @@ pub fn follow(here: &Here<'_>, leader: Option<Leader>, frame: Frame<'_>) -> Resu
     let mut context = Follow {
         here,
         journal: frame.journal,
+        leader,
         primary: leader.map(|it| it.address),
-        timeline: leader.map_or(0, |it| it.timeline),
+        nothing: None,
+        down: false,
         lock: None,
         before: Vec::new(),
         pointed: None,
@@ -126,26 +138,63 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         Err(error) => return Err(error.into()),
     };
     if state.rewind_is_unfinished(instance.data()) {
-        bail!("a rewind of this node is unfinished: it follows nobody until that is done");
+        return Ok(context.leave("a rewind of this node is unfinished: it stays down"));
+    }
+    let follows = context.files().follows();
+    if let Some(by_now) = moved_on(context.leader, follows.as_deref()) {
+        return Ok(context.leave(format!("it follows {by_now} by now")));
     }
     let now = status::look(host, instance, deadline);
     match now.in_recovery {
         Some(false) => bail!("its database is a primary: it follows nobody"),
-        _ if !now.running => bail!("its database does not run"),
+        None if !now.running && follows.is_none() => {
+            return Ok(context.leave("its database does not run, and is no standby"));
+        }
+        None if !now.running => context.down = true,
         None if !instance.is_set_up_as_standby() => {
             bail!("its database gives no answer, and has no standby settings")
         }
         _ => {}
     }
-    if context.timeline > 0 {
+    note(context, &state)?;
+    Ok(Done::Did(match context.down {
+        true => "a standby is down".to_owned(),
+        false => "a standby runs".to_owned(),
+    }))
+}
+
+/// Whom the standby follows by now, where it was to be let go and somebody else has told it otherwise.
+fn moved_on(leader: Option<Leader>, follows: Option<&str>) -> Option<String> {
+    let leader = leader.filter(|it| it.timeline == 0)?;
+    let told = leader.instead_of.map(|it| it.to_string());
+    let host = follows.unwrap_or_default();
+    let ours = host == NOBODY || told.as_deref() == Some(host);
+    (!ours).then(|| host.to_owned())
+}
+
+/// For the runs of the recovery on this host, which would point it back to the old primary.
+fn note(context: &Follow<'_>, state: &StateDir) -> Result<()> {
+    let config = context.config();
+    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
+    let held = FenceMark {
+        since: clock::stamp(),
+        at: clock::seconds(),
+        run: context.journal.run().to_owned(),
+        lasts: lasts.as_secs(),
+    };
+    let timeline = context.leader.map(|it| it.timeline);
+    state.update(|state| {
+        state.held = (timeline != Some(0)).then_some(held);
         // Should it be promoted before the history has come: not to the same number.
-        let timeline = context.timeline;
-        state.update(|state| state.timeline = state.timeline.max(timeline))?;
-    }
-    Ok(Done::Did("a standby runs".to_owned()))
+        state.timeline = state.timeline.max(timeline.unwrap_or(0));
+    })?;
+    Ok(())
 }
 
 fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    if let Some(why) = &context.nothing {
+        return Ok(Done::Skipped(why.clone()));
+    }
     let Some(primary) = context.primary else {
         return Ok(Done::Skipped("it is to follow nobody".to_owned()));
     };
@@ -159,6 +208,9 @@ fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
 }
 
 fn point(context: &mut Follow<'_>, _: Deadline) -> Result<Done> {
+    if let Some(why) = &context.nothing {
+        return Ok(Done::Skipped(why.clone()));
+    }
     let instance = &context.here.instance;
     context.before = instance.wal_receivers()?;
     let files = context.files();
@@ -178,6 +230,12 @@ fn point(context: &mut Follow<'_>, _: Deadline) -> Result<Done> {
 /// of WAL: until then one that lags, or whose replay is paused, goes on acknowledging. So the receiver is
 /// ended, and the server starts the next one with the new settings.
 fn leave(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    if let Some(why) = &context.nothing {
+        return Ok(Done::Skipped(why.clone()));
+    }
+    if context.down {
+        return Ok(Done::Skipped("its database does not run".to_owned()));
+    }
     let instance = &context.here.instance;
     if context.pointed == Some(Pointed::AlreadySo) && context.primary.is_some() {
         return Ok(Done::AlreadySo(format!("it follows {}", context.whom())));

@@ -53,8 +53,12 @@ pub enum Order {
 pub struct Leader {
     /// The host.
     pub address: IpAddr,
-    /// The timeline that its promotion will have, or has; 0: not known.
+    /// The timeline that its promotion will have, or has; 0: it is the old primary, and the standby was
+    /// held for nothing.
     pub timeline: Timeline,
+    /// With timeline 0: whom the standby may have been told to follow meanwhile. One that follows yet
+    /// another by now was told so by somebody else.
+    pub instead_of: Option<IpAddr>,
 }
 
 /// The particulars of a promotion.
@@ -93,6 +97,9 @@ impl Order {
         if let Self::Follow(leader) = self {
             cmd = cmd.args(["--primary".to_owned(), leader.address.to_string()]);
             cmd = cmd.args(["--newest-timeline".to_owned(), leader.timeline.to_string()]);
+            if let Some(host) = leader.instead_of {
+                cmd = cmd.args(["--instead-of".to_owned(), host.to_string()]);
+            }
         }
         if let Self::Promote(order) = self {
             if let Some(address) = order.old_primary {
@@ -147,6 +154,7 @@ impl Order {
                 Self::Follow(Leader {
                     address,
                     timeline: args.newest_timeline,
+                    instead_of: args.instead_of,
                 })
             }),
             StepName::Status => Self::Status,

@@ -112,6 +112,8 @@ pub fn copy(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         (false, _) => swap(work, &new)?,
     };
     work.update_recovery(|it| it.stage = Stage::Following)?;
+    // It is the primary's history now, and nothing of its own is left to ask consent for.
+    work.update(|state| state.fenced = None)?;
     durable::remove(&data.join(WHOLE))?;
     let old = match old {
         Some(old) => format!("the old data directory is kept as {}", old.display()),

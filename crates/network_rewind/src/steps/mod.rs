@@ -2,6 +2,7 @@
 //! second run ends where the first would have.
 
 pub mod copy;
+pub mod failover;
 pub mod files;
 pub mod primary;
 pub mod rejoin;

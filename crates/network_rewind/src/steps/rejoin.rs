@@ -42,12 +42,14 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     let nodes = match work.pool.nodes(Deadline::after(budget::POOL)) {
         Ok(nodes) => nodes,
+        Err(_) if work.unnamed => PoolNodes::default(),
         Err(error) => bail!(Break::Changed(format!("the pool has gone ({error})"))),
     };
     let named = nodes
         .primary()
         .and_then(|node| failover_core::pool::address_of(node, work.config()));
-    if named != Some(address) {
+    let unnamed = work.unnamed && named.is_none_or(|it| it == me);
+    if named != Some(address) && !unnamed {
         let named = named.map_or("nobody".to_owned(), |it| it.to_string());
         bail!(Break::Changed(format!(
             "the pool has {named} as its primary"

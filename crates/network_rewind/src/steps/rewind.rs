@@ -465,6 +465,8 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     match output {
         Ok(()) => {
             work.update_recovery(|it| it.stage = Stage::Following)?;
+            // It is the primary's history now, and nothing of its own is left to ask consent for.
+            work.update(|state| state.fenced = None)?;
             if let Some((timeline, at)) = fork {
                 journal.stamped(format!(
                     "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \

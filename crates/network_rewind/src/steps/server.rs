@@ -201,6 +201,8 @@ pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (journal, names) = (work.journal, work.names());
     if !work.instance.processes()?.is_empty() {
         if answers(work)?.is_ok() {
+            // Its settings may have been written after its start.
+            work.instance.reload()?;
             work.lock = None;
             return Ok(Done::AlreadySo("it runs".to_owned()));
         }
@@ -324,7 +326,7 @@ fn see_that_it_follows(work: &Work<'_>) -> Result<()> {
         bail!("the data directory is half of another history: it stays down");
     }
     let mark = work.standby_files(work.data()).mark();
-    if work.primary != work.me() && !mark.exists() {
+    if (work.primary != work.me() || work.stays_standby) && !mark.exists() {
         bail!(
             "{} is missing, without which the database would start as a second primary: it stays \
              down",

@@ -13,7 +13,8 @@ pub struct Pause {
     pub why: String,
 }
 
-/// A failover stopped this host's primary, to have another one: it must not come back by itself.
+/// What a failover leaves on a host: it stopped the primary there, which must not come back by itself; or
+/// it told the standby there to listen to nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceMark {
     /// Wall clock, for a person.

@@ -48,6 +48,16 @@ impl Status {
             .unwrap_or_default()
     }
 
+    /// Whether this standby has streamed since its server was started. A server that has only asked for WAL
+    /// shows the beginning of the segment that it asked for as received.
+    pub fn has_streamed(&self) -> bool {
+        let size = self.segment_size.unwrap_or(16 << 20).max(1);
+        self.received.is_some_and(|received| {
+            let asked_only = received.0 % size == 0;
+            !asked_only && self.replayed.is_none_or(|replayed| received >= replayed)
+        })
+    }
+
     /// Whether its control file is a primary's, running, stopped or crashed. `None`: not known.
     pub fn was_primary(&self) -> Option<bool> {
         self.control_state.as_deref().map(is_primary_state)
@@ -63,4 +73,44 @@ pub fn is_primary_state(state: &str) -> bool {
         "in crash recovery",
     ]
     .contains(&state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_that_has_only_asked_for_wal_has_not_streamed() {
+        let at = |received: Option<u64>, replayed: Option<u64>| Status {
+            received: received.map(Lsn),
+            replayed: replayed.map(Lsn),
+            segment_size: Some(16 << 20),
+            ..Status::default()
+        };
+        for (what, status, expected) in [
+            (
+                "all of it is replayed",
+                at(Some(0x300_0100), Some(0x300_0100)),
+                true,
+            ),
+            (
+                "replay is behind",
+                at(Some(0x300_0100), Some(0x300_0060)),
+                true,
+            ),
+            (
+                "asked after a restart",
+                at(Some(0x300_0000), Some(0x300_0100)),
+                false,
+            ),
+            (
+                "at the very boundary",
+                at(Some(0x300_0000), Some(0x300_0000)),
+                false,
+            ),
+            ("never asked", at(None, Some(0x300_0100)), false),
+        ] {
+            assert_eq!(status.has_streamed(), expected, "{what}");
+        }
+    }
 }

@@ -48,6 +48,12 @@ pub struct View {
     pub primary_host: Option<Result<Status, String>>,
     /// All other database hosts, once they were asked.
     pub others: Option<Vec<(IpAddr, Result<Status, String>)>>,
+    /// Another host's primary that the pool does not name, once it was asked by SQL.
+    pub rival: Option<(IpAddr, Result<Primary, String>)>,
+    /// A failover told this standby to listen to nobody or to a new primary, and may be under way still.
+    pub held: bool,
+    /// This host's server is a primary, and no standby streams from it.
+    pub alone: bool,
 }
 
 /// What is allowed and wanted.
@@ -127,6 +133,8 @@ pub struct PoolView {
     pub me_up: Option<bool>,
     /// The hosts that it has down.
     pub down: Vec<IpAddr>,
+    /// It takes no sessions, and says by PCP that it has every node down.
+    pub all_down: bool,
 }
 
 /// Who is primary, by the pool.
@@ -155,6 +163,9 @@ pub struct Primary {
     pub standbys: Vec<Standby>,
     /// The names of its WAL files; empty where they do not matter.
     pub wal: Vec<String>,
+    /// Where this node's WAL was compared with that of the primary and is another one, though the
+    /// histories are the same: the first position at which it is.
+    pub parts_at: Option<Lsn>,
 }
 
 /// The oldest position of which a primary with these WAL files has any, if `me` needs older WAL to

@@ -55,15 +55,20 @@ fn standby() -> View {
             says: PoolSays::Other(PRIMARY),
             me_up: Some(true),
             down: Vec::new(),
+            all_down: false,
         },
         primary: Some(Ok(Primary {
             in_recovery: false,
             history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
             standbys: vec![sender("node101", "streaming", "sync")],
             wal: Vec::new(),
+            parts_at: None,
         })),
         primary_host: None,
         others: None,
+        rival: None,
+        held: false,
+        alone: false,
     }
 }
 
@@ -79,6 +84,7 @@ fn primary() -> View {
             says: PoolSays::Me,
             me_up: Some(true),
             down: Vec::new(),
+            all_down: false,
         },
         primary: None,
         ..standby()
@@ -125,6 +131,7 @@ fn no_pool() -> View {
             says: PoolSays::NoAnswer("refused".to_owned()),
             me_up: None,
             down: Vec::new(),
+            all_down: false,
         },
         seen: seen(2, 3),
         others: Some(vec![
@@ -159,6 +166,7 @@ fn no_network(others: Option<usize>) -> View {
             says: PoolSays::NoAnswer("timeout".to_owned()),
             me_up: None,
             down: Vec::new(),
+            all_down: false,
         },
         ..primary()
     }
@@ -169,6 +177,7 @@ fn down(says: PoolSays) -> PoolView {
         says,
         me_up: Some(false),
         down: vec![ME],
+        all_down: false,
     }
 }
 
@@ -253,6 +262,10 @@ fn short(decision: Decision) -> Decision {
         Decision::Do(Verdict { action, .. }) => act(action, ""),
         look => look,
     }
+}
+
+fn starts_alone() -> Decision {
+    does(Action::StartStandby)
 }
 
 fn does(action: Action) -> Decision {
@@ -390,22 +403,22 @@ fn what_was_left_unfinished_comes_first() {
         "the primary is silent": |v| {
             v.left = left(Stage::Rewinding);
             v.primary = silent();
-        } => refuses();
+        } => person();
         "the primary is in recovery": |v| {
             v.left = left(Stage::Rewinding);
             the_primary(v).in_recovery = true;
-        } => refuses();
+        } => person();
         "the pool has none": |v| {
             v.left = left(Stage::Rewinding);
             v.pool.says = PoolSays::Nobody;
-        } => refuses();
+        } => person();
         "the pool has this one: half a history is no primary": |v| {
             v.left = left(Stage::Rewinding);
             v.pool.says = PoolSays::Me;
-        } => refuses();
+        } => person();
     }
     table! { all_down,
-        "half a history is not the last primary": |v| v.left = left(Stage::Rewinding) => refuses();
+        "half a history is not the last primary": |v| v.left = left(Stage::Rewinding) => person();
     }
     table! { standby,
         "it was started and streams: attach and forget":
@@ -503,7 +516,8 @@ fn the_pools_primary() {
         "runs": |_| () => does(Action::KeepPrimary);
         "without its VIP": |v| v.me.vip_here = false => does(Action::KeepPrimary);
         "down in the pool's eyes": |v| v.pool.me_up = Some(false) => does(Action::KeepPrimary);
-        "in recovery": |v| v.me = standby().me => refuses();
+        "in recovery, the others not looked at": |v| v.me = standby().me
+            => Decision::Look(Look::Others);
         "down": |v| v.me = all_down().me => refuses();
         "down, by its own self-fence": |v| {
             v.me = all_down().me;
@@ -672,7 +686,8 @@ fn a_standby_that_streams() {
         "by another way than its settings say":
             |v| v.follows = Some(THIRD.to_string()) => nothing();
         "the primary is silent": |v| v.primary = silent() => refuses();
-        "the primary is none": |v| the_primary(v).in_recovery = true => refuses();
+        "the primary is none, the others not looked at":
+            |v| the_primary(v).in_recovery = true => Decision::Look(Look::Others);
         "the pool does not know it": |v| v.pool.me_up = None => person();
         "another one streams, this one does not":
             |v| the_primary(v).standbys[0].name = "node103".to_owned() => waits();
@@ -757,7 +772,12 @@ fn a_standby_that_is_down_is_just_started() {
         } => starts();
         "without settings": |v| v.follows = None => starts();
         "nobody knows what it was": |v| v.me.control_state = None => refuses();
-        "the pool has no primary": |v| v.pool.says = PoolSays::Nobody => refuses();
+        "the pool has no primary": |v| v.pool.says = PoolSays::Nobody => starts_alone();
+        "a failover holds it": |v| v.held = true => starts_alone();
+        "a failover held it, and the primary is its new one": |v| {
+            v.held = true;
+            v.me.timeline = 5;
+        } => starts();
     }
     // None of these would start.
     table! { || changed(stopped_standby(), broken_off),
@@ -822,9 +842,10 @@ fn a_primary_without_a_pool_goes_on_where_no_other_is_one() {
         "nobody was asked yet": |v| v.others = None => Decision::Look(Look::Others);
         "one does not answer":
             |v| v.others.as_mut().unwrap()[1].1 = Err("timeout".to_owned()) => refuses();
-        "another is primary":
-            |v| *other(v) = status(Server::Primary, "in production", 5) => refuses();
-        "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another is primary, not asked yet":
+            |v| *other(v) = status(Server::Primary, "in production", 5)
+            => Decision::Look(Look::Rival(THIRD));
+        "another is newer": |v| other(v).timeline = 7 => person();
         "another cannot be asked":
             |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
         "another is being promoted": |v| other(v).in_work = true => refuses();
@@ -853,12 +874,13 @@ fn what_stopped_itself_starts_again() {
             |v| v.others.as_mut().unwrap()[1].1 = Err("timeout".to_owned()) => refuses();
         "another is primary":
             |v| *other(v) = status(Server::Primary, "in production", 6) => refuses();
-        "another is newer": |v| other(v).timeline = 7 => refuses();
+        "another is newer": |v| other(v).timeline = 7 => person();
         "another cannot be asked":
             |v| *other(v) = status(Server::Silent, "in production", 6) => refuses();
         "another is being promoted": |v| other(v).in_work = true => refuses();
         "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
-        "a standby since": |v| v.me.control_state = stopped_standby().me.control_state => refuses();
+        "a standby since":
+            |v| v.me.control_state = stopped_standby().me.control_state => starts_alone();
         "it would start as a standby": |v| v.follows = Some(String::new()) => person();
         "the pool has another": |v| v.pool = old_primary().pool => person();
     }
@@ -872,13 +894,13 @@ fn of_all_that_are_down_the_last_primary_starts() {
         "no pool answers": |v| v.pool.says = PoolSays::NoAnswer(String::new()) => takes_over(true);
         "another was one before this one":
             |v| *other(v) = status(Server::Down, "in production", 5) => takes_over(true);
-        "MAX_AVAILABLE_LEVEL=0": |v| v.policy.max_available = false => refuses();
+        "MAX_AVAILABLE_LEVEL=0": |v| v.policy.max_available = false => person();
         "another was one on the same timeline":
             |v| *other(v) = status(Server::Down, "shut down", 6) => person();
-        "another was one later": |v| *other(v) = status(Server::Down, "shut down", 7) => refuses();
-        "a standby is newer": |v| other(v).timeline = 7 => refuses();
+        "another was one later": |v| *other(v) = status(Server::Down, "shut down", 7) => person();
+        "a standby is newer": |v| other(v).timeline = 7 => person();
         "a standby runs":
-            |v| *other(v) = status(Server::Standby, "in archive recovery", 6) => refuses();
+            |v| *other(v) = status(Server::Standby, "in archive recovery", 6) => person();
         "one runs and cannot be asked":
             |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
         "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
@@ -886,7 +908,7 @@ fn of_all_that_are_down_the_last_primary_starts() {
         "one does not answer":
             |v| v.others.as_mut().unwrap()[0].1 = Err("timeout".to_owned()) => refuses();
         "this one was a standby":
-            |v| v.me.control_state = Some("shut down in recovery".to_owned()) => refuses();
+            |v| v.me.control_state = Some("shut down in recovery".to_owned()) => starts_alone();
         "nobody knows what this one was": |v| v.me.control_state = None => refuses();
     }
 }
@@ -900,6 +922,7 @@ fn a_pool_that_has_given_up_is_told_of_its_primary() {
             says: PoolSays::Nobody,
             me_up: Some(true),
             down: vec![THIRD],
+            all_down: false,
         };
         *other(&mut view) = status(Server::Down, "in production", 5);
         view
@@ -918,21 +941,32 @@ fn a_pool_that_has_given_up_is_told_of_its_primary() {
         "the old primary runs again, on the timeline that this one left":
             |v| *other(v) = status(Server::Primary, "in production", 5) => shows();
         "it is no parent of this one":
-            |v| *other(v) = status(Server::Primary, "in production", 3) => refuses();
+            |v| *other(v) = status(Server::Primary, "in production", 3) => Decision::Look(Look::Rival(THIRD));
         "another primary on the same timeline":
-            |v| *other(v) = status(Server::Primary, "in production", 6) => refuses();
+            |v| *other(v) = status(Server::Primary, "in production", 6) => Decision::Look(Look::Rival(THIRD));
         "an older one, which the pool has up": |v| {
             *other(v) = status(Server::Primary, "in production", 5);
             v.pool.down.clear();
-        } => refuses();
+        } => Decision::Look(Look::Rival(THIRD));
         "one that the pool has up does not answer":
             |v| v.others.as_mut().unwrap()[0].1 = Err("off".to_owned()) => refuses();
         "one cannot be asked": |v| *other(v) = status(Server::Silent, "", 5) => refuses();
         "one is being promoted": |v| other(v).in_work = true => refuses();
-        "one is newer": |v| other(v).timeline = 7 => refuses();
+        "one is newer": |v| other(v).timeline = 7 => person();
         "the pool has this one down": |v| v.pool.me_up = Some(false) => takes_over(false);
         "no pool answers": |v| v.pool = no_pool().pool => takes_over(false);
-        "a standby": |v| v.me = standby().me => refuses();
+        "a standby": |v| {
+            v.me = standby().me;
+            v.me.received = Some(Lsn(FORK + 1));
+        } => does(Action::FailOver { old: THIRD });
+        "a standby that was started since, and has not streamed": |v| {
+            v.me = standby().me;
+            v.me.received = None;
+        } => person();
+        "a standby that the pool has down": |v| {
+            v.me = standby().me;
+            v.pool.me_up = Some(false);
+        } => person();
         "the pool names it": |v| v.pool.says = PoolSays::Me => does(Action::KeepPrimary);
     }
 }
@@ -987,6 +1021,7 @@ impl Choices {
             control_state: state,
             vip_here: self.flag(),
             in_work: self.of([false, false, true]),
+            received: self.of([Some(Lsn(FORK)), Some(Lsn(FORK + 1))]),
             replayed: self.of([None, Some(Lsn(FORK + 1))]),
             ..status(server, "", timeline)
         }
@@ -1064,6 +1099,8 @@ impl Choices {
         ]);
         view.pool.me_up = self.of([None, Some(true), Some(false)]);
         view.pool.down = self.of([Vec::new(), vec![PRIMARY], vec![PRIMARY, THIRD]]);
+        view.pool.all_down = self.of([false, false, true]);
+        view.alone = view.me.in_recovery == Some(false) && self.flag();
         view.seen = None;
         view.primary = None;
         view
@@ -1085,6 +1122,10 @@ impl Choices {
                 Decision::Look(Look::Others) => {
                     assert!(view.others.is_none());
                     view.others = Some(vec![(PRIMARY, self.answer()), (THIRD, self.answer())]);
+                }
+                Decision::Look(Look::Rival(host)) => {
+                    assert!(view.rival.is_none() || view.rival.as_ref().unwrap().0 != host);
+                    view.rival = Some((host, self.primary()));
                 }
                 Decision::Look(Look::Life) => {
                     assert!(view.seen.is_none());
@@ -1119,6 +1160,12 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
             }
             Action::KeepPrimary => {
                 here == Server::Primary && view.pool.says == PoolSays::Me && !half
+            }
+            Action::StopWrongPrimary { primary, .. } if view.rival.is_some() => {
+                let (asked, rival) = view.rival.as_ref().unwrap();
+                let promoted = rival.as_ref().is_ok_and(|it| was_promoted_from(&view, it));
+                let no_other = !matches!(view.pool.says, PoolSays::Other(_));
+                here == Server::Primary && primary == *asked && promoted && no_other
             }
             Action::StopWrongPrimary { primary, recover } => {
                 let newer = view.me.timeline < 6 && view.pool.me_up == Some(false);
@@ -1165,6 +1212,31 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
                 let asked = view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true);
                 others.len() == 2 && none_other && here == Server::Primary && asked && !half
             }
+            Action::StartStandby => {
+                let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
+                let was_standby = was_primary == Some(false) && view.copy.is_none();
+                here == Server::Down && !half && was_standby && no_pool
+            }
+            Action::Detach => {
+                let others = view.others.as_deref().unwrap_or_default();
+                let primary =
+                    |it: &Status| it.in_recovery == Some(false) && it.timeline >= view.me.timeline;
+                let another = others.iter().any(|(_, it)| it.as_ref().is_ok_and(primary));
+                here == Server::Standby && view.pool.says == PoolSays::Me && another && !half
+            }
+            Action::FailOver { old } => {
+                let others = view.others.as_deref().unwrap_or_default();
+                let none_primary = others.iter().all(|(_, answer)| {
+                    !answer
+                        .as_ref()
+                        .is_ok_and(|it| it.in_recovery == Some(false))
+                });
+                let in_recovery = matches!(&view.primary, Some(Ok(it)) if it.in_recovery);
+                let says = matches!(view.pool.says, PoolSays::Nobody | PoolSays::Me)
+                    || view.pool.all_down
+                    || in_recovery;
+                here == Server::Standby && none_primary && says && !half && old != ME
+            }
             Action::TakeOver { start } => {
                 let others = view.others.as_deref().unwrap_or_default();
                 let none_other = others.iter().all(|(_, answer)| {
@@ -1185,7 +1257,7 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         };
         assert!(ok, "{action:?} for {view:#?}");
     }
-    assert_eq!(seen.len(), 13, "not every action was decided on: {seen:?}");
+    assert_eq!(seen.len(), 16, "not every action was decided on: {seen:?}");
 }
 
 fn fence(young: bool) -> Option<Fence> {
@@ -1215,7 +1287,7 @@ fn what_a_failover_has_stopped_does_not_come_back_meanwhile() {
         "down, fenced long ago, another was promoted": |v| {
             v.fenced = fence(false);
             other(v).timeline = 7;
-        } => refuses();
+        } => person();
         "down, fenced just now, and everything is to be available": |v| {
             v.fenced = fence(true);
             v.policy.max_available = true;
@@ -1255,5 +1327,189 @@ fn what_was_fenced_and_started_again_needs_the_same_consent() {
             v.pool.me_up = Some(true);
             the_primary(v).standbys = vec![sender("node101", "streaming", "sync")];
         } => nothing();
+    }
+}
+
+/// A row of the issue each: what a simulated cluster found missing.
+#[test]
+fn a_standby_that_has_left_the_history_is_not_pointed_to_it_first() {
+    let gone = || {
+        changed(standby(), |v| {
+            broken_off(v);
+            v.me.received = Some(Lsn(FORK + 1));
+            v.me.replayed = None;
+            v.follows = Some(THIRD.to_string());
+        })
+    };
+    table! { gone,
+        "beyond the fork": |_| () => recovers();
+        "up to the fork": |v| v.me.received = Some(Lsn(FORK)) => does(Action::Follow {
+            primary: PRIMARY,
+        });
+        "the same history, other WAL": |v| {
+            v.me.received = Some(Lsn(FORK));
+            the_primary(v).parts_at = Some(Lsn(FORK));
+        } => recovers();
+    }
+    let decision = decide_without(&gone(), &[Row::LeftFirst]);
+    assert_eq!(short(decision), does(Action::Follow { primary: PRIMARY }));
+}
+
+#[test]
+fn what_replaced_the_pools_primary_does_not_follow_it() {
+    // The pool has found an old primary again, on timeline 5.
+    let old = |v: &mut View| {
+        the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
+        the_primary(v).standbys.clear();
+    };
+    table! { || changed(standby(), old),
+        "a running standby": |_| () => person();
+        "a person wants that one": |v| v.policy.force = true => recovers();
+        "it is down": |v| v.me = stopped_standby().me => person();
+        "it is a primary": |v| v.me = primary().me => person();
+        "it is down, was a primary, and would be recovered": |v| {
+            v.me = all_down().me;
+            v.policy.auto_recovery = true;
+        } => person();
+    }
+}
+
+#[test]
+fn of_two_primaries_without_a_pool_the_timelines_prove_which_is_right() {
+    let two = || {
+        changed(no_pool(), |v| {
+            *other(v) = status(Server::Primary, "in production", 7);
+            let mut rival = the_primary(&mut standby()).clone();
+            rival.history = History::parse(7, "4\t0/5000000\n5\t0/6000000\n6\t0/7000000\n").ok();
+            v.rival = Some((THIRD, Ok(rival)));
+        })
+    };
+    let rival = |v: &mut View, history| {
+        if let Some((_, Ok(rival))) = &mut v.rival {
+            rival.history = history;
+        }
+    };
+    let stops = |recover| {
+        does(Action::StopWrongPrimary {
+            primary: THIRD,
+            recover,
+        })
+    };
+    assert_eq!(short(decide(&two())), stops(false));
+    let consent = changed(two(), |v| v.policy.auto_recovery = true);
+    assert_eq!(short(decide(&consent)), stops(true));
+    let not_asked = changed(two(), |v| v.rival = None);
+    assert_eq!(decide(&not_asked), Decision::Look(Look::Rival(THIRD)));
+    // It was promoted from another: nobody can tell.
+    let stranger = changed(two(), |v| {
+        rival(v, History::parse(7, "4\t0/5000000\n").ok())
+    });
+    assert_eq!(short(decide(&stranger)), person());
+    // This one was promoted from that one: it stops itself.
+    let older = changed(two(), |v| {
+        rival(v, History::parse(5, "4\t0/5000000\n").ok())
+    });
+    assert_eq!(short(decide(&older)), person());
+    // The pool names this one, and nobody streams from it. That one has the VIP: by a failover.
+    let named = changed(two(), |v| {
+        v.pool = primary().pool;
+        v.alone = true;
+        other(v).vip_here = true;
+    });
+    assert_eq!(short(decide(&named)), stops(false));
+    // Without the VIP somebody has promoted it by mistake: it is the one that stops.
+    let mistake = changed(named.clone(), |v| other(v).vip_here = false);
+    assert_eq!(short(decide(&mistake)), does(Action::KeepPrimary));
+    let busy = changed(named, |v| v.alone = false);
+    assert_eq!(short(decide(&busy)), does(Action::KeepPrimary));
+}
+
+#[test]
+fn the_mark_of_a_rewind_over_a_running_primary_is_for_a_person() {
+    let marked = || {
+        changed(wrong_primary(), |v| {
+            v.left = left(Stage::Rewinding);
+            v.policy.auto_recovery = true;
+        })
+    };
+    table! { marked,
+        "it runs": |_| () => person();
+        "a person wants it": |v| v.policy.force = true => recovers();
+        "it is down": |v| v.me = old_primary().me => recovers();
+    }
+}
+
+#[test]
+fn a_failover_that_came_to_nothing_is_run_again() {
+    let due = || {
+        changed(standby(), |v| {
+            v.pool.says = PoolSays::Nobody;
+            // A server that has only asked for WAL shows a segment's beginning.
+            v.me.received = Some(Lsn(FORK + 1));
+            v.others = Some(vec![
+                (PRIMARY, Ok(status(Server::Down, "in production", 6))),
+                (THIRD, Ok(status(Server::Standby, "in archive recovery", 6))),
+            ]);
+        })
+    };
+    let fails_over = || does(Action::FailOver { old: PRIMARY });
+    table! { due,
+        "the old primary is down": |_| () => fails_over();
+        "its host gives no answer": |v| v.others.as_mut().unwrap()[0].1 = Err("no".to_owned())
+            => fails_over();
+        "every node is down in the pool": |v| {
+            v.pool.says = PoolSays::NoAnswer(String::new());
+            v.pool.all_down = true;
+        } => fails_over();
+        "the pool gives no answer": |v| v.pool.says = PoolSays::NoAnswer(String::new()) => refuses();
+        "it was started since, and has only asked for WAL": |v| v.me.received = Some(Lsn(FORK)) => person();
+        "not looked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "another standby is further": |v| other(v).received = Some(Lsn(u64::MAX)) => person();
+        "another is on a newer timeline": |v| other(v).timeline = 7 => person();
+        "another is a primary": |v| *other(v) = status(Server::Primary, "in production", 7)
+            => refuses();
+        "another is an old primary": |v| *other(v) = status(Server::Primary, "in production", 5)
+            => person();
+        "another is being promoted": |v| other(v).in_work = true => refuses();
+        "this one cannot be promoted": |v| v.me.obstacle = Some("why".to_owned()) => person();
+        "paused": |v| v.paused = Some(Pause { since: String::new(), why: String::new() })
+            => nothing();
+    }
+}
+
+#[test]
+fn a_standby_that_the_pool_has_as_its_primary_is_detached() {
+    let named = || {
+        changed(standby(), |v| {
+            v.pool.says = PoolSays::Me;
+            v.others = Some(vec![
+                (
+                    PRIMARY,
+                    Ok(status(Server::Standby, "in archive recovery", 6)),
+                ),
+                (THIRD, Ok(status(Server::Primary, "in production", 7))),
+            ]);
+        })
+    };
+    table! { named,
+        "another is a primary": |_| () => does(Action::Detach);
+        "an old one": |v| other(v).timeline = 5 => person();
+        "not looked yet": |v| v.others = None => Decision::Look(Look::Others);
+    }
+}
+
+#[test]
+fn what_a_failover_holds_is_left_to_it() {
+    let held = || {
+        changed(standby(), |v| {
+            v.held = true;
+            v.follows = Some("nobody".to_owned());
+            the_primary(v).standbys.clear();
+        })
+    };
+    table! { held,
+        "the old primary is the pool's": |_| () => refuses();
+        "the new one is": |v| broken_off(v) => does(Action::Follow { primary: PRIMARY });
+        "that was long ago": |v| v.held = false => does(Action::Follow { primary: PRIMARY });
     }
 }
