@@ -461,27 +461,21 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
             missing.push(format!("{host}: {error}"));
         }
     }
-    let missing = missing.join("; ");
-    match (missing.is_empty(), failover.config().sync_flag) {
-        (true, _) => {
-            // A host that went out of sight meanwhile was not held: with the old primary it may be more.
-            see_majority(
-                &failover.crew,
-                failover.journal,
-                Deadline::after(QUORUM_TIME),
-            )?;
-            Ok(Done::Did("every standby that was heard".to_owned()))
-        }
-        (false, false) => {
-            let text = format!("a standby may go on listening to the old primary ({missing})");
-            failover.journal.stamped(format!("warning: {text}"));
-            Ok(Done::Did(text))
-        }
-        (false, true) => bail!(
-            "a standby may go on acknowledging the old primary, which nobody could fence, and those \
-             commits would be lost ({missing}): correct that, then run this command again"
-        ),
+    if missing.is_empty() {
+        // A host that went out of sight meanwhile was not held: with the old primary it may be more.
+        see_majority(
+            &failover.crew,
+            failover.journal,
+            Deadline::after(QUORUM_TIME),
+        )?;
+        return Ok(Done::Did("every standby that was heard".to_owned()));
     }
+    let config = failover.config();
+    let gives_up = config.failover_candidate == FailoverCandidate::Given;
+    let text =
+        decide::unheld(&missing.join("; "), config.sync_flag, gives_up).map_err(Error::msg)?;
+    failover.journal.stamped(format!("warning: {text}"));
+    Ok(Done::Did(text))
 }
 
 /// A failover that came to nothing leaves the standbys where they were.

@@ -1,7 +1,9 @@
 //! `network_rewind`: the old primary comes back by itself. Run by cron each minute.
 
+mod ask;
 mod budget;
 mod cli;
+mod compare;
 mod look;
 mod privilege;
 mod run;

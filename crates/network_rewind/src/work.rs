@@ -44,7 +44,8 @@ pub enum Break {
 pub struct Work<'a> {
     pub here: &'a ThisHost,
     pub instance: &'a Instance,
-    pub pool: &'a Pool,
+    /// The one that answered.
+    pub pool: Pool,
     pub journal: &'a Journal,
     pub state: &'a StateDir,
     /// The host to follow; this one where it is the primary itself.
@@ -399,9 +400,9 @@ fn recover<'a>() -> List<'a> {
         ),
         step(
             "recover.stop",
-            "stop the database: fast, then immediate, then SIGKILL",
+            "stop the database: fast, then immediate, then SIGKILL; see that nobody starts it",
             |_| budget::STOP,
-            server::stop,
+            server::stop_and_bar,
         ),
         step(
             "recover.clean",
