@@ -3,6 +3,7 @@
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::identity;
+use failover_core::life::{PortState, port_refuses};
 use failover_core::pool::{Pool, PoolError, PoolNodes};
 use failover_core::workers;
 use std::net::IpAddr;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// For the pool behind the cluster VIP to say that it has every node down.
 const PCP_TIME: Duration = Duration::from_secs(2);
+
+/// For the cluster VIP to show that somebody has it.
+const KNOCK_TIME: Duration = Duration::from_millis(500);
 
 /// What the pool said, and where.
 pub struct Answer {
@@ -39,6 +43,15 @@ pub fn ask(first: &Pool, config: &Config, limit: Duration) -> Answer {
         Ok(nodes) => return answer(first.clone(), nodes, None),
         Err(error) => error,
     };
+    // A pool that is there and says nothing fails over just now: what the others say is of before.
+    let busy = port_refuses(
+        first.host(),
+        config.kb_pool_port,
+        Deadline::after(KNOCK_TIME),
+    ) == PortState::Accepts;
+    if busy && !error.is_closed() {
+        return silent(first, error);
+    }
     let found = ask_all(first, &others, Deadline::after(limit - begin));
     if let Some((pool, nodes)) = best(found) {
         return answer(pool, nodes, Some(error.to_string()));
@@ -48,9 +61,16 @@ pub fn ask(first: &Pool, config: &Config, limit: Duration) -> Answer {
             .nodes_by_any_way(Deadline::after(PCP_TIME))
             .is_ok_and(|(nodes, _)| nodes.nodes.iter().all(|it| !it.is_up()));
     Answer {
-        pool: first.clone(),
-        nodes: Err(error),
         all_down,
+        ..silent(first, error)
+    }
+}
+
+fn silent(pool: &Pool, error: PoolError) -> Answer {
+    Answer {
+        pool: pool.clone(),
+        nodes: Err(error),
+        all_down: false,
         own: false,
         instead: None,
     }

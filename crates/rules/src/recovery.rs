@@ -393,14 +393,20 @@ fn has_replaced(view: &View, primary: &Primary) -> bool {
 }
 
 /// Whether the pool's primary is an old one, which this node, or whom it follows, has replaced. Whoever
-/// holds the database VIP got it by a failover: a newer timeline on a host without it, that was told to
-/// follow nobody else, is a promotion by mistake.
+/// holds the database VIP got it by a failover: a newer timeline on a host without it is a promotion by
+/// mistake; so is that of a standby which was told to follow the pool's primary.
 fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> Result<bool, Look> {
     if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
         return Ok(false);
     }
-    let of_another = view.follows.is_some() && !follows(view, address);
-    if !view.policy.has_vip || view.me.vip_here || of_another {
+    // Without a VIP here nothing proves which of two that take writes is the right one.
+    if server(&view.me) == Server::Primary {
+        return Ok(view.me.vip_here);
+    }
+    if view.follows.is_some() {
+        return Ok(!follows(view, address));
+    }
+    if !view.policy.has_vip {
         return Ok(true);
     }
     match &view.primary_host {
@@ -412,11 +418,15 @@ fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> 
 /// What is said where the pool's primary is an old one.
 fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    let here = match server(&view.me) {
+        Server::Primary => " and has the database VIP",
+        _ => "",
+    };
     act(
         Action::NeedsPerson,
         format!(
             "the pool has {address} as its primary, on timeline {theirs}; this node is on timeline {}, \
-             which was promoted from that one: {address} is an old primary, and following it would \
+             which was promoted from that one{here}: {address} is an old primary, and following it would \
              lose what came after. Stop its database, then promote the newest node (failover_stream), \
              or run network_rewind --force here if {address} is to be kept",
             view.me.timeline

@@ -1382,31 +1382,35 @@ fn what_replaced_the_pools_primary_does_not_follow_it() {
         the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
         the_primary(v).standbys.clear();
     };
+    let old = |v: &mut View| {
+        old(v);
+        v.follows = Some(THIRD.to_string());
+    };
     table! { || changed(standby(), old),
-        "a running standby of another": |v| v.follows = Some(THIRD.to_string()) => person();
-        "one that the pool's primary's host has given no VIP to": |v| {
-            v.primary_host = Some(Ok(status(Server::Primary, "in production", 5)));
-        } => person();
+        "a running standby of another": |_| () => person();
+        "one that was told to follow the pool's primary":
+            |v| v.follows = Some(PRIMARY.to_string()) => recovers();
         "a person wants that one": |v| v.policy.force = true => recovers();
-        "it is down": |v| {
-            v.me = stopped_standby().me;
-            v.follows = Some(THIRD.to_string());
-        } => person();
+        "it is down": |v| v.me = stopped_standby().me => person();
         "it is a primary, which a failover gave the VIP": |v| {
             v.me = primary().me;
             v.me.vip_here = true;
         } => person();
-        "it is a primary, and nobody has a VIP": |v| {
-            v.me = primary().me;
-            v.policy.has_vip = false;
-        } => person();
         "it is down, was a primary, and would be recovered": |v| {
             v.me = all_down().me;
+            v.follows = None;
             v.policy.auto_recovery = true;
             v.primary_host = Some(Ok(status(Server::Primary, "in production", 5)));
         } => person();
+        "and nobody has a VIP": |v| {
+            v.me = all_down().me;
+            v.follows = None;
+            v.policy.auto_recovery = true;
+            v.policy.has_vip = false;
+        } => person();
         "and the host of the pool's primary does not answer": |v| {
             v.me = all_down().me;
+            v.follows = None;
             v.policy.auto_recovery = true;
             v.primary_host = Some(Err("no route".to_owned()));
         } => person();
