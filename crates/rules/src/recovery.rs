@@ -380,6 +380,26 @@ fn has_replaced(view: &View, primary: &Primary) -> bool {
     view.me.timeline > theirs.timeline() && left == Some(theirs.timeline())
 }
 
+/// Whether the pool's primary is an old one, which this node has replaced. Whoever holds the database VIP
+/// got it by a failover: a newer timeline on a host without it is a promotion by mistake.
+fn is_old(
+    view: &View,
+    address: IpAddr,
+    primary: &Primary,
+    out: Without<'_>,
+) -> Result<bool, Look> {
+    if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
+        return Ok(false);
+    }
+    if !view.policy.has_vip || view.me.vip_here {
+        return Ok(true);
+    }
+    match &view.primary_host {
+        None => Err(Look::PrimaryHost(address)),
+        Some(host) => Ok(!matches!(host, Ok(it) if it.vip_here)),
+    }
+}
+
 /// What is said where the pool's primary is an old one.
 fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
@@ -584,8 +604,10 @@ fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
         Err(Missing::Look(look)) => return Decision::Look(look),
         Err(Missing::Primary(why)) => return two(why),
     };
-    if has_replaced(view, primary) && !out.contains(&Row::Replaced) && !view.policy.force {
-        return replaced(view, address, primary);
+    match is_old(view, address, primary, out) {
+        Ok(true) => return replaced(view, address, primary),
+        Ok(false) => {}
+        Err(look) => return Decision::Look(look),
     }
     let timeline = primary.history.as_ref().map_or(0, |it| it.timeline());
     let seen = format!("{address} is one, too (timeline {timeline})");
@@ -924,17 +946,14 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
                 ),
             ),
             Some(who) => match right_primary(view) {
-                Ok((address, primary))
-                    if has_replaced(view, primary)
-                        && !out.contains(&Row::Replaced)
-                        && !view.policy.force =>
-                {
-                    replaced(view, address, primary)
-                }
-                Ok((primary, _)) => act(
-                    Action::Recover { primary },
-                    format!("this node does not run, and was a primary; it is recovered ({who})"),
-                ),
+                Ok((address, seen)) => match is_old(view, address, seen, out) {
+                    Ok(true) => replaced(view, address, seen),
+                    Ok(false) => act(
+                        Action::Recover { primary },
+                        format!("this node does not run, and was a primary; it is recovered ({who})"),
+                    ),
+                    Err(look) => Decision::Look(look),
+                },
                 Err(Missing::Look(look)) => Decision::Look(look),
                 Err(Missing::Primary(why)) => act(
                     Action::Refuse,

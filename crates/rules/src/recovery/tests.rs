@@ -1366,11 +1366,57 @@ fn what_replaced_the_pools_primary_does_not_follow_it() {
         "a running standby": |_| () => person();
         "a person wants that one": |v| v.policy.force = true => recovers();
         "it is down": |v| v.me = stopped_standby().me => person();
-        "it is a primary": |v| v.me = primary().me => person();
+        "it is a primary, which a failover gave the VIP": |v| {
+            v.me = primary().me;
+            v.me.vip_here = true;
+        } => person();
+        "it is a primary, and nobody has a VIP": |v| {
+            v.me = primary().me;
+            v.policy.has_vip = false;
+        } => person();
         "it is down, was a primary, and would be recovered": |v| {
             v.me = all_down().me;
             v.policy.auto_recovery = true;
+            v.primary_host = Some(Ok(status(Server::Primary, "in production", 5)));
         } => person();
+        "and the host of the pool's primary does not answer": |v| {
+            v.me = all_down().me;
+            v.policy.auto_recovery = true;
+            v.primary_host = Some(Err("no route".to_owned()));
+        } => person();
+    }
+}
+
+#[test]
+fn who_was_promoted_by_mistake_has_replaced_nobody() {
+    // The pool's primary is older, and has the VIP: no failover has given it away.
+    let mistake = || {
+        changed(standby(), |v| {
+            the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
+            the_primary(v).standbys.clear();
+            let mut host = status(Server::Primary, "in production", 5);
+            host.vip_here = true;
+            v.primary_host = Some(Ok(host));
+            v.me = primary().me;
+            v.me.vip_here = false;
+            v.follows = None;
+        })
+    };
+    let stops = |recover| {
+        does(Action::StopWrongPrimary {
+            primary: PRIMARY,
+            recover,
+        })
+    };
+    table! { mistake,
+        "it is stopped": |_| () => stops(false);
+        "with consent it is recovered": |v| v.policy.auto_recovery = true => stops(true);
+        "the VIP is not looked at yet":
+            |v| v.primary_host = None => Decision::Look(Look::PrimaryHost(PRIMARY));
+        "it is down, and is recovered": |v| {
+            v.me = all_down().me;
+            v.policy.auto_recovery = true;
+        } => recovers();
     }
 }
 
