@@ -17,7 +17,7 @@ const FLOORS: [(&str, &[&str]); 3] = [
 const OF_A_TOOL: &[&str] = &["failover-core", "failover-rules"];
 
 /// Crates whose rooms need each other. The simulator's world holds those that act on it.
-const ROUND: [&str; 2] = ["sim", "network_rewind"];
+const ROUND: [&str; 1] = ["sim"];
 
 /// Modules that others are known by as well: `host` gives the tools a path to `this_host`.
 const OTHER_PATHS: [&str; 1] = ["pub use crate::this_host::{Host, ThisHost};"];

@@ -3,8 +3,9 @@
 use crate::budget;
 use crate::cli::Cli;
 use crate::look::{Eyes, policy};
+use crate::plan::steps;
 use crate::steps::{files, server};
-use crate::work::{Break, Work, steps};
+use crate::work::{Break, Work};
 use crate::{TOOL, wrong};
 use anyhow::{Context, Result, anyhow};
 use failover_core::clock;

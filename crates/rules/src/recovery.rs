@@ -382,12 +382,7 @@ fn has_replaced(view: &View, primary: &Primary) -> bool {
 
 /// Whether the pool's primary is an old one, which this node has replaced. Whoever holds the database VIP
 /// got it by a failover: a newer timeline on a host without it is a promotion by mistake.
-fn is_old(
-    view: &View,
-    address: IpAddr,
-    primary: &Primary,
-    out: Without<'_>,
-) -> Result<bool, Look> {
+fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> Result<bool, Look> {
     if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
         return Ok(false);
     }
@@ -950,7 +945,9 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
                     Ok(true) => replaced(view, address, seen),
                     Ok(false) => act(
                         Action::Recover { primary },
-                        format!("this node does not run, and was a primary; it is recovered ({who})"),
+                        format!(
+                            "this node does not run, and was a primary; it is recovered ({who})"
+                        ),
                     ),
                     Err(look) => Decision::Look(look),
                 },
