@@ -23,7 +23,7 @@ ONLY        ?=
 REPETITIONS ?= 9
 
 # What needs neither root nor the lab.
-UNIT_TESTS = --lib --bins --test no_io --test seeds
+UNIT_TESTS = --lib --bins --test no_io --test house --test plans --test seeds
 
 # How many seeds `make simulate` runs.
 SEEDS       ?= 10000

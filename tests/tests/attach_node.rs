@@ -224,12 +224,10 @@ fn what_is_wrong_is_one_clear_line() {
     complaint(&["--config", "/none"], 2, "/none: no such file");
 
     let with = |settings: &[(&str, &str)], args: &[&str], code, expected: &str| {
-        let before = node
-            .read(&format!("{}/HAmodule.conf", lab::layout::DB_ETC))
-            .unwrap();
+        let path = format!("{}/HAmodule.conf", lab::layout::DB_ETC);
+        let before = node.read(&path).unwrap();
         node.set_config(settings).unwrap();
         complaint(args, code, expected);
-        let path = format!("{}/HAmodule.conf", lab::layout::DB_ETC);
         node.write(&path, &before, 0o640, lab::layout::UID).unwrap();
     };
     // An address of this host that the pool does not know.
@@ -270,23 +268,18 @@ fn what_is_wrong_is_one_clear_line() {
     assert_eq!(status(&lab, 1), "up");
 
     // Queued, and nothing comes of it in time: the pool's main process is stopped.
-    let leader = lab.node(102);
-    let main = "kill -STOP $(cat /run/pgpool.pid)";
-    leader
-        .run(&["sh", "-c", main], LIMIT)
-        .unwrap()
-        .success()
-        .unwrap();
+    let signal_pool = |signal: &str| {
+        let main = format!("kill -{signal} $(cat /run/pgpool.pid)");
+        let run = lab.node(102).run(&["sh", "-c", &main], LIMIT);
+        run.unwrap().success().unwrap();
+    };
+    signal_pool("STOP");
     complaint(
         &["-n", "1", "--detach", "--timeout", "1"],
         66,
         "the pool took the order",
     );
-    leader
-        .run(&["sh", "-c", &main.replace("STOP", "CONT")], LIMIT)
-        .unwrap()
-        .success()
-        .unwrap();
+    signal_pool("CONT");
 
     for node in lab.nodes() {
         node.kill_pool().unwrap();

@@ -1,44 +1,29 @@
-//! What every failover tool shares: one module per thing of the real world.
+//! What every failover tool shares: the world, in rooms. Each room says in its `mod.rs` what it is, and
+//! who may use it. A room uses those that stand above it in this list:
 //!
-//! The tools themselves hold a procedure and its decisions; everything that touches a host, a
+//! `time`, `config`, `host`, `run`, `net`, `server`, `pool` and `remote`, `this_host`, `steps`.
+//!
+//! The tools themselves hold a procedure, and `failover_rules` decide; everything that touches a host, a
 //! server, the network or a file is here, and takes a [`deadline::Deadline`].
 
-pub mod arp;
-pub mod clock;
 pub mod config;
-pub mod conninfo;
-pub mod deadline;
-pub mod disk;
-pub mod durable;
-pub mod exit;
-pub mod flavor;
 pub mod host;
-pub mod identity;
-pub mod inherited;
-pub mod instance;
-pub mod journal;
-pub mod known_hosts;
-pub mod life;
-pub mod needs;
-pub mod peer;
-pub mod ping;
+pub mod net;
 pub mod pool;
-pub mod procedure;
-pub mod process;
-pub mod programs;
-pub mod replication;
-pub mod settings;
-pub mod slots;
-pub mod sql;
-pub mod ssh;
-pub mod standby;
-pub mod state;
-pub mod status;
-pub mod supervised;
-pub mod synchronous;
-pub mod terminal;
-pub mod users;
-pub mod vip;
-pub mod workers;
+pub mod remote;
+pub mod run;
+pub mod server;
+pub mod steps;
+pub mod this_host;
+pub mod time;
 
 pub use failover_rules::facts::{history, lsn};
+pub use host::{durable, identity, process, programs, users};
+pub use net::{arp, life, ping, vip};
+pub use remote::{known_hosts, peer, ssh};
+pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
+pub use server::{
+    conninfo, disk, flavor, instance, replication, settings, slots, sql, standby, synchronous,
+};
+pub use steps::{needs, status};
+pub use time::{clock, deadline, workers};

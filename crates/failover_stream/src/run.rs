@@ -4,7 +4,7 @@ use crate::args::Placeholders;
 use crate::fencing::{self, Findings, Needed};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
-use crate::steps::{self, Leader, Order, PROMOTION_SLACK, Promotion};
+use crate::steps::{Leader, Order, PROMOTION_SLACK, Promotion};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
 use failover_core::deadline::Deadline;
@@ -15,39 +15,32 @@ use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
 use failover_core::ping;
 use failover_core::pool::{self, Change, Pool, PoolError, PoolNode, PoolNodes};
-use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
 use failover_core::status::Status;
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::{self as decide, Candidate, Fenced, OldPrimary, Unfit};
+use failover_rules::plan::failover::{
+    self as plan, Coordinator, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
+};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long the trust IP may take.
-pub const TRUST_IP_TIME: Duration = Duration::from_secs(2);
-/// For enough of the other hosts to show life: `PROBE_TIMEOUT`, and what it takes to begin.
-pub const QUORUM_TIME: Duration = Duration::from_secs(2);
 /// How long asynchronous standbys may take to tell their positions.
 const POSITIONS_TIME: Duration = Duration::from_secs(1);
 /// Of the failover's time, what is kept for the promotion's own parts.
 const PROMOTION_RESERVE: Duration = Duration::from_secs(2);
 /// For taking the VIP off another standby.
 const VIP_OFF_TIME: Duration = Duration::from_secs(1);
-/// For the standbys to stop listening to an old primary that nobody could fence.
-const HOLD_TIME: Duration = Duration::from_millis(1500);
-/// After the promotion, for the other standbys to follow.
-const FOLLOW_TIME: Duration = Duration::from_millis(1500);
 /// For the standbys that were held to listen to the old primary again.
 const RELEASE_TIME: Duration = Duration::from_secs(3);
 /// For the pool to take an order, which it does at once or not at all.
 const ATTACH_TIME: Duration = Duration::from_secs(1);
-/// For a pool that does not wait for us to be told of the new primary, and to show it.
-const SHOW_TIME: Duration = Duration::from_secs(30);
 /// Of that, for its first answer: it knocks at each database for it, for some 10 s at a dead host.
 const POOL_TIME: Duration = Duration::from_secs(15);
 /// For reading `KB_CLUSTER_STATUS`.
@@ -56,67 +49,28 @@ const STATUS_TIME: Duration = Duration::from_millis(300);
 const STATUS_AGE: u64 = 120;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Failover<'a>>; 8] {
-    [
-        Step {
-            name: "trust-ip",
-            what: "see that this host has a network: one trust IP answers",
-            on_failure: OnFailure::Abort,
-            budget: |_| TRUST_IP_TIME,
-            run: trust_ip,
-        },
-        Step {
-            name: "quorum",
-            what: "of three or more hosts, see more than half",
-            on_failure: OnFailure::Abort,
-            budget: |_| QUORUM_TIME,
-            run: |failover, deadline| see_majority(&failover.crew, failover.journal, deadline),
-        },
-        Step {
-            name: "fence",
-            what: "fence the old primary, if a standby can be promoted; look at who has the VIP",
-            on_failure: OnFailure::Abort,
-            budget: |failover| steps::fence::budget(failover.config()),
-            run: fence,
-        },
-        Step {
-            name: "hold",
-            what: "if the old primary may be writing: have every standby stop listening to it",
-            on_failure: OnFailure::Abort,
-            budget: |_| HOLD_TIME,
-            run: hold,
-        },
-        Step {
-            name: "choose",
-            what: "choose the standby to promote",
-            on_failure: OnFailure::Abort,
-            budget: |failover| failover.deadline.remaining(),
-            run: choose,
-        },
-        Step {
-            name: "promote",
-            what: "promote it, with the database VIP",
-            on_failure: OnFailure::Abort,
-            budget: |failover| failover.config().promote_timeout + PROMOTION_SLACK,
-            run: promote,
-        },
-        Step {
-            name: "follow",
-            what: "see that the other standbys follow it",
-            // The promotion stands, and the minute's run makes up for it.
-            on_failure: OnFailure::Warn,
-            budget: |_| FOLLOW_TIME,
-            run: follow,
-        },
-        Step {
-            name: "attach",
-            what: "see that the pool finds it: queue its attachment, or tell a pool that looks no more",
-            // The promotion stands, and a person can do it.
-            on_failure: OnFailure::Warn,
-            budget: |_| SHOW_TIME,
-            run: attach,
-        },
-    ]
+fn steps<'a>() -> Procedure<Failover<'a>, Coordinator> {
+    let limit = |failover: &Failover<'a>, budget| {
+        procedure::limit(budget, failover.config(), failover.deadline.remaining())
+    };
+    Procedure {
+        steps: &plan::COORDINATOR,
+        limit,
+        carry_out,
+    }
+}
+
+fn carry_out(step: Coordinator, failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
+    match step {
+        Coordinator::TrustIp => trust_ip(failover, deadline),
+        Coordinator::Quorum => see_majority(&failover.crew, failover.journal, deadline),
+        Coordinator::Fence => fence(failover, deadline),
+        Coordinator::Hold => hold(failover, deadline),
+        Coordinator::Choose => choose(failover, deadline),
+        Coordinator::Promote => promote(failover, deadline),
+        Coordinator::Follow => follow(failover, deadline),
+        Coordinator::Attach => attach(failover, deadline),
+    }
 }
 
 /// What the steps work on.
@@ -319,19 +273,19 @@ pub fn plan(failover: &Failover<'_>) -> Vec<String> {
         false => failover.given.to_string(),
     };
     lines.extend(
-        steps::fence::steps()
+        plan::FENCE
             .iter()
             .map(|s| part(s.name, s.what, fence_host.clone())),
     );
     if failover.standbys.len() > 1 {
         lines.extend(
-            steps::follow::steps()
+            plan::FOLLOW
                 .iter()
                 .map(|s| part(s.name, s.what, "the others".to_owned())),
         );
     }
     lines.extend(
-        steps::promote::steps()
+        plan::PROMOTE
             .iter()
             .map(|s| part(s.name, s.what, chosen.clone())),
     );

@@ -3,62 +3,47 @@
 
 use crate::peer::Crew;
 use crate::quorum::see_majority;
-use crate::run::{QUORUM_TIME, TRUST_IP_TIME};
 use crate::steps::ANSWER_TIME;
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
-use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, Target};
 use failover_core::synchronous::{Gone, streaming_after_looks, to_async};
 use failover_core::workers;
+use failover_rules::plan::failover as plan;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<StandbyDown<'a>>; 5] {
-    [
-        Step {
-            name: "trust-ip",
-            what: "see that this host has a network: one trust IP answers",
-            on_failure: OnFailure::Abort,
-            budget: |_| TRUST_IP_TIME,
-            run: |context, deadline| {
-                crate::run::ask_trust_ip(context.crew, context.journal, deadline)
-            },
-        },
-        Step {
-            name: "quorum",
-            what: "of three or more hosts, see more than half",
-            on_failure: OnFailure::Abort,
-            budget: |_| QUORUM_TIME,
-            run: |context, deadline| see_majority(context.crew, context.journal, deadline),
-        },
-        Step {
-            name: "standby.find-primary",
-            what: "find the primary and log in",
-            on_failure: OnFailure::Abort,
-            budget: |_| ANSWER_TIME,
-            run: find_primary,
-        },
-        Step {
-            name: "standby.look",
-            what: "see, several times, whether another standby streams",
-            on_failure: OnFailure::Abort,
-            budget: |context| context.deadline.remaining(),
-            run: look,
-        },
-        Step {
-            name: "standby.async",
-            what: "take a synchronous primary without standbys to asynchronous",
-            on_failure: OnFailure::Abort,
-            budget: |context| context.deadline.remaining(),
-            run: degrade,
-        },
-    ]
+fn steps<'a>() -> Procedure<StandbyDown<'a>, plan::StandbyDown> {
+    let limit = |context: &StandbyDown<'a>, budget| {
+        procedure::limit(budget, context.config(), context.deadline.remaining())
+    };
+    Procedure {
+        steps: &plan::STANDBY_DOWN,
+        limit,
+        carry_out,
+    }
+}
+
+fn carry_out(
+    step: plan::StandbyDown,
+    context: &mut StandbyDown<'_>,
+    deadline: Deadline,
+) -> Result<Done> {
+    match step {
+        plan::StandbyDown::TrustIp => {
+            crate::run::ask_trust_ip(context.crew, context.journal, deadline)
+        }
+        plan::StandbyDown::Quorum => see_majority(context.crew, context.journal, deadline),
+        plan::StandbyDown::FindPrimary => find_primary(context, deadline),
+        plan::StandbyDown::Look => look(context, deadline),
+        plan::StandbyDown::Async => degrade(context, deadline),
+    }
 }
 
 /// What the steps work on.

@@ -1,10 +1,10 @@
 //! `network_rewind`: the old primary comes back by itself. Run by cron each minute.
 
 mod ask;
-mod budget;
 mod cli;
 mod compare;
 mod look;
+mod plan;
 mod privilege;
 mod run;
 mod steps;
@@ -18,6 +18,7 @@ use failover_core::journal::syslog;
 use failover_core::supervised;
 use failover_core::terminal::{complain, parse};
 use failover_core::workers;
+use failover_rules::plan::budget;
 use std::process::ExitCode;
 
 const TOOL: &str = "network_rewind";

@@ -10,4 +10,5 @@
 pub mod attach;
 pub mod facts;
 pub mod failover;
+pub mod plan;
 pub mod recovery;

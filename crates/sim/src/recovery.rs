@@ -49,7 +49,8 @@ pub struct Step {
     /// As the tool names it.
     pub name: &'static str,
     takes: (u64, u64),
-    may_fail: bool,
+    /// Its failure is a warning.
+    pub may_fail: bool,
     run: fn(&mut World, &mut Recovery) -> Did,
 }
 
@@ -147,13 +148,21 @@ pub const START_STANDBY: [Step; 5] = [
 /// A standby that is down, without a primary.
 pub const START_ALONE: [Step; 3] = [LOCK, step("start.files", (5, 20), nothing), START_IT];
 /// A failover that came to nothing.
-pub const FAIL_OVER: [Step; 1] = [step("fail-over.run", (20, 100), fail_over)];
+pub const FAIL_OVER: [Step; 1] = [step("failover.again", (20, 100), fail_over)];
 /// A standby that the pool has as its primary.
-pub const DETACH: [Step; 1] = [step("detach.self", (20, 100), detach_self)];
+pub const DETACH: [Step; 1] = [step("failover.detach", (20, 100), detach_self)];
 /// A standby that streams.
 pub const REJOIN: [Step; 3] = [ASK_PRIMARY, SYNC, ATTACH_IT];
 /// A standby that waits.
 pub const WAIT: [Step; 2] = [SLOT, may_fail(step("wait.reload", (10, 50), reload))];
+/// A primary that the pool has given up.
+pub const SHOW_PRIMARY: [Step; 5] = [
+    LOCK,
+    PRIMARY_SYNC,
+    PRIMARY_VIP,
+    step("take-over.attach", (10, 100), attach_self),
+    FORGET,
+];
 /// The last primary.
 pub const TAKE_OVER: [Step; 6] = [
     LOCK,
@@ -191,7 +200,8 @@ pub fn steps(action: Action) -> &'static [Step] {
         Action::FailOver { .. } => &FAIL_OVER,
         Action::Detach => &DETACH,
         Action::Wait { .. } => &WAIT,
-        Action::TakeOver { start: false } | Action::ShowPrimary => &TAKE_OVER,
+        Action::ShowPrimary => &SHOW_PRIMARY,
+        Action::TakeOver { start: false } => &TAKE_OVER,
         Action::TakeOver { start: true } => &TAKE_OVER_START,
     }
 }

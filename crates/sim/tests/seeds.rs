@@ -13,7 +13,7 @@ const MISSED: [(&str, u64); 12] = [
     ("fence_mark", 122),
     ("quorum", 1163),
     ("pool_search", 62),
-    ("left_first", 1217),
+    ("left_first", 1559),
     ("rival", 814),
     ("mark_over_primary", 270),
     ("start_standby", 609),

@@ -1,8 +1,6 @@
 //! Bad input ends in one clear line, with nothing changed and no secret told.
 
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::layout::{DB_BIN, DB_ETC, LOG, POOL_BIN, POOL_ETC, UID};
 use lab::{Lab, Node, ToolRun};
 
@@ -88,6 +86,69 @@ fn arguments() -> Result<()> {
     Ok(())
 }
 
+/// A line of `HAmodule.conf`, the exit code that follows from it, and why.
+const WRONG_LINES: [(&str, i32, &str); 15] = [
+    (
+        "KB_PORT=abc",
+        2,
+        ": KB_PORT: found \"abc\", expected a port number",
+    ),
+    ("KB_PORT=\"$(touch /tmp/pwned)\"", 2, "are not expanded"),
+    (
+        "KB_VIP=nonsense",
+        2,
+        ": KB_VIP: found \"nonsense\", expected an IPv4 address",
+    ),
+    (
+        "KB_PASS=!!!",
+        2,
+        ": KB_PASS: found ****, expected the password in base64",
+    ),
+    (
+        "KB_DATA_PATH=data",
+        2,
+        ": KB_DATA_PATH: found \"data\", expected an absolute path",
+    ),
+    ("KB_GATEWAY_IP=", 2, "KB_GATEWAY_IP: not set, but required"),
+    ("KB_ALL_IP=()", 2, "KB_ALL_IP: not set, but required"),
+    ("FAILOVER_TIMEOUT=-1", 2, "expected a number of seconds"),
+    (
+        "PROMOTE_WITHOUT_FENCE=perhaps",
+        2,
+        "expected never, unreachable or always",
+    ),
+    (
+        "touch /tmp/pwned",
+        2,
+        "not an assignment; expected KEY=value",
+    ),
+    (
+        "KB_USER=\"$(touch /tmp/pwned)\"",
+        66,
+        "for user \"$(touch /tmp/pwned)\"",
+    ),
+    (
+        "KB_PASS=d3Jvbmc=",
+        66,
+        "login refused: password authentication failed",
+    ),
+    (
+        "KB_DATANAME=nothere",
+        66,
+        "login refused: database \"nothere\" does not exist",
+    ),
+    (
+        "KB_EXECUTE_SYS_USER=nobody2",
+        66,
+        "no system user nobody2 on this host)",
+    ),
+    (
+        "KB_PATH=/nowhere",
+        66,
+        "KB_PATH /nowhere holds neither sys_ctl nor pg_ctl",
+    ),
+];
+
 #[test]
 fn configuration() -> Result<()> {
     let lab = two_hosts("hard-config")?;
@@ -102,69 +163,7 @@ fn configuration() -> Result<()> {
     };
 
     // The last one counts.
-    let wrong_password = format!("KB_PASS={}", BASE64.encode("wrong"));
-    let settings = [
-        (
-            "KB_PORT=abc",
-            2,
-            ": KB_PORT: found \"abc\", expected a port number",
-        ),
-        ("KB_PORT=\"$(touch /tmp/pwned)\"", 2, "are not expanded"),
-        (
-            "KB_VIP=nonsense",
-            2,
-            ": KB_VIP: found \"nonsense\", expected an IPv4 address",
-        ),
-        (
-            "KB_PASS=!!!",
-            2,
-            ": KB_PASS: found ****, expected the password in base64",
-        ),
-        (
-            "KB_DATA_PATH=data",
-            2,
-            ": KB_DATA_PATH: found \"data\", expected an absolute path",
-        ),
-        ("KB_GATEWAY_IP=", 2, "KB_GATEWAY_IP: not set, but required"),
-        ("KB_ALL_IP=()", 2, "KB_ALL_IP: not set, but required"),
-        ("FAILOVER_TIMEOUT=-1", 2, "expected a number of seconds"),
-        (
-            "PROMOTE_WITHOUT_FENCE=perhaps",
-            2,
-            "expected never, unreachable or always",
-        ),
-        (
-            "touch /tmp/pwned",
-            2,
-            "not an assignment; expected KEY=value",
-        ),
-        (
-            "KB_USER=\"$(touch /tmp/pwned)\"",
-            66,
-            "for user \"$(touch /tmp/pwned)\"",
-        ),
-        (
-            &wrong_password,
-            66,
-            "login refused: password authentication failed",
-        ),
-        (
-            "KB_DATANAME=nothere",
-            66,
-            "login refused: database \"nothere\" does not exist",
-        ),
-        (
-            "KB_EXECUTE_SYS_USER=nobody2",
-            66,
-            "no system user nobody2 on this host)",
-        ),
-        (
-            "KB_PATH=/nowhere",
-            66,
-            "KB_PATH /nowhere holds neither sys_ctl nor pg_ctl",
-        ),
-    ];
-    for (line, code, why) in settings {
+    for (line, code, why) in WRONG_LINES {
         let run = with(&format!("{original}{line}\n"))?;
         assert_refused(&lab, &before, &run, code, why)?;
     }

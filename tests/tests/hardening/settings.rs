@@ -47,8 +47,11 @@ fn sees(node: &Node, in_recovery: bool) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn none_of_them_stops_a_failover() -> Result<()> {
+/// Settings of the servers.
+type Settings = &'static [(&'static str, &'static str)];
+
+/// What is odd, with the settings of the servers, and statements on the primary, that make it so.
+fn odd_settings() -> [(&'static str, Settings, Vec<String>); 7] {
     let role = |setting: &str| format!("alter role \"{SQL_USER}\" set {setting}");
     let database = |setting: &str| format!("alter database \"{DATABASE}\" set {setting}");
     let shadow = |function: &str, answer: &str| {
@@ -56,8 +59,7 @@ fn none_of_them_stops_a_failover() -> Result<()> {
             "create function mine.{function}() returns boolean language sql as 'select {answer}'"
         )
     };
-    type Settings<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(&str, Settings, Vec<String>); 7] = [
+    [
         (
             "isolation of the servers",
             &[("default_transaction_isolation", "serializable")],
@@ -116,8 +118,12 @@ fn none_of_them_stops_a_failover() -> Result<()> {
                 role("client_encoding = 'LATIN1'"),
             ],
         ),
-    ];
-    for (case, servers, statements) in cases {
+    ]
+}
+
+#[test]
+fn none_of_them_stops_a_failover() -> Result<()> {
+    for (case, servers, statements) in odd_settings() {
         let lab = two_hosts("hard-settings")?;
         let node = lab.node(102);
         on_the_primary(&lab, &statements).case(&case)?;

@@ -28,12 +28,16 @@ fn fails(node: &Node, code: i32, text: &str) -> Result<ToolRun> {
     Ok(run)
 }
 
+fn shell(node: &Node, script: &str) -> Result<()> {
+    node.run(&["sh", "-c", script], SHORT)?.success().map(drop)
+}
+
 #[test]
 fn wrong_input_is_one_clear_line() -> Result<()> {
     Lab::with(two_hosts("con-input"), |lab| {
         let node = lab.node(102);
         let set = |key: &str, value: &str| node.set_config(&[(key, value)]);
-        let shell = |script: &str| node.run(&["sh", "-c", script], SHORT)?.success().map(drop);
+        let shell = |script: &str| shell(node, script);
 
         set("STATE_DIR", "/nowhere")?;
         fails(node, 66, "/nowhere").context("no state directory")?;
@@ -77,40 +81,49 @@ fn wrong_input_is_one_clear_line() -> Result<()> {
         recover(node)?;
         wait_until_whole(lab, 101, SHORT)?;
 
-        // With a rewind to be done: before anything is stopped.
-        astray(lab, node)?;
-        for (name, code) in [("pg_rewind", 1), ("pg_ctl", 2), ("pg_controldata", 1)] {
-            let program = format!("{DB_BIN}/{name}");
-            shell(&format!("mv {program} {program}.away"))?;
-            fails(node, code, name).with_context(|| name.to_owned())?;
-            ensure!(node.in_recovery()?, "{name}: it is no standby");
-            shell(&format!("mv {program}.away {program}"))?;
-        }
-        node.recover(&[], RECOVERY)?.success()?;
-        wait_until_whole(lab, 101, SHORT)?;
-
-        // A standby with the VIP, and nothing to take it off with.
-        node.add_vip()?;
-        let ip = "/usr/bin/ip /bin/ip /usr/sbin/ip /sbin/ip";
-        shell(&format!(
-            "for it in {ip}; do [ ! -e $it ] || mv $it $it.away; done"
-        ))?;
-        let run = node.recover(&[], IN_TIME)?;
-        ensure!(
-            run.code.is_some() && !run.stderr.contains("panicked"),
-            "{run}"
-        );
-        let log = node.recovery_log()?;
-        ensure!(
-            log.contains("the database VIP may be here still: "),
-            "{log}"
-        );
-        ensure!(node.in_recovery()? && node.has_vip()?, "{run}");
-        shell(&format!(
-            "for it in {ip}; do [ ! -e $it.away ] || mv $it.away $it; done"
-        ))?;
-        recover(node)?;
-        wait_until_whole(lab, 101, SHORT)?;
+        lacks_a_program_of_the_server(lab, node)?;
+        lacks_ip(lab, node)?;
         lab.wait_until_nothing_is_left(SHORT)
     })
+}
+
+/// With a rewind to be done: before anything is stopped.
+fn lacks_a_program_of_the_server(lab: &Lab, node: &Node) -> Result<()> {
+    astray(lab, node)?;
+    for (name, code) in [("pg_rewind", 1), ("pg_ctl", 2), ("pg_controldata", 1)] {
+        let program = format!("{DB_BIN}/{name}");
+        shell(node, &format!("mv {program} {program}.away"))?;
+        fails(node, code, name).with_context(|| name.to_owned())?;
+        ensure!(node.in_recovery()?, "{name}: it is no standby");
+        shell(node, &format!("mv {program}.away {program}"))?;
+    }
+    node.recover(&[], RECOVERY)?.success()?;
+    wait_until_whole(lab, 101, SHORT)
+}
+
+/// A standby with the VIP, and nothing to take it off with.
+fn lacks_ip(lab: &Lab, node: &Node) -> Result<()> {
+    node.add_vip()?;
+    let ip = "/usr/bin/ip /bin/ip /usr/sbin/ip /sbin/ip";
+    shell(
+        node,
+        &format!("for it in {ip}; do [ ! -e $it ] || mv $it $it.away; done"),
+    )?;
+    let run = node.recover(&[], IN_TIME)?;
+    ensure!(
+        run.code.is_some() && !run.stderr.contains("panicked"),
+        "{run}"
+    );
+    let log = node.recovery_log()?;
+    ensure!(
+        log.contains("the database VIP may be here still: "),
+        "{log}"
+    );
+    ensure!(node.in_recovery()? && node.has_vip()?, "{run}");
+    shell(
+        node,
+        &format!("for it in {ip}; do [ ! -e $it.away ] || mv $it.away $it; done"),
+    )?;
+    recover(node)?;
+    wait_until_whole(lab, 101, SHORT)
 }

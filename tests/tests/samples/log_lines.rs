@@ -382,8 +382,8 @@ fn every_step_of_an_event_is_in_the_manual() -> Result<()> {
 fn the_tables_of_steps_are_the_lists_of_the_tools() -> Result<()> {
     let sources = sources()?;
     for (tool, page) in [
-        ("network_rewind", manual::RECOVERY),
-        ("failover_stream", manual::FAILOVER),
+        ("plan/recovery", manual::RECOVERY),
+        ("plan/failover", manual::FAILOVER),
     ] {
         let of_tool = sources.iter().filter(|(name, _)| name.contains(tool));
         let listed: BTreeSet<String> = of_tool

@@ -194,9 +194,12 @@ EVENT_LOG=/var/log/x",
     );
     assert_eq!(config.state_dir, Path::new("/var/lib/x"));
     assert_eq!(config.event_log, Path::new("/var/log/x"));
-
     // The events go where the state goes.
     assert_eq!(with("STATE_DIR=/s").event_log, Path::new("/s/events.jsonl"));
+}
+
+#[test]
+fn a_switch_has_many_words() {
     for (word, on) in [
         ("1", true),
         ("ON", true),
@@ -211,134 +214,137 @@ EVENT_LOG=/var/log/x",
     }
 }
 
+/// Lines with a wrong value, and what is said of each.
+const WRONG_VALUES: [(&str, &str); 28] = [
+    (
+        "KB_PORT=5432a",
+        "KB_PORT: found \"5432a\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT=0",
+        "KB_PORT: found \"0\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT=+5432",
+        "KB_PORT: found \"+5432\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT=65536",
+        "KB_PORT: found \"65536\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT=(1 2)",
+        "KB_PORT: found \"(1 2)\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT='\x1b[31m\t\u{a0}'",
+        "KB_PORT: found \"\\u{1b}[31m\\t\\u{a0}\", expected a port number (1 to 65535)",
+    ),
+    (
+        "KB_PORT=$PORT",
+        "KB_PORT: found \"$PORT\", expected a port number (1 to 65535); \
+             variables, commands and ~ are not expanded",
+    ),
+    (
+        "KB_PATH=\"${R3HA}/db/bin\"",
+        "KB_PATH: found \"${R3HA}/db/bin\", expected an absolute path; \
+             variables, commands and ~ are not expanded",
+    ),
+    (
+        "KB_PATH=\"/home/`whoami`/bin\"",
+        "KB_PATH: found \"/home/`whoami`/bin\", expected an absolute path; \
+             variables, commands and ~ are not expanded",
+    ),
+    (
+        "SSH_KEY_FILE=~/.ssh/id_rsa",
+        "SSH_KEY_FILE: found \"~/.ssh/id_rsa\", expected the absolute path of a file; \
+             variables, commands and ~ are not expanded",
+    ),
+    (
+        "KB_PATH=db/bin",
+        "KB_PATH: found \"db/bin\", expected an absolute path",
+    ),
+    (
+        "RECOVERY_LOG_DIR=/r3/log/",
+        "RECOVERY_LOG_DIR: found \"/r3/log/\", expected the absolute path of a file",
+    ),
+    (
+        "KB_ALL_IP=(192.168.1.101 192.168.1.1o2)",
+        "KB_ALL_IP: found \"192.168.1.1o2\", expected IP addresses, separated by blanks or \
+             commas",
+    ),
+    (
+        "KB_ALL_IP=\"( )\"",
+        "KB_ALL_IP: found \"\", expected IP addresses, separated by blanks or commas",
+    ),
+    (
+        "KB_LOCALHOST_IP=node101",
+        "KB_LOCALHOST_IP: found \"node101\", expected an IP address",
+    ),
+    (
+        "KB_POOL_IP2=pool2",
+        "KB_POOL_IP2: found \"pool2\", expected an IP address",
+    ),
+    (
+        "KB_VIP=192.168.1.200",
+        "KB_VIP: found \"192.168.1.200\", expected an IPv4 address with its prefix length, \
+             such as 192.168.1.200/24",
+    ),
+    (
+        "DEV=a/b",
+        "DEV: found \"a/b\", expected the name of a network device: 1 to 15 characters, no \
+             blank, '/' or ':'",
+    ),
+    (
+        "NODE_NAME=\"$(hostname)\"",
+        "NODE_NAME: found \"$(hostname)\", expected 1 to 58 lower-case letters, digits and \
+             '_', not starting with a digit; variables, commands and ~ are not expanded",
+    ),
+    (
+        "KB_EXECUTE_SYS_USER='-l root'",
+        "KB_EXECUTE_SYS_USER: found \"-l root\", expected a system user: 1 to 32 letters, \
+             digits, '_', '-' or '.', not starting with '-' or '.'",
+    ),
+    (
+        "SYNC_FLAG=2",
+        "SYNC_FLAG: found \"2\", expected 1 or 0, on or off, true or false, yes or no",
+    ),
+    (
+        "CONNECTTIMEOUT=10s",
+        "CONNECTTIMEOUT: found \"10s\", expected a number of seconds from 1 to 86400",
+    ),
+    (
+        "MAX_FAILOVER_LAG=-2",
+        "MAX_FAILOVER_LAG: found \"-2\", expected a number of MB from 0 to 1000000000, or \
+             -1 for any",
+    ),
+    (
+        "DB_FLAVOR=oracle",
+        "DB_FLAVOR: found \"oracle\", expected kingbase or postgres",
+    ),
+    (
+        "PCP_PASS='123 456'",
+        "PCP_PASS: found ****, expected the password in base64, as \
+             `echo -n PASSWORD | base64` prints it",
+    ),
+    (
+        "KB_PASS=(a b)",
+        "KB_PASS: found ****, expected the password in base64, as \
+             `echo -n PASSWORD | base64` prints it",
+    ),
+    (
+        "KB_PATH=\"/r3",
+        "KB_PATH: a double quote \" is not closed on its line",
+    ),
+    (
+        "if [ -f /x ]; then",
+        "not an assignment; expected KEY=value (the file is read, not executed)",
+    ),
+];
+
 #[test]
 fn a_wrong_value_is_named_with_what_is_expected() {
-    for (line, expected) in [
-        (
-            "KB_PORT=5432a",
-            "KB_PORT: found \"5432a\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT=0",
-            "KB_PORT: found \"0\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT=+5432",
-            "KB_PORT: found \"+5432\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT=65536",
-            "KB_PORT: found \"65536\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT=(1 2)",
-            "KB_PORT: found \"(1 2)\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT='\x1b[31m\t\u{a0}'",
-            "KB_PORT: found \"\\u{1b}[31m\\t\\u{a0}\", expected a port number (1 to 65535)",
-        ),
-        (
-            "KB_PORT=$PORT",
-            "KB_PORT: found \"$PORT\", expected a port number (1 to 65535); \
-             variables, commands and ~ are not expanded",
-        ),
-        (
-            "KB_PATH=\"${R3HA}/db/bin\"",
-            "KB_PATH: found \"${R3HA}/db/bin\", expected an absolute path; \
-             variables, commands and ~ are not expanded",
-        ),
-        (
-            "KB_PATH=\"/home/`whoami`/bin\"",
-            "KB_PATH: found \"/home/`whoami`/bin\", expected an absolute path; \
-             variables, commands and ~ are not expanded",
-        ),
-        (
-            "SSH_KEY_FILE=~/.ssh/id_rsa",
-            "SSH_KEY_FILE: found \"~/.ssh/id_rsa\", expected the absolute path of a file; \
-             variables, commands and ~ are not expanded",
-        ),
-        (
-            "KB_PATH=db/bin",
-            "KB_PATH: found \"db/bin\", expected an absolute path",
-        ),
-        (
-            "RECOVERY_LOG_DIR=/r3/log/",
-            "RECOVERY_LOG_DIR: found \"/r3/log/\", expected the absolute path of a file",
-        ),
-        (
-            "KB_ALL_IP=(192.168.1.101 192.168.1.1o2)",
-            "KB_ALL_IP: found \"192.168.1.1o2\", expected IP addresses, separated by blanks or \
-             commas",
-        ),
-        (
-            "KB_ALL_IP=\"( )\"",
-            "KB_ALL_IP: found \"\", expected IP addresses, separated by blanks or commas",
-        ),
-        (
-            "KB_LOCALHOST_IP=node101",
-            "KB_LOCALHOST_IP: found \"node101\", expected an IP address",
-        ),
-        (
-            "KB_POOL_IP2=pool2",
-            "KB_POOL_IP2: found \"pool2\", expected an IP address",
-        ),
-        (
-            "KB_VIP=192.168.1.200",
-            "KB_VIP: found \"192.168.1.200\", expected an IPv4 address with its prefix length, \
-             such as 192.168.1.200/24",
-        ),
-        (
-            "DEV=a/b",
-            "DEV: found \"a/b\", expected the name of a network device: 1 to 15 characters, no \
-             blank, '/' or ':'",
-        ),
-        (
-            "NODE_NAME=\"$(hostname)\"",
-            "NODE_NAME: found \"$(hostname)\", expected 1 to 58 lower-case letters, digits and \
-             '_', not starting with a digit; variables, commands and ~ are not expanded",
-        ),
-        (
-            "KB_EXECUTE_SYS_USER='-l root'",
-            "KB_EXECUTE_SYS_USER: found \"-l root\", expected a system user: 1 to 32 letters, \
-             digits, '_', '-' or '.', not starting with '-' or '.'",
-        ),
-        (
-            "SYNC_FLAG=2",
-            "SYNC_FLAG: found \"2\", expected 1 or 0, on or off, true or false, yes or no",
-        ),
-        (
-            "CONNECTTIMEOUT=10s",
-            "CONNECTTIMEOUT: found \"10s\", expected a number of seconds from 1 to 86400",
-        ),
-        (
-            "MAX_FAILOVER_LAG=-2",
-            "MAX_FAILOVER_LAG: found \"-2\", expected a number of MB from 0 to 1000000000, or \
-             -1 for any",
-        ),
-        (
-            "DB_FLAVOR=oracle",
-            "DB_FLAVOR: found \"oracle\", expected kingbase or postgres",
-        ),
-        (
-            "PCP_PASS='123 456'",
-            "PCP_PASS: found ****, expected the password in base64, as \
-             `echo -n PASSWORD | base64` prints it",
-        ),
-        (
-            "KB_PASS=(a b)",
-            "KB_PASS: found ****, expected the password in base64, as \
-             `echo -n PASSWORD | base64` prints it",
-        ),
-        (
-            "KB_PATH=\"/r3",
-            "KB_PATH: a double quote \" is not closed on its line",
-        ),
-        (
-            "if [ -f /x ]; then",
-            "not an assignment; expected KEY=value (the file is read, not executed)",
-        ),
-    ] {
+    for (line, expected) in WRONG_VALUES {
         assert_eq!(error_of(line), format!("{PATH}:{NEXT_LINE}: {expected}"));
     }
     let long = error_of(&format!("KB_PORT={}", "密".repeat(100)));

@@ -1,14 +1,14 @@
 //! The fence step: on the host where it runs no database takes writes any more, and the database
 //! VIP is off.
 
-use super::{Here, VIP_TIME};
+use super::Here;
 use anyhow::{Context, Result, bail};
 use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::instance::{Instance, Process, StopError, Stopped, started_by};
 use failover_core::journal::Journal;
-use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
@@ -16,12 +16,11 @@ use failover_core::state::FenceMark;
 use failover_core::vip::Did;
 use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
+use failover_rules::plan::failover::{self as plan, MARK_TIME};
 use std::time::Duration;
 
 /// How long a server set up as a standby may take to say that it is one.
 const ASK_TIME: Duration = Duration::from_millis(500);
-/// For a few bytes of state and settings, on disks that may hang.
-const MARK_TIME: Duration = Duration::from_millis(500);
 /// What a failover may take beyond its own time and that of its promotion.
 pub const MARK_SLACK: Duration = Duration::from_secs(30);
 /// How long a server that was started again may take to say that it is a standby.
@@ -32,44 +31,23 @@ const ASK_INTERVAL: Duration = Duration::from_millis(20);
 const PORT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Fence<'a>>; 4] {
-    [
-        Step {
-            name: "fence.vip-off",
-            what: "take the database VIP off",
-            // A VIP that stays is bad, a database that goes on writing is worse.
-            on_failure: OnFailure::Warn,
-            budget: |_| VIP_TIME,
-            run: vip_off,
-        },
-        Step {
-            name: "fence.mark",
-            what: "leave a mark, and settings by which whoever starts the database gets a standby",
-            // What is stopped now may be started again; what goes on writing is worse.
-            on_failure: OnFailure::Warn,
-            budget: |_| MARK_TIME,
-            run: mark,
-        },
-        Step {
-            name: "fence.stop",
-            what: "stop the database: fast, then immediate, then SIGKILL",
-            on_failure: OnFailure::Abort,
-            budget: |fence| budget(fence.config()),
-            run: stop,
-        },
-        Step {
-            name: "fence.verify",
-            what: "see that no process is left and that the port refuses",
-            on_failure: OnFailure::Abort,
-            budget: |fence| budget(fence.config()),
-            run: verify,
-        },
-    ]
+fn steps<'a>() -> Procedure<Fence<'a>, plan::Fence> {
+    let limit =
+        |fence: &Fence<'a>, budget| procedure::limit(budget, fence.config(), Duration::ZERO);
+    Procedure {
+        steps: &plan::FENCE,
+        limit,
+        carry_out,
+    }
 }
 
-/// How long fencing may take: half of the failover.
-pub fn budget(config: &Config) -> Duration {
-    config.failover_timeout / 2
+fn carry_out(step: plan::Fence, fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
+    match step {
+        plan::Fence::VipOff => vip_off(fence, deadline),
+        plan::Fence::Mark => mark(fence, deadline),
+        plan::Fence::Stop => stop(fence, deadline),
+        plan::Fence::Verify => verify(fence, deadline),
+    }
 }
 
 /// What the steps work on.

@@ -13,12 +13,13 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::StandbySettings;
 use failover_core::instance::{Process, START_LOG, terminate};
 use failover_core::journal::Journal;
-use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::slots;
 use failover_core::sql::{Session, Target};
 use failover_core::standby::{NOBODY, Pointed, StandbyFiles};
 use failover_core::state::{FenceMark, InstanceLock, LockError, StateDir};
 use failover_core::status;
+use failover_rules::plan::failover as plan;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,42 +28,25 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// So long none may be seen until the last one counts as gone: the server starts another within
 /// milliseconds if it does.
 const QUIET: Duration = Duration::from_millis(60);
-/// For the reload, or the restart where the server's version needs one.
-const SERVER_TIME: Duration = Duration::from_secs(4);
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Follow<'a>>; 4] {
-    [
-        Step {
-            name: "follow.check",
-            what: "take the instance lock; see that the standby runs, and is one",
-            on_failure: OnFailure::Abort,
-            budget: |_| ANSWER_TIME,
-            run: check,
-        },
-        Step {
-            name: "follow.slot",
-            what: "see that the new primary keeps WAL for this node in its replication slot",
-            // The stream may do without, and the minute's run makes it.
-            on_failure: OnFailure::Warn,
-            budget: |_| ANSWER_TIME,
-            run: slot,
-        },
-        Step {
-            name: "follow.settings",
-            what: "point the standby settings to the new primary, or to nobody",
-            on_failure: OnFailure::Abort,
-            budget: |_| ANSWER_TIME,
-            run: point,
-        },
-        Step {
-            name: "follow.receiver",
-            what: "have the server take them, and see that it hears the old primary no more",
-            on_failure: OnFailure::Abort,
-            budget: |_| SERVER_TIME,
-            run: leave,
-        },
-    ]
+fn steps<'a>() -> Procedure<Follow<'a>, plan::Follow> {
+    let limit =
+        |follow: &Follow<'a>, budget| procedure::limit(budget, follow.config(), Duration::ZERO);
+    Procedure {
+        steps: &plan::FOLLOW,
+        limit,
+        carry_out,
+    }
+}
+
+fn carry_out(step: plan::Follow, follow: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
+    match step {
+        plan::Follow::Check => check(follow, deadline),
+        plan::Follow::Slot => slot(follow, deadline),
+        plan::Follow::Settings => point(follow, deadline),
+        plan::Follow::Receiver => leave(follow, deadline),
+    }
 }
 
 /// What the steps work on.

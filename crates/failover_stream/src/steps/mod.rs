@@ -18,18 +18,12 @@ use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
 use failover_core::status;
+pub use failover_rules::plan::failover::{ANSWER_TIME, PROMOTION_SLACK, VIP_TIME};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// For one answer of a server that lives.
-pub const ANSWER_TIME: Duration = Duration::from_secs(2);
-/// For `ip`, which takes milliseconds.
-pub const VIP_TIME: Duration = Duration::from_secs(1);
-/// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
-/// steps, and the way back.
-pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
 /// Of the time for fencing, what is at most kept for its answer.
 const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 

@@ -10,7 +10,7 @@ use failover_core::flavor::Flavor;
 use failover_core::instance::Instance;
 use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
-use failover_core::procedure::{self, Done, Frame, OnFailure, Step};
+use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::process::{Output, RunError};
 use failover_core::replication::is_in_recovery;
 use failover_core::slots;
@@ -21,6 +21,8 @@ use failover_core::vip::{Did, Vip};
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
+use failover_rules::plan::Budget;
+use failover_rules::plan::failover as plan;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -38,72 +40,30 @@ const FILES_TIME: Duration = Duration::from_millis(500);
 const FOLLOWER_TIME: Duration = Duration::from_millis(1500);
 /// How often they are looked for.
 const FOLLOWER_INTERVAL: Duration = Duration::from_millis(20);
-/// For the old primary's last WAL to arrive after its clean stop.
-const WAL_TIME: Duration = Duration::from_secs(1);
 /// What each step after the promotion gets even when all the time is used up: commits that hang
 /// on a standby that is gone are an outage, too.
 const LEAST_TIME: Duration = Duration::from_millis(500);
 
 /// The steps, in order.
-pub fn steps<'a>() -> [Step<Promote<'a>>; 8] {
-    [
-        Step {
-            name: "promote.check",
-            what: "take the instance lock; see that the database answers and may be promoted",
-            on_failure: OnFailure::Abort,
-            budget: |promote| promote.at_most(ANSWER_TIME),
-            run: check,
-        },
-        Step {
-            name: "promote.wait-wal",
-            what: "after a clean stop, wait for the shutdown checkpoint of the old primary",
-            on_failure: OnFailure::Abort,
-            budget: |promote| promote.at_most(WAL_TIME),
-            run: wait_wal,
-        },
-        Step {
-            name: "promote.vip-on",
-            what: "put the database VIP on and announce it",
-            on_failure: OnFailure::Abort,
-            budget: |promote| promote.at_most(VIP_TIME),
-            run: vip_on,
-        },
-        Step {
-            name: "promote.promote",
-            what: "promote, and wait until the database is out of recovery",
-            on_failure: OnFailure::Abort,
-            budget: |promote| promote.config().promote_timeout,
-            run: promote_database,
-        },
-        Step {
-            name: "promote.async",
-            what: "go on asynchronously where no standby streams",
-            on_failure: OnFailure::Warn,
-            budget: |promote| promote.at_most(ANSWER_TIME),
-            run: degrade,
-        },
-        Step {
-            name: "promote.slot",
-            what: "keep WAL for the old primary in its replication slot",
-            on_failure: OnFailure::Warn,
-            budget: |promote| promote.at_most(ANSWER_TIME),
-            run: keep_slot,
-        },
-        Step {
-            name: "promote.checkpoint",
-            what: "write a checkpoint, so that a rewind sees the new timeline",
-            on_failure: OnFailure::Warn,
-            budget: |promote| promote.at_most(ANSWER_TIME) + promote.config().checkpoint_wait,
-            run: checkpoint,
-        },
-        Step {
-            name: "promote.announce",
-            what: "announce the database VIP once more",
-            on_failure: OnFailure::Warn,
-            budget: |promote| promote.at_most(VIP_TIME),
-            run: announce,
-        },
-    ]
+fn steps<'a>() -> Procedure<Promote<'a>, plan::Promote> {
+    Procedure {
+        steps: &plan::PROMOTE,
+        limit: Promote::limit,
+        carry_out,
+    }
+}
+
+fn carry_out(step: plan::Promote, promote: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+    match step {
+        plan::Promote::Check => check(promote, deadline),
+        plan::Promote::WaitWal => wait_wal(promote, deadline),
+        plan::Promote::VipOn => vip_on(promote, deadline),
+        plan::Promote::Promote => promote_database(promote, deadline),
+        plan::Promote::Async => degrade(promote, deadline),
+        plan::Promote::Slot => keep_slot(promote, deadline),
+        plan::Promote::Checkpoint => checkpoint(promote, deadline),
+        plan::Promote::Announce => announce(promote, deadline),
+    }
 }
 
 /// What the steps work on.
@@ -133,6 +93,14 @@ impl<'a> Promote<'a> {
 
     fn me(&self) -> IpAddr {
         self.config().kb_localhost_ip
+    }
+
+    fn limit(&self, budget: Budget) -> Duration {
+        match budget {
+            Budget::Of(time) => self.at_most(time),
+            Budget::CheckpointAnd(time) => self.at_most(time) + self.config().checkpoint_wait,
+            _ => procedure::limit(budget, self.config(), self.deadline.remaining()),
+        }
     }
 
     fn at_most(&self, budget: Duration) -> Duration {

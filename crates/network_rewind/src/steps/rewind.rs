@@ -6,7 +6,7 @@ use crate::look::may_copy;
 use crate::look::wal_files;
 use crate::steps::files;
 use crate::work::{Break, Work};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::history::History;
@@ -515,22 +515,25 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             }
             Ok(Done::Did("rewound".to_owned()))
         }
-        Err(error) => {
-            let failures = work.update_recovery(|it| it.failures += 1)?.failures;
-            if let Err(error) = put_back(work) {
-                journal.stamped(format!("warning: {error:#}"));
-            }
-            let next = match (failures < ATTEMPTS, may_copy(work.config())) {
-                (true, _) => "the database stays down, and the next run tries again".to_owned(),
-                (false, true) => "the next run copies the primary".to_owned(),
-                (false, false) => format!(
-                    "the database stays down until a rewind goes through: {}",
-                    what_to_do(work)
-                ),
-            };
-            bail!("the rewind failed ({error:#}): {next}")
-        }
+        Err(error) => failed_rewind(work, &error),
     }
+}
+
+/// Counts a rewind that failed, and says what the next run does.
+fn failed_rewind(work: &mut Work<'_>, why: &Error) -> Result<Done> {
+    let failures = work.update_recovery(|it| it.failures += 1)?.failures;
+    if let Err(error) = put_back(work) {
+        work.journal.stamped(format!("warning: {error:#}"));
+    }
+    let next = match (failures < ATTEMPTS, may_copy(work.config())) {
+        (true, _) => "the database stays down, and the next run tries again".to_owned(),
+        (false, true) => "the next run copies the primary".to_owned(),
+        (false, false) => format!(
+            "the database stays down until a rewind goes through: {}",
+            what_to_do(work)
+        ),
+    };
+    bail!("the rewind failed ({why:#}): {next}")
 }
 
 /// What the rewind wrote, through to the disk, before the mark says that it is there. The program

@@ -165,6 +165,44 @@ fn the_pool_may_listen_for_pcp_elsewhere() -> Result<()> {
     })
 }
 
+/// Command lines of newer versions and of a careless tool, and why each is refused.
+fn refused_words() -> [(String, &'static str); 7] {
+    [
+        (
+            format!(
+                "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 port=54321 user=SUPERMANAGER_V8ADMIN dbname=TEST'"
+            ),
+            "target server must be shut down cleanly",
+        ),
+        (
+            format!(
+                "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 tcp_user_timeout=1'"
+            ),
+            "invalid connection option",
+        ),
+        (
+            format!("sys_rewind --target-pgdata={DATA}"),
+            "unrecognized option",
+        ),
+        (
+            format!("sys_ctl logrotate -D {DATA}"),
+            "unrecognized option",
+        ),
+        (
+            format!("sys_ctl start --wait -D {DATA}"),
+            "unrecognized option",
+        ),
+        (
+            "sys_basebackup -D /tmp/copy --create-slot".to_owned(),
+            "unrecognized option",
+        ),
+        (
+            format!("sys_controldata --pgdata={DATA}"),
+            "unrecognized option",
+        ),
+    ]
+}
+
 #[test]
 fn the_stand_in_refuses_what_9_6_refuses() -> Result<()> {
     Lab::with(
@@ -197,40 +235,7 @@ fn the_stand_in_refuses_what_9_6_refuses() -> Result<()> {
                 node.run_as(USER, &["sh", "-c", &script], SHORT)
             };
             node.kill_database()?;
-            for (words, why) in [
-                (
-                    format!(
-                        "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 port=54321 user=SUPERMANAGER_V8ADMIN dbname=TEST'"
-                    ),
-                    "target server must be shut down cleanly",
-                ),
-                (
-                    format!(
-                        "sys_rewind --target-data={DATA} --source-server='host=192.168.1.101 tcp_user_timeout=1'"
-                    ),
-                    "invalid connection option",
-                ),
-                (
-                    format!("sys_rewind --target-pgdata={DATA}"),
-                    "unrecognized option",
-                ),
-                (
-                    format!("sys_ctl logrotate -D {DATA}"),
-                    "unrecognized option",
-                ),
-                (
-                    format!("sys_ctl start --wait -D {DATA}"),
-                    "unrecognized option",
-                ),
-                (
-                    "sys_basebackup -D /tmp/copy --create-slot".to_owned(),
-                    "unrecognized option",
-                ),
-                (
-                    format!("sys_controldata --pgdata={DATA}"),
-                    "unrecognized option",
-                ),
-            ] {
+            for (words, why) in refused_words() {
                 let run = program(&words)?;
                 let said = format!("{}{}", run.stdout, run.stderr);
                 assert!(run.code != Some(0) && said.contains(why), "{words}: {run}");

@@ -1,20 +1,15 @@
-//! A procedure is a list of named steps. The same list is run, shown by `--dry-run`, timed in the
-//! event log, and is what the tests stop after each step of.
+//! A procedure is a list of named steps, of which [`failover_rules::plan`] has the names, the order and
+//! the budgets. The same list is run, shown by `--dry-run`, timed in the event log, and is what the tests
+//! stop after each step of.
 
 use crate::clock;
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::journal::{Journal, Outcome};
+pub use failover_rules::plan::OnFailure;
+use failover_rules::plan::{self, Budget};
 use nix::sys::signal::{Signal, raise};
 use std::time::{Duration, Instant};
-
-/// What the failure of a step means for those after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The procedure ends with the step's error.
-    Abort,
-    /// The error goes into the log and the procedure goes on.
-    Warn,
-}
 
 /// How a step that did not fail ended, with what was seen or done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,18 +22,33 @@ pub enum Done {
     Skipped(String),
 }
 
-/// One step of a procedure over the context `C`.
-pub struct Step<C> {
-    /// Its name in the event log.
-    pub name: &'static str,
-    /// What it does, for a person.
-    pub what: &'static str,
-    /// What its failure means.
-    pub on_failure: OnFailure,
-    /// How long it may take.
-    pub budget: fn(&C) -> Duration,
-    /// Does it; asks first whether its goal already holds, and checks at the end that it does.
-    pub run: fn(&mut C, Deadline) -> anyhow::Result<Done>,
+/// The steps of a plan, and what they do to the context `C`.
+pub struct Procedure<C, Id: 'static> {
+    /// The steps, in order.
+    pub steps: &'static [plan::Step<Id>],
+    /// How long a budget is.
+    pub limit: fn(&C, Budget) -> Duration,
+    /// Does a step; asks first whether its goal already holds, and checks at the end that it does.
+    pub carry_out: fn(Id, &mut C, Deadline) -> anyhow::Result<Done>,
+}
+
+impl<C, Id> Procedure<C, Id> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// How long `budget` is by the configuration; `rest`: what is left of the procedure's time.
+pub fn limit(budget: Budget, config: &Config, rest: Duration) -> Duration {
+    match budget {
+        Budget::Of(time) => time,
+        Budget::HalfOfFailover => config.failover_timeout / 2,
+        Budget::FailoverAnd(time) => config.failover_timeout + config.promote_timeout + time,
+        Budget::PromotionAnd(time) => config.promote_timeout + time,
+        Budget::CheckpointAnd(time) => config.checkpoint_wait + time,
+        Budget::Rest => rest,
+    }
 }
 
 /// Where and how a procedure is run.
@@ -54,13 +64,18 @@ pub struct Frame<'a> {
     pub die_after: Option<&'a str>,
 }
 
-/// Runs `steps` in order.
-pub fn run<C>(steps: &[Step<C>], context: &mut C, frame: Frame<'_>) -> anyhow::Result<()> {
-    for step in steps {
-        let deadline = frame.deadline.at_most((step.budget)(context));
+/// Runs the steps in order.
+pub fn run<C, Id: Copy>(
+    procedure: &Procedure<C, Id>,
+    context: &mut C,
+    frame: Frame<'_>,
+) -> anyhow::Result<()> {
+    for step in procedure.steps {
+        let limit = (procedure.limit)(context, step.budget);
+        let deadline = frame.deadline.at_most(limit);
         let started = clock::event_stamp();
         let begin = Instant::now();
-        let result = (step.run)(context, deadline);
+        let result = (procedure.carry_out)(step.id, context, deadline);
         let took = begin.elapsed();
         let (outcome, detail) = match &result {
             Ok(Done::Did(detail)) => (Outcome::Done, detail.clone()),
@@ -88,16 +103,16 @@ pub fn run<C>(steps: &[Step<C>], context: &mut C, frame: Frame<'_>) -> anyhow::R
     Ok(())
 }
 
-/// The lines of `--dry-run` for `steps` on `host`.
-pub fn describe<C>(steps: &[Step<C>], context: &C, host: &str) -> Vec<String> {
+/// The lines of `--dry-run` for the steps on `host`.
+pub fn describe<C, Id>(procedure: &Procedure<C, Id>, context: &C, host: &str) -> Vec<String> {
+    let steps = procedure.steps.iter();
     steps
-        .iter()
         .map(|step| {
             let fate = match step.on_failure {
                 OnFailure::Abort => "its failure ends the run",
                 OnFailure::Warn => "its failure is a warning",
             };
-            let budget = (step.budget)(context).as_millis();
+            let budget = (procedure.limit)(context, step.budget).as_millis();
             format!(
                 "{host:<15} {:<18} {} (at most {budget} ms; {fate})",
                 step.name, step.what

@@ -1,4 +1,7 @@
 //! This host, and how to reach the others.
+//!
+//! Puts the rooms together and does nothing by itself. Uses them all but `steps`; `steps` and the tools may
+//! use it.
 
 use crate::arp::{Mac, own_mac};
 use crate::config::Config;

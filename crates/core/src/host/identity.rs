@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn judged_with(more: &str, held: &[(&str, &str)]) -> Identity {
-        let text = include_str!("../../../etc/HAmodule.conf");
+        let text = include_str!("../../../../etc/HAmodule.conf");
         let text = format!("{text}\n{more}\n");
         let config = Config::parse("HAmodule.conf".as_ref(), text.as_bytes()).unwrap();
         let held = held

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn config(more: &str) -> Config {
-        let text = include_str!("../../../etc/HAmodule.conf");
+        let text = include_str!("../../../../etc/HAmodule.conf");
         let us = SystemUser::current().unwrap().name;
         let text = format!("{text}\nKB_EXECUTE_SYS_USER={us}\n{more}\n");
         Config::parse("/x/HAmodule.conf".as_ref(), text.as_bytes()).unwrap()

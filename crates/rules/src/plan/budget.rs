@@ -1,5 +1,5 @@
-//! How long each step may take: the one table, which docs/recovery.md repeats. Long steps say in the
-//! log how far they are.
+//! How long each step of a recovery may take: the one table, which docs/recovery.md repeats. Long steps
+//! say in the log how far they are.
 
 use std::time::Duration;
 

@@ -237,32 +237,60 @@ fn keyword_value(text: &str) -> Result<(String, usize, Place), BadConninfo> {
 
 fn parse_uri(text: &str, start: usize) -> Result<Parsed, BadConninfo> {
     let mut parsed = Parsed::default();
-    let mut add = |keyword: &str, value: String, span: Range<usize>, place: Place| {
-        parsed.fields.push(Field {
+    let at = uri_user(text, start, &mut parsed)?;
+    parsed.host_at = Some(at);
+    let mut at = uri_hosts(text, at, &mut parsed)?;
+    if text[at..].starts_with('/') {
+        let end = find(text, at + 1, |c| c == '?');
+        parsed.add_authority("dbname", text, at + 1..end)?;
+        at = end;
+    }
+    // Here is the ? or the end.
+    uri_query(text, at + 1, &mut parsed)?;
+    Ok(parsed)
+}
+
+impl Parsed {
+    fn add(&mut self, keyword: &str, value: String, span: Range<usize>, place: Place) {
+        self.fields.push(Field {
             keyword: keyword.to_owned(),
             value,
             span,
             place,
         });
-    };
-    // An empty part before the ? is as good as none to libpq.
-    let authority = |span: Range<usize>| decoded(&text[span]).map(|v| (!v.is_empty()).then_some(v));
-
-    let mut at = start;
-    let user_end = find(text, start, |c| c == '@' || c == '/');
-    if text[user_end..].starts_with('@') {
-        let colon = find(text, start, |c| c == ':' || c == '@');
-        if let Some(user) = authority(start..colon)? {
-            add("user", user, start..colon, Place::Authority);
-        }
-        let password = (colon + 1).min(user_end)..user_end;
-        if let Some(value) = authority(password.clone())? {
-            add("password", value, password, Place::Authority);
-        }
-        at = user_end + 1;
     }
 
-    let host_at = at;
+    /// A part before the ?. An empty one is as good as none to libpq.
+    fn add_authority(
+        &mut self,
+        keyword: &str,
+        text: &str,
+        span: Range<usize>,
+    ) -> Result<(), BadConninfo> {
+        let value = decoded(&text[span.clone()])?;
+        if !value.is_empty() {
+            self.add(keyword, value, span, Place::Authority);
+        }
+        Ok(())
+    }
+}
+
+/// User and password, if there are any; where the hosts begin.
+fn uri_user(text: &str, start: usize, parsed: &mut Parsed) -> Result<usize, BadConninfo> {
+    let user_end = find(text, start, |c| c == '@' || c == '/');
+    if !text[user_end..].starts_with('@') {
+        return Ok(start);
+    }
+    let colon = find(text, start, |c| c == ':' || c == '@');
+    parsed.add_authority("user", text, start..colon)?;
+    let password = (colon + 1).min(user_end)..user_end;
+    parsed.add_authority("password", text, password)?;
+    Ok(user_end + 1)
+}
+
+/// Hosts and ports, each as one list; where they end.
+fn uri_hosts(text: &str, start: usize, parsed: &mut Parsed) -> Result<usize, BadConninfo> {
+    let mut at = start;
     let (mut hosts, mut ports) = (String::new(), String::new());
     let mut first = None;
     loop {
@@ -283,23 +311,19 @@ fn parse_uri(text: &str, start: usize) -> Result<Parsed, BadConninfo> {
         ports.push(',');
     }
     let (first_host, first_port) = first.unwrap_or_default();
-    let more_hosts = first_port.end..at;
+    parsed.more_hosts = first_port.end..at;
     if !hosts.is_empty() {
-        add("host", decoded(&hosts)?, first_host, Place::Authority);
+        parsed.add("host", decoded(&hosts)?, first_host, Place::Authority);
     }
     if !ports.is_empty() {
-        add("port", decoded(&ports)?, first_port, Place::Authority);
+        parsed.add("port", decoded(&ports)?, first_port, Place::Authority);
     }
+    Ok(at)
+}
 
-    if text[at..].starts_with('/') {
-        let end = find(text, at + 1, |c| c == '?');
-        if let Some(name) = authority(at + 1..end)? {
-            add("dbname", name, at + 1..end, Place::Authority);
-        }
-        at = end;
-    }
-    // Here is the ? or the end.
-    at += 1;
+/// The settings after the ?.
+fn uri_query(text: &str, start: usize, parsed: &mut Parsed) -> Result<(), BadConninfo> {
+    let mut at = start;
     while at < text.len() {
         let end = find(text, at, |c| c == '&');
         let (keyword, value) = text[at..end].split_once('=').ok_or(BadConninfo::NoEquals)?;
@@ -310,12 +334,10 @@ fn parse_uri(text: &str, start: usize) -> Result<Parsed, BadConninfo> {
             return Err(BadConninfo::SecondEquals);
         }
         let span = end - value.len()..end;
-        add(&decoded(keyword)?, decoded(value)?, span, Place::Query);
+        parsed.add(&decoded(keyword)?, decoded(value)?, span, Place::Query);
         at = end + 1;
     }
-    parsed.more_hosts = more_hosts;
-    parsed.host_at = Some(host_at);
-    Ok(parsed)
+    Ok(())
 }
 
 /// The host at `at`, without brackets, and where it ends, with them.

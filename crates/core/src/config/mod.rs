@@ -1,5 +1,7 @@
 //! `HAmodule.conf`: where it is, how it is read, and what it says.
 //!
+//! Does not look whether what it says is so on this host. Uses no other room; every room may use it.
+//!
 //! The file is the one that the shell scripts use, unchanged. They `eval` it; here it is data: a
 //! value is never executed and no variable is expanded. [`KEYS`] is the table of all keys, and
 //! [`Config`] has a field for each.

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_manual_has_every_code_and_no_other() {
-        let manual = include_str!("../../../docs/tools.md");
+        let manual = include_str!("../../../../docs/tools.md");
         let (_, table) = manual.split_once("## Exit codes").unwrap();
         let table = table.split("\n## ").next().unwrap();
         let rows = table.lines().filter_map(|line| line.strip_prefix("| "));

@@ -1,10 +1,10 @@
 //! The database VIP on this host: is it here, put it on, take it off.
 
-use crate::arp::Mac;
 use crate::config::{Cidr, Config};
 use crate::deadline::Deadline;
 use crate::process::{Cmd, Output, RunError, run};
 use crate::programs::{ChildRights, MissingProgram, Programs};
+use failover_rules::facts::mac::Mac;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use serde::{Deserialize, Serialize};

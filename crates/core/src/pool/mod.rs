@@ -1,5 +1,7 @@
 //! The pool: what it says about its nodes, and attaching and detaching one.
 //!
+//! Does not say which change is right. Uses `server`, `run` and what those use; the tools may use it.
+//!
 //! The table of `show pool_nodes` is read by column name (3.6 has nine columns, 4.x more). PCP is
 //! spoken through the pool's own programs: its protocol differs between versions.
 
@@ -538,7 +540,7 @@ mod tests {
         }
     }
 
-    const CONFIG: &str = include_str!("../../../etc/HAmodule.conf");
+    const CONFIG: &str = include_str!("../../../../etc/HAmodule.conf");
 
     fn pool_of(config: &str, names: &Flavor) -> Pool {
         let config = Config::parse("HAmodule.conf".as_ref(), config.as_bytes()).unwrap();
@@ -579,7 +581,7 @@ mod tests {
     fn a_node_is_found_by_address_or_node_name() {
         let mut nodes = PoolNodes::from_table(table(NINE)).unwrap();
         nodes.nodes[1].host = "node2".to_owned();
-        let text = include_str!("../../../etc/HAmodule.conf");
+        let text = include_str!("../../../../etc/HAmodule.conf");
         let text = format!(
             "{text}\nKB_LOCALHOST_IP=192.168.1.101\nNODE_NAME=node1\n\
              KB_ALL_IP=(192.168.1.101 192.168.1.102)\nALL_NODE_NAME=(node1 node2)\n"

@@ -6,7 +6,7 @@ use crate::deadline::Deadline;
 use crate::journal::Message;
 use crate::process::{Cmd, Output, Stream};
 use crate::ssh::{Login, Ssh};
-use crate::status::Status;
+use failover_rules::facts::status::Status;
 use failover_rules::failover::NoReport;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
