@@ -45,6 +45,9 @@ pub(super) fn failover_options() -> LabOptions {
     }
 }
 
+/// Columns of a plan before the step's name.
+const WHERE: usize = 16;
+
 /// Puts the script on every host: see [`TWICE`].
 pub(super) fn prepare(lab: &Lab) -> Result<()> {
     let mut nodes = lab.nodes().iter();
@@ -86,8 +89,9 @@ pub(super) fn steps_of_failover(coordinator: &Node, args: &[&str]) -> Result<Vec
     let args = [&["--dry-run"], args].concat();
     let plan = coordinator.failover(&args, SHORT)?.success()?;
     let steps = plan.lines().filter_map(|line| {
-        // Where it is done comes first.
-        Some(line.split_whitespace().nth(1)?.to_owned())
+        // Where it is done comes first, in as many columns as an address needs.
+        let step = line.get(WHERE..)?.split_whitespace().next()?;
+        Some(step.to_owned())
     });
     let steps: Vec<String> = steps.collect();
     ensure!(steps.len() > 3, "not a plan: {plan}");
