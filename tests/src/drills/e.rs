@@ -271,7 +271,7 @@ pub(super) const DRILLS: &[Drill] = &[
         what: "the same, without `MAX_AVAILABLE_LEVEL`: a person starts the last primary",
         fast: false,
         options: two_hosts,
-        play: power::a_person_starts_it,
+        play: power::without_the_level,
     },
     Drill {
         row: "E9",

@@ -201,7 +201,9 @@ impl<'a> Scene<'a> {
     /// A moment within so much time, by chance.
     pub fn some_moment(&mut self, within: Duration) -> Duration {
         self.seed = next(self.seed);
-        let per_mille = u32::try_from((self.seed >> 33) % 1000).unwrap_or_default();
+        // Seeds that follow each other are not to give moments that do.
+        let mixed = next((self.seed ^ (self.seed >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let per_mille = u32::try_from((mixed >> 33) % 1000).unwrap_or_default();
         within * per_mille / 1000
     }
 
