@@ -154,6 +154,11 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// The clients on hosts of the cluster, in the order in which they came.
+    pub fn others(&self) -> &[Client] {
+        &self.others
+    }
+
     /// How many rows the clients on hosts of the cluster have had acknowledged.
     pub fn acknowledged_on_hosts(&self) -> usize {
         let others = self.others.iter();

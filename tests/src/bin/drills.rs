@@ -61,6 +61,7 @@ fn main() -> Result<ExitCode> {
         outcome.keep()?;
         if cli.rounds > 1 || cli.seed.is_some() {
             println!("{}", measured(&outcome, seed));
+            outcome.keep_logs(seed)?;
         }
         let (gap, took) = (outcome.gap.as_secs_f64(), outcome.took.as_secs_f64());
         if outcome.passed() {

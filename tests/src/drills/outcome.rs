@@ -132,6 +132,19 @@ impl Outcome {
         fs::write(&file, serde_json::to_vec_pretty(self)?).context(file.display().to_string())
     }
 
+    /// Keeps the hosts' logs of one round where the next one does not remove them.
+    ///
+    /// # Errors
+    /// They cannot be moved.
+    pub fn keep_logs(&self, seed: u64) -> Result<()> {
+        let all = workspace(RESULTS)?;
+        let kept = all.join(format!("{}-seed-{seed}", self.name));
+        crate::files::remove(&kept)?;
+        fs::rename(all.join(&self.name), &kept).context(kept.display().to_string())?;
+        let diary = self.diary.join("\n") + "\n";
+        fs::write(kept.join("diary"), diary).context("the diary")
+    }
+
     /// What the last run of a drill has kept; `None` if there was none.
     ///
     /// # Errors
