@@ -21,8 +21,12 @@ fn copying(pgpool: &[(&str, &str)]) -> LabOptions {
     options
 }
 
+/// The pool that leads sees both: it is on the first primary's host.
 pub(super) fn options() -> LabOptions {
-    copying(&[]).failing_over_at_once()
+    LabOptions {
+        leader: 101,
+        ..copying(&[]).failing_over_at_once()
+    }
 }
 
 /// The pool's command does nothing: a person acts.
@@ -33,14 +37,17 @@ pub(super) fn options_by_hand() -> LabOptions {
     }
 }
 
+/// Without its tables no client writes anything.
+const AWAY: &str = "alter table rows rename to rows_away; alter table probe rename to probe_away";
+const BACK: &str = "alter table rows_away rename to rows; alter table probe_away rename to probe";
+
 /// Nobody writes, and both standbys have it all: they are at one position.
 fn stand_still(scene: &mut Scene<'_>) -> Result<()> {
     let lab = scene.lab;
     let primary = lab.node(101);
     scene.stop_rounds();
     scene.does("node101 takes no writes for a while", |_| {
-        primary.psql("alter system set default_transaction_read_only = on")?;
-        primary.psql("select pg_reload_conf()")
+        primary.psql(AWAY)
     })?;
     scene.sees("both standbys are at one position", SHORT, || {
         let position = |number: u8| lab.node(number).psql("select pg_last_wal_replay_lsn()");
@@ -51,15 +58,15 @@ fn stand_still(scene: &mut Scene<'_>) -> Result<()> {
     })
 }
 
-/// A standby promoted by mistake is read-write, whatever its primary was told.
 fn promote(lab: &Lab, number: u8) -> Result<()> {
     let node = lab.node(number);
     node.promote_database()?;
-    node.psql(&format!(
-        "set default_transaction_read_only = off; set synchronous_commit = local; \
-         insert into probe values ('own row of node{number}'); checkpoint"
-    ))
-    .map(drop)
+    node.psql("set synchronous_commit = local; checkpoint")?;
+    node.psql(&format!("set synchronous_commit = local; {BACK}"))?;
+    let own = format!(
+        "set synchronous_commit = local; insert into probe values ('own row of node{number}')"
+    );
+    node.psql(&own).map(drop)
 }
 
 fn both_are_promoted(scene: &mut Scene<'_>) -> Result<()> {
@@ -85,9 +92,8 @@ pub(super) fn beside_a_primary(scene: &mut Scene<'_>) -> Played {
     stand_still(scene)?;
     both_are_promoted(scene)?;
     scene.does("node101 takes writes again", |lab| {
-        let node = lab.node(101);
-        node.psql("alter system reset default_transaction_read_only")?;
-        node.psql("select pg_reload_conf()")
+        lab.node(101)
+            .psql(&format!("set synchronous_commit = local; {BACK}"))
     })?;
     scene.start_rounds();
     let end = scene.is_whole(101)?;
