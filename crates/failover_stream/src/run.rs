@@ -643,9 +643,14 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     };
     let others = failover.standbys.iter().filter(follows);
     let newest_timeline = newest_timeline(&failover.findings);
+    let by_now = seen
+        .get(&address)
+        .filter(|it| it.in_recovery == Some(false));
     let leader = Leader {
         address,
-        timeline: newest_timeline.saturating_add(1),
+        // One that was promoted already keeps its number. Told of the next one, a follower would leave
+        // that out when it is promoted itself, and no standby streams past a number that nobody has.
+        timeline: by_now.map_or(newest_timeline.saturating_add(1), |it| it.timeline),
         instead_of: None,
     };
     let followers = Round::give(others, &Order::Follow(leader), Deadline::after(limit));
