@@ -1086,7 +1086,10 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
         }
         return act(
             Action::Refuse,
-            format!("{why}, and {address} is a primary: nothing is changed"),
+            format!(
+                "{why}, and {address} is a primary: this node is left as it is until a pool names that \
+                 one. Is the pool dead, start it"
+            ),
         );
     }
     match busy(view, &answers, &why) {
