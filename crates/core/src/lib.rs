@@ -26,6 +26,8 @@ pub mod pool;
 pub mod procedure;
 pub mod process;
 pub mod programs;
+pub mod promotion;
+pub mod replay;
 pub mod replication;
 pub mod settings;
 pub mod slots;

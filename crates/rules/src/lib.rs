@@ -10,4 +10,6 @@
 pub mod attach;
 pub mod facts;
 pub mod failover;
+pub mod promotion;
 pub mod recovery;
+pub mod synchronous;

@@ -4,6 +4,7 @@
 pub mod fence;
 pub mod follow;
 pub mod promote;
+mod replay;
 
 use crate::args::StepName;
 use anyhow::{Context, Result};
@@ -17,6 +18,7 @@ use failover_core::needs;
 use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
+use failover_core::promotion::WITHDRAW_TIME;
 use failover_core::status;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -130,7 +132,8 @@ impl Order {
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
             Self::Status | Self::Fence | Self::Hold | Self::Follow(_) => Duration::ZERO,
-            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK,
+            // One that is given up is withdrawn, too, before it answers.
+            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK + WITHDRAW_TIME,
         }
     }
 
