@@ -30,7 +30,7 @@ impl fmt::Display for ReplaySession {
             application,
             ..
         } = self;
-        let since = self.since.as_deref().unwrap_or("an unknown time");
+        let since = self.since.as_deref().unwrap_or("?");
         write!(
             f,
             "process {pid} (user {user}, application \"{application}\", since {since})"
@@ -127,8 +127,7 @@ pub fn is_startup(title: &str) -> bool {
 
 /// Whether `title` is that of a WAL sender whose standby streams.
 pub fn is_sender(title: &str) -> bool {
-    let sender =
-        |part: &str| part.starts_with("walsender ") || part.starts_with("wal sender process ");
+    let sender = |part: &str| part.starts_with("walsender ") || part.starts_with("wal sender ");
     parts(title).any(|part| sender(part) && part.contains(" streaming"))
 }
 

@@ -64,10 +64,8 @@ pub fn judge(setting: &str, there: usize) -> Wait {
 
 fn with(kind: &str, number: usize, list: &str, before: Option<usize>) -> String {
     let inner = list.trim_end().strip_suffix(')').unwrap_or(list).trim_end();
-    match before {
-        Some(before) => format!("{kind}{number} {inner}, \"{BEFORE}{before}\")"),
-        None => format!("{kind}{number} {inner})"),
-    }
+    let kept = before.map_or(String::new(), |it| format!(", \"{BEFORE}{it}\""));
+    format!("{kind}{number} {inner}{kept})")
 }
 
 /// A list without the number that it keeps, and that number.

@@ -3,6 +3,8 @@
 
 mod archive;
 mod given_up;
+mod late_fence;
 mod no_session;
+mod router;
 mod scene;
 mod sessions;

@@ -61,7 +61,7 @@ fn has_checkpoint(primary: &Node, standby: &Node) -> Result<()> {
 
 /// Fills all connections of a server, those of superusers, too.
 fn fill(lab_node: &Node) -> Result<Vec<Running>> {
-    let sessions: Result<Vec<_>> = (0..10)
+    let sessions: Result<Vec<_>> = (0..14)
         .map(|_| keep_open(lab_node, "crowd", "select pg_sleep(300)"))
         .collect();
     let sessions = sessions?;

@@ -32,6 +32,9 @@ pub const VIP_TIME: Duration = Duration::from_secs(1);
 /// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
 /// steps, and the way back.
 pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
+/// For the end of a fence that has begun and is late: without it nobody is promoted, and the old primary is
+/// down.
+pub const LAST_LOOK: Duration = Duration::from_millis(1500);
 /// Of the time for fencing, what is at most kept for its answer.
 const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 
@@ -131,7 +134,9 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Fence | Self::Hold | Self::Follow(_) => Duration::ZERO,
+            Self::Status | Self::Hold | Self::Follow(_) => Duration::ZERO,
+            // It may have begun late, on a host whose login takes long: its end is worth a last look.
+            Self::Fence => LAST_LOOK,
             // One that is given up is withdrawn, too, before it answers.
             Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK + WITHDRAW_TIME,
         }
