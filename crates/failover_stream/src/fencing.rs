@@ -2,7 +2,7 @@
 //! is one of outage.
 
 use crate::peer::{Crew, Peer, Reply};
-use crate::steps::Order;
+use crate::steps::{LAST_LOOK, Order};
 use failover_core::arp::{Mac, ProbeError, neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::journal::Journal;
@@ -100,6 +100,7 @@ pub fn fence_and_look(
         vip_asked_again: false,
         life_again: None,
         awaited: standbys.iter().map(Peer::address).collect(),
+        fence_began: false,
         obstacles: BTreeMap::new(),
         not_understood: BTreeMap::new(),
         again: None,
@@ -109,12 +110,17 @@ pub fn fence_and_look(
     let vip_look = Deadline::after(SECOND_LOOK);
     // A standby that heard the old primary has twice the probe's time to say so.
     let patience = Deadline::after(2 * crew.here.config.probe_timeout);
+    let last_look = Deadline::after(deadline.remaining() + LAST_LOOK);
     let mut before_fence = Some(Deadline::after(CANDIDATE_TIME));
     loop {
         // One look at the clock for the whole round: a timer that ran out after it was asked, and
         // before the wait for the next one is reckoned, would be slept through.
         let now = Deadline::after(Duration::ZERO);
-        if deadline <= now {
+        let end = match heard.fence_is_under_way() {
+            true => last_look,
+            false => deadline,
+        };
+        if end <= now {
             break;
         }
         if let Some(limit) = before_fence {
@@ -150,9 +156,12 @@ pub fn fence_and_look(
             Some(patience),
         ];
         let running = timers.into_iter().flatten().filter(|timer| *timer > now);
-        let next = running.fold(deadline, Deadline::min);
+        let next = running.fold(end, Deadline::min);
         match inbox.recv_timeout(next.remaining()) {
-            Ok(News::Fence(Reply::Say(message))) => journal.message(message),
+            Ok(News::Fence(Reply::Say(message))) => {
+                heard.fence_began = true;
+                journal.message(message);
+            }
             Ok(news) => heard.take(news, old.address(), deadline),
             // A timer; or no thread is left that could tell anything, which looks the same.
             Err(_) => {}
@@ -181,6 +190,8 @@ struct Heard {
     life_again: Option<Deadline>,
     /// Standbys that have not answered yet.
     awaited: HashSet<IpAddr>,
+    /// The old primary's own copy of the tool has begun to fence it.
+    fence_began: bool,
     /// Why a standby cannot be promoted.
     obstacles: BTreeMap<IpAddr, String>,
     /// Why a standby's answer is no report.
@@ -299,6 +310,11 @@ impl Heard {
             .iter()
             .map(|(host, why)| format!("{host}: {why}"));
         each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether the old primary is being stopped, and nobody has told yet how that ended.
+    fn fence_is_under_way(&self) -> bool {
+        self.fence_began && !self.findings.old_primary.report_is_in()
     }
 
     fn somebody_has_vip(&self) -> bool {

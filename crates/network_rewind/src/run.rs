@@ -21,6 +21,7 @@ use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::Pool;
 use failover_core::procedure::{self, Frame};
+use failover_core::promotion::{self, WITHDRAW_TIME};
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
@@ -321,7 +322,10 @@ impl<'a> Run<'a> {
         {
             return self.disk_failed(&failure);
         }
-        state?;
+        let state = state?;
+        if state.promotion.is_some() && state.paused.is_none() && self.site.lost.is_none() {
+            self.clear_up_promotion()?;
+        }
         let network = self.timed("trust-ip", || self.trust_ip())?;
         if !self.cli.dry_run {
             self.unbar();
@@ -545,6 +549,27 @@ impl<'a> Run<'a> {
             };
             (pool, outcome, detail)
         })
+    }
+
+    /// A promotion whose run was killed may come true whenever its server gets to it.
+    fn clear_up_promotion(&self) -> Result<()> {
+        let site = self.site;
+        if self.cli.dry_run {
+            say("a promotion that was asked for and not seen through would be withdrawn");
+            return Ok(());
+        }
+        // Whoever has the lock may be that very promotion.
+        let Some(_lock) = site.state.lock_for_recovery()? else {
+            return Ok(());
+        };
+        let deadline = Deadline::after(WITHDRAW_TIME);
+        promotion::clear_up(
+            &site.here,
+            &site.instance,
+            &site.state,
+            self.journal,
+            deadline,
+        )
     }
 
     fn write_status(&self, table: &str) {

@@ -11,4 +11,6 @@ pub mod attach;
 pub mod facts;
 pub mod failover;
 pub mod plan;
+pub mod promotion;
 pub mod recovery;
+pub mod synchronous;

@@ -4,6 +4,7 @@
 pub mod fence;
 pub mod follow;
 pub mod promote;
+mod replay;
 
 use crate::args::StepName;
 use anyhow::{Context, Result};
@@ -17,6 +18,7 @@ use failover_core::needs;
 use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
+use failover_core::promotion::WITHDRAW_TIME;
 use failover_core::status;
 pub use failover_rules::plan::failover::{ANSWER_TIME, PROMOTION_SLACK, VIP_TIME};
 use serde_json::Value;
@@ -24,6 +26,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// For the end of a fence that has begun and is late: without it nobody is promoted, and the old primary is
+/// down.
+pub const LAST_LOOK: Duration = Duration::from_millis(1500);
 /// Of the time for fencing, what is at most kept for its answer.
 const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 
@@ -123,8 +128,11 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Fence | Self::Hold | Self::Follow(_) => Duration::ZERO,
-            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK,
+            Self::Status | Self::Hold | Self::Follow(_) => Duration::ZERO,
+            // It may have begun late, on a host whose login takes long: its end is worth a last look.
+            Self::Fence => LAST_LOOK,
+            // One that is given up is withdrawn, too, before it answers.
+            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK + WITHDRAW_TIME,
         }
     }
 

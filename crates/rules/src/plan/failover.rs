@@ -132,7 +132,7 @@ pub const STANDBY_DOWN: [Step<StandbyDown>; 5] = [
     ),
     step(
         "standby.async",
-        "take a synchronous primary without standbys to asynchronous",
+        "have commits wait for no more standbys than stream",
         StandbyDown::Async,
         Budget::Rest,
     ),
