@@ -10,5 +10,6 @@
 pub mod attach;
 pub mod facts;
 pub mod failover;
+pub mod fencing;
 pub mod plan;
 pub mod recovery;
