@@ -21,7 +21,8 @@ use failover_core::ssh::Ssh;
 use failover_core::status::Status;
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
-use failover_rules::failover::{self as decide, Candidate, Fenced, OldPrimary, Unfit};
+use failover_rules::failover::{self as decide, Candidate, Unfit};
+use failover_rules::fencing::{Fenced, OldPrimary, fenced, may_promote, needs_hold};
 use failover_rules::plan::failover::{
     self as plan, Coordinator, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
 };
@@ -339,10 +340,9 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         " {} del old primary VIP on {old}",
         failover_core::clock::stamp()
     ));
-    let (candidates, understood) = (failover.candidates(), failover.understood_first());
     let needed = Needed {
-        candidates: &candidates,
-        understood: &understood,
+        candidates: failover.candidates(),
+        understood: failover.understood_first(),
     };
     failover.findings = fencing::fence_and_look(
         &failover.crew,
@@ -361,8 +361,8 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
              that, then run this command again"
         );
     }
-    let outcome = decide::fenced(&failover.findings.old_primary);
-    let verdict = decide::may_promote(failover.config().promote_without_fence, &outcome);
+    let outcome = fenced(&failover.findings.old_primary);
+    let verdict = may_promote(failover.config().promote_without_fence, &outcome);
     if !failover.findings.old_primary.report_is_in() {
         journal.line(format!(
             "ssh connect host:{old} failed, can not stop old primary db and del old primary db vip"
@@ -397,7 +397,7 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
 /// A standby that goes on acknowledging an old primary which nobody could fence makes that one's clients
 /// believe in commits that the new primary will never have.
 fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
-    if !decide::needs_hold(&failover.findings.old_primary, failover.standbys.len()) {
+    if !needs_hold(&failover.findings.old_primary, failover.standbys.len()) {
         return Ok(Done::Skipped("nobody else could acknowledge".to_owned()));
     }
     let seen = &failover.findings.standbys;

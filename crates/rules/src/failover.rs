@@ -1,178 +1,11 @@
-//! What a failover decides, as pure functions: no clock, no I/O, no log. Each decision says why.
+//! Who may be promoted, and who is; who is held. Whether the old primary is fenced says
+//! [`crate::fencing`]. Each decision says why.
 
 use crate::facts::lsn::{Lsn, Timeline};
-use crate::facts::mac::Mac;
-use crate::facts::policy::{FailoverQuorum, PromoteWithoutFence};
-use crate::facts::report::FenceReport;
+use crate::facts::policy::FailoverQuorum;
 use crate::facts::status::Status;
 use std::collections::HashMap;
 use std::net::IpAddr;
-
-/// What is known of the old primary when the time for fencing is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fenced {
-    /// It takes no writes any more.
-    Yes(String),
-    /// Nothing of its host answers.
-    Unreachable(String),
-    /// Anything else. No answer counts as writing.
-    No(String),
-}
-
-/// What was seen of the old primary.
-#[derive(Clone, Debug, Default)]
-pub struct OldPrimary {
-    /// What its own copy of the tool reported, or why there is no report.
-    pub report: Option<Result<FenceReport, NoReport>>,
-    /// Signs of life that this host saw.
-    pub signs: Option<Signs>,
-    /// Standbys whose WAL receiver got a message from it within the last second.
-    pub heard_by: Vec<IpAddr>,
-    /// Standbys that may yet say so.
-    pub standbys_pending: bool,
-    /// Its database port refuses connections, twice in a row.
-    pub port_refuses: bool,
-    /// Somebody answers for the database VIP.
-    pub vip: VipHolder,
-}
-
-/// Signs of life, reduced to what the decision needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signs {
-    /// Whether there is one, or one could not be looked for.
-    pub alive: bool,
-    /// Its network answered (ICMP or ARP). A refused port alone is no proof that it was the host
-    /// that refused: a firewall does that, too.
-    pub answered: bool,
-    /// What was seen.
-    pub seen: String,
-}
-
-/// Why there is no report of the fence step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoReport {
-    /// It was not run, as far as is known.
-    NotRun(String),
-    /// It ran and failed: something is left there.
-    Failed(String),
-}
-
-/// Who answers for the database VIP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VipHolder {
-    /// Nobody, or a standby that a run before this one gave it to.
-    #[default]
-    Nobody,
-    /// The old primary's host.
-    OldPrimary,
-    /// A host that is neither the old primary's nor a standby's.
-    Stranger(Mac),
-    /// It could not be asked.
-    Unknown,
-}
-
-/// Whose the answer for the VIP was: `old` are the hardware addresses of the old primary,
-/// `standbys` those of the standbys that say that they have the VIP.
-pub fn vip_holder(mac: Mac, old: &[Mac], standbys: &[Mac]) -> VipHolder {
-    if old.contains(&mac) {
-        VipHolder::OldPrimary
-    } else if standbys.contains(&mac) {
-        VipHolder::Nobody
-    } else {
-        VipHolder::Stranger(mac)
-    }
-}
-
-impl OldPrimary {
-    /// Whether its own copy of the tool had its say.
-    pub fn report_is_in(&self) -> bool {
-        matches!(self.report, Some(Ok(_) | Err(NoReport::Failed(_))))
-    }
-
-    /// Whether its host may still have the database VIP, although it is fenced.
-    pub fn may_keep_vip(&self) -> bool {
-        match &self.report {
-            Some(Ok(report)) => report.keeps_vip,
-            _ => self.vip == VipHolder::OldPrimary,
-        }
-    }
-
-    /// Whether its host lives and its database does not: fenced, whoever did it. A standby that
-    /// hears from it tells that the refusals are a firewall's.
-    fn is_only_a_host(&self) -> bool {
-        self.port_refuses
-            && self.signs.as_ref().is_some_and(|signs| signs.answered)
-            && self.no_standby_hears_it()
-    }
-
-    fn no_standby_hears_it(&self) -> bool {
-        self.heard_by.is_empty() && !self.standbys_pending
-    }
-
-    /// Whether more looking, the VIP aside, would change nothing.
-    pub fn is_clear(&self) -> bool {
-        let silent = self.signs.as_ref().is_some_and(|signs| !signs.alive);
-        let not_run = matches!(self.report, Some(Err(NoReport::NotRun(_))));
-        self.report_is_in()
-            || (not_run && self.is_only_a_host())
-            || (silent && self.no_standby_hears_it())
-    }
-}
-
-/// Where the old primary stands, once and for all.
-pub fn fenced(old: &OldPrimary) -> Fenced {
-    if let VipHolder::Stranger(mac) = old.vip {
-        return Fenced::No(format!(
-            "{mac}, which is neither the old primary nor a standby, answers for the database VIP"
-        ));
-    }
-    let no_report = match &old.report {
-        Some(Ok(report)) => return Fenced::Yes(report.to_string()),
-        Some(Err(NoReport::Failed(why))) => return Fenced::No(why.clone()),
-        Some(Err(NoReport::NotRun(why))) => why.clone(),
-        None => "no answer in time".to_owned(),
-    };
-    if old.is_only_a_host() {
-        return Fenced::Yes(format!(
-            "its host lives and its database port refuses ({no_report})"
-        ));
-    }
-    let Some(signs) = &old.signs else {
-        return Fenced::No(format!("no signs of life were looked for; {no_report}"));
-    };
-    let heard = |by: &IpAddr| format!("{by} heard from it within the last second");
-    let life = match (old.vip, old.heard_by.first()) {
-        (_, Some(standby)) if signs.alive && old.port_refuses => {
-            format!("{}; {}", signs.seen, heard(standby))
-        }
-        _ if signs.alive => signs.seen.clone(),
-        (VipHolder::OldPrimary, _) => "its host answers for the database VIP".to_owned(),
-        (VipHolder::Unknown, _) => "who has the database VIP could not be asked".to_owned(),
-        (_, Some(standby)) => heard(standby),
-        (VipHolder::Nobody | VipHolder::Stranger(_), None) => {
-            return Fenced::Unreachable(signs.seen.clone());
-        }
-    };
-    Fenced::No(format!("{life}; {no_report}"))
-}
-
-/// Whether to promote, and if not, what a person has to do.
-pub fn may_promote(policy: PromoteWithoutFence, fenced: &Fenced) -> Result<(), String> {
-    use PromoteWithoutFence::{Always, Never, Unreachable};
-    match (fenced, policy) {
-        (Fenced::Yes(_), _) | (_, Always) | (Fenced::Unreachable(_), Unreachable) => Ok(()),
-        (Fenced::Unreachable(seen), Never) => Err(format!(
-            "the old primary could not be fenced ({seen}) and PROMOTE_WITHOUT_FENCE is never: make \
-             sure that its database is down, then run this command again with \
-             PROMOTE_WITHOUT_FENCE=unreachable"
-        )),
-        (Fenced::No(seen), Never | Unreachable) => Err(format!(
-            "the old primary is alive or may be, and could not be fenced: {seen}. A second primary \
-             would split the data: stop the database on the old primary's host and take the VIP \
-             off it, then run this command again (or set PROMOTE_WITHOUT_FENCE=always)"
-        )),
-    }
-}
 
 /// Whether this host may fail over, which sees `seen` of `hosts` hosts, itself included; if not, what a
 /// person has to do.
@@ -195,12 +28,6 @@ pub fn counts(hosts: usize) -> bool {
 /// Whether `seen` of `hosts` are more than half.
 pub fn is_majority(seen: usize, hosts: usize) -> bool {
     seen * 2 > hosts
-}
-
-/// Whether the standbys have to stop listening to the old primary before anybody's position counts: its
-/// own copy of the tool did not stop it, and another standby than the new primary may acknowledge it.
-pub fn needs_hold(old: &OldPrimary, standbys: usize) -> bool {
-    standbys > 1 && !matches!(old.report, Some(Ok(_)))
 }
 
 /// Whether a standby may be listening to a primary: it runs, and is none itself. One that gives no answer
@@ -407,282 +234,31 @@ pub fn lag_refusal(missing: u64, max_megabytes: Option<u64>) -> Option<String> {
 mod tests {
     use super::*;
 
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
-
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 168, 1, last])
     }
 
-    fn signs(alive: bool) -> Option<Signs> {
-        Some(Signs {
-            alive,
-            answered: alive,
-            seen: "seen".into(),
-        })
-    }
-
-    fn not_run() -> Option<Result<FenceReport, NoReport>> {
-        Some(Err(NoReport::NotRun("refused".into())))
-    }
-
-    #[test]
-    fn every_kind_of_old_primary() {
-        use PromoteWithoutFence::{Always, Never, Unreachable};
-        let dead = OldPrimary {
-            signs: signs(false),
-            ..OldPrimary::default()
-        };
-        let sshd_dead = OldPrimary {
-            report: not_run(),
-            signs: signs(true),
-            ..OldPrimary::default()
-        };
-        let rows: Vec<(&str, OldPrimary, [bool; 3])> = vec![
-            (
-                "fenced by its own copy",
-                OldPrimary {
-                    report: Some(Ok(FenceReport::default())),
-                    ..OldPrimary::default()
-                },
-                [true, true, true],
-            ),
-            ("dead host", dead.clone(), [false, true, true]),
-            (
-                "dead host, ssh already failed",
-                OldPrimary {
-                    report: not_run(),
-                    ..dead.clone()
-                },
-                [false, true, true],
-            ),
-            (
-                "sshd dead, database writes",
-                sshd_dead.clone(),
-                [false, false, true],
-            ),
-            (
-                "sshd dead, database port refuses",
-                OldPrimary {
-                    port_refuses: true,
-                    ..sshd_dead.clone()
-                },
-                [true, true, true],
-            ),
-            (
-                "database port refuses, and a standby hears it all the same",
-                OldPrimary {
-                    port_refuses: true,
-                    heard_by: vec![ip(103)],
-                    ..sshd_dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "database port refuses, and a standby may yet say that it hears it",
-                OldPrimary {
-                    port_refuses: true,
-                    standbys_pending: true,
-                    ..sshd_dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "ports refuse, but nothing else answers: a firewall may do that",
-                OldPrimary {
-                    port_refuses: true,
-                    signs: Some(Signs {
-                        alive: true,
-                        answered: false,
-                        seen: "refused".into(),
-                    }),
-                    ..dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "fence step failed, port refuses: processes are left",
-                OldPrimary {
-                    report: Some(Err(NoReport::Failed("left".into()))),
-                    port_refuses: true,
-                    ..sshd_dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "a standby heard from it",
-                OldPrimary {
-                    heard_by: vec![ip(103)],
-                    ..dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "it answers for the VIP",
-                OldPrimary {
-                    vip: VipHolder::OldPrimary,
-                    ..dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "the VIP could not be asked for",
-                OldPrimary {
-                    vip: VipHolder::Unknown,
-                    ..dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "somebody else answers for the VIP",
-                OldPrimary {
-                    vip: VipHolder::Stranger(MAC),
-                    ..dead.clone()
-                },
-                [false, false, true],
-            ),
-            (
-                "fenced, and somebody else answers for the VIP",
-                OldPrimary {
-                    report: Some(Ok(FenceReport::default())),
-                    vip: VipHolder::Stranger(MAC),
-                    ..dead
-                },
-                [false, false, true],
-            ),
-            (
-                "nothing was looked at",
-                OldPrimary::default(),
-                [false, false, true],
-            ),
-        ];
-        for (what, old, expected) in rows {
-            let outcome = fenced(&old);
-            let got =
-                [Never, Unreachable, Always].map(|policy| may_promote(policy, &outcome).is_ok());
-            assert_eq!(got, expected, "{what}: {outcome:?}");
-        }
-    }
-
-    #[test]
-    fn when_looking_is_over() {
-        let dead = OldPrimary {
-            signs: signs(false),
-            ..OldPrimary::default()
-        };
-        let alive = OldPrimary {
-            signs: signs(true),
-            ..OldPrimary::default()
-        };
-        for (what, old, clear) in [
-            ("nothing yet", OldPrimary::default(), false),
-            ("dead", dead.clone(), true),
-            (
-                "dead, but a standby may have heard from it",
-                OldPrimary {
-                    standbys_pending: true,
-                    ..dead.clone()
-                },
-                false,
-            ),
-            (
-                "dead, but a standby heard from it",
-                OldPrimary {
-                    heard_by: vec![ip(103)],
-                    ..dead.clone()
-                },
-                false,
-            ),
-            ("alive", alive.clone(), false),
-            (
-                "alive, ssh refused",
-                OldPrimary {
-                    report: not_run(),
-                    ..alive.clone()
-                },
-                false,
-            ),
-            (
-                "alive, ssh refused, port too",
-                OldPrimary {
-                    report: not_run(),
-                    port_refuses: true,
-                    ..alive.clone()
-                },
-                true,
-            ),
-            (
-                "alive, ssh refused, port too, but a standby hears it",
-                OldPrimary {
-                    report: not_run(),
-                    port_refuses: true,
-                    heard_by: vec![ip(103)],
-                    ..alive.clone()
-                },
-                false,
-            ),
-            (
-                "alive, ssh refused, port too, but a standby may yet hear it",
-                OldPrimary {
-                    report: not_run(),
-                    port_refuses: true,
-                    standbys_pending: true,
-                    ..alive.clone()
-                },
-                false,
-            ),
-            (
-                "alive, ssh still tries, port refuses",
-                OldPrimary {
-                    port_refuses: true,
-                    ..alive.clone()
-                },
-                false,
-            ),
-            (
-                "fenced",
-                OldPrimary {
-                    report: Some(Ok(FenceReport::default())),
-                    ..OldPrimary::default()
-                },
-                true,
-            ),
-            (
-                "not fenced",
-                OldPrimary {
-                    report: Some(Err(NoReport::Failed("left".into()))),
-                    ..alive
-                },
-                true,
-            ),
-        ] {
-            assert_eq!(old.is_clear(), clear, "{what}");
-        }
-    }
-
-    #[test]
-    fn whose_the_vip_is() {
-        let (old, standby) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
-        let whose = |mac| vip_holder(mac, &[old], &[standby]);
-        assert_eq!(whose(old), VipHolder::OldPrimary);
-        assert_eq!(whose(standby), VipHolder::Nobody);
-        assert_eq!(whose(MAC), VipHolder::Stranger(MAC));
-    }
-
-    #[test]
-    fn the_furthest_on_the_newest_timeline() {
-        let candidate = |last, timeline, position, promoted| Candidate {
+    fn candidate(last: u8, timeline: Timeline, position: u64, promoted: bool) -> Candidate {
+        Candidate {
             address: ip(last),
             timeline,
             position: Lsn(position),
             promoted,
             vip_here: false,
             down_in_pool: false,
-        };
-        let down = |candidate| Candidate {
-            down_in_pool: true,
-            ..candidate
-        };
-        let rows = [
+        }
+    }
+
+    fn each_is_chosen<const N: usize>(rows: [(&str, Vec<Candidate>, u8); N]) {
+        for (what, candidates, expected) in rows {
+            let choice = choose(&candidates, ip(102)).unwrap();
+            assert_eq!(choice.address, ip(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_furthest_on_the_newest_timeline() {
+        each_is_chosen([
             (
                 "furthest, not lowest",
                 vec![candidate(102, 1, 5, false), candidate(103, 1, 9, false)],
@@ -707,6 +283,17 @@ mod tests {
                 vec![candidate(102, 1, 9, false), candidate(103, 1, 9, true)],
                 103,
             ),
+        ]);
+        assert_eq!(choose(&[], ip(102)), None);
+    }
+
+    #[test]
+    fn who_is_chosen_by_what_else_is_known() {
+        let down = |candidate| Candidate {
+            down_in_pool: true,
+            ..candidate
+        };
+        each_is_chosen([
             (
                 "the one with the VIP on a tie",
                 vec![
@@ -736,15 +323,7 @@ mod tests {
                 103,
             ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
-        ];
-        for (what, candidates, expected) in rows {
-            assert_eq!(
-                choose(&candidates, ip(102)).unwrap().address,
-                ip(expected),
-                "{what}"
-            );
-        }
-        assert_eq!(choose(&[], ip(102)), None);
+        ]);
     }
 
     #[test]
@@ -904,18 +483,6 @@ mod tests {
 
     #[test]
     fn who_is_held() {
-        let fenced = OldPrimary {
-            report: Some(Ok(FenceReport::default())),
-            ..OldPrimary::default()
-        };
-        let unreachable = OldPrimary {
-            report: not_run(),
-            signs: signs(false),
-            ..OldPrimary::default()
-        };
-        assert!(!needs_hold(&fenced, 2));
-        assert!(needs_hold(&unreachable, 2));
-        assert!(!needs_hold(&unreachable, 1));
         let status = |running, in_recovery| Status {
             running,
             in_recovery,

@@ -10,6 +10,7 @@
 pub mod attach;
 pub mod facts;
 pub mod failover;
+pub mod fencing;
 pub mod plan;
 pub mod promotion;
 pub mod recovery;

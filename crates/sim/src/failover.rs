@@ -10,11 +10,15 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, NoReport, OldPrimary, Signs, VipHolder, choose, fenced, may_acknowledge_on,
-    may_listen, may_promote, needs_hold, obstacle, promoted, quorum, vip_holder,
+    Candidate, choose, may_acknowledge_on, may_listen, promoted, quorum,
+};
+use failover_rules::fencing::{
+    Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
+    may_promote, needs_hold,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The steps of the coordinator, in order, as the tool names them.
 pub const STEPS: [&str; 8] = [
@@ -53,8 +57,6 @@ pub const STANDBY_STEPS: [&str; 5] = [
 const PROBE: u64 = 500;
 /// The time for fencing: half of `FAILOVER_TIMEOUT`.
 const FENCING: u64 = 4_000;
-/// How long a fence waits for a standby that can be promoted.
-const CANDIDATE_TIME: u64 = 1_000;
 /// Between two looks at the old primary.
 const LOOK: u64 = 100;
 /// How long the positions of the standbys are waited for.
@@ -84,11 +86,11 @@ pub struct Failover {
     phase: Phase,
     /// When this phase began.
     since: u64,
-    /// What is known of the old primary.
+    /// The old primary being fenced.
+    fencing: Option<Box<Fencing>>,
+    /// What is known of it since that is over.
     found: OldPrimary,
     standbys: HashMap<IpAddr, Status>,
-    /// The fence step was ordered.
-    ordered: bool,
     refused: u32,
     /// The standbys were told to stop listening to the old primary.
     held: bool,
@@ -108,9 +110,9 @@ impl Failover {
             given,
             phase: Phase::TrustIp,
             since: now,
+            fencing: None,
             found: OldPrimary::default(),
             standbys: HashMap::new(),
-            ordered: false,
             refused: 0,
             held: false,
             followed: Vec::new(),
@@ -185,31 +187,31 @@ impl Failover {
     /// fence: the old primary is stopped, and meanwhile looked at.
     fn fence(&mut self, world: &mut World, me: usize) -> Flow {
         let passed = world.now - self.since;
-        self.look(world, passed);
-        let others = self.others(world);
-        if !self.ordered {
-            let can = |it: &usize| {
-                let status = self.standbys.get(&ip(*it));
-                status.is_some_and(|it| obstacle(it).is_none())
-            };
-            if others.iter().any(can) || passed >= CANDIDATE_TIME {
-                if self.standbys.len() == others.len() && !others.iter().any(can) {
-                    return self.refuse(world, "no standby can be promoted");
-                }
-                self.order_fence(world, me);
+        let fencing = self.fencing.take();
+        let mut fencing = fencing.unwrap_or_else(|| Box::new(self.begin_fencing(world)));
+        self.look(world, &mut fencing, passed);
+        if let Some(round) = fencing.go_on(Duration::from_millis(passed)) {
+            if round.asks.contains(&Ask::Fence) {
+                self.order_fence(world, me, &mut fencing, passed);
             }
-        }
-        if !(self.found.is_clear() || passed >= FENCING) {
+            self.fencing = Some(fencing);
             return Flow::After(LOOK);
         }
-        self.found.vip = self.vip_holder(world);
+        let alone = fencing.left_alone();
+        let vip = fencing.vip().unwrap_or(VipHolder::Unknown);
+        let findings = fencing.end(vip);
+        (self.found, self.standbys) = (findings.old_primary, findings.standbys);
+        if alone {
+            return self.refuse(world, "no standby can be promoted");
+        }
         let outcome = fenced(&self.found);
         let verdict = may_promote(world.setup.without_fence, &outcome);
         world.tell(|_| format!("failover from {}: {outcome:?}", name(self.old)));
         if let Err(why) = verdict {
             return self.refuse(world, &why);
         }
-        match world.options.hold && needs_hold(&self.found, others.len()) {
+        let standbys = self.others(world).len();
+        match world.options.hold && needs_hold(&self.found, standbys) {
             true => {
                 let delay = world.rng.delay(60, 400);
                 self.go_on(world, Phase::Hold, delay)
@@ -218,13 +220,32 @@ impl Failover {
         }
     }
 
-    fn order_fence(&mut self, world: &mut World, me: usize) {
+    fn begin_fencing(&self, world: &World) -> Fencing {
+        let standbys: Vec<IpAddr> = self.others(world).into_iter().map(ip).collect();
+        let has_choice = standbys.len() > 1;
+        let needed = Needed {
+            candidates: match has_choice {
+                true => standbys.clone(),
+                false => vec![ip(self.given)],
+            },
+            understood: match has_choice && world.setup.sync {
+                true => standbys.clone(),
+                false => Vec::new(),
+            },
+        };
+        let limits = Limits {
+            deadline: Duration::from_millis(FENCING),
+            probe: Duration::from_millis(PROBE),
+        };
+        Fencing::new(needed, &standbys, world.setup.has_vip, limits)
+    }
+
+    fn order_fence(&self, world: &mut World, me: usize, fencing: &mut Fencing, passed: u64) {
         if !world.login(self.host, self.old) {
             let why = NoReport::NotRun("no login".to_owned());
-            self.found.report = Some(Err(why));
+            fencing.hear(Heard::Fence(Err(why)), Duration::from_millis(passed));
             return;
         }
-        self.ordered = true;
         let delay = match self.host == self.old {
             true => 5,
             false => world.rng.delay(40, 300),
@@ -233,51 +254,44 @@ impl Failover {
         world.spawn(self.old, Proc::Fence(job), delay);
     }
 
+    /// How the fence step ended.
+    fn hear_fence(&mut self, now: u64, report: Result<FenceReport, NoReport>) {
+        let passed = Duration::from_millis(now.saturating_sub(self.since));
+        if let Some(fencing) = &mut self.fencing {
+            fencing.hear(Heard::Fence(report), passed);
+        }
+    }
+
     /// What everybody says at this moment.
-    fn look(&mut self, world: &World, passed: u64) {
+    fn look(&mut self, world: &World, fencing: &mut Fencing, passed: u64) {
         let (host, old) = (self.host, self.old);
-        let others = self.others(world);
-        for other in &others {
+        let mut hear = |heard| fencing.hear(heard, Duration::from_millis(passed));
+        for other in self.others(world) {
             if passed >= 50
-                && let Ok(status) = status_of(world, host, *other)
+                && let Ok(status) = status_of(world, host, other)
             {
-                self.standbys.insert(ip(*other), status);
+                hear(Heard::Standby(ip(other), Ok(status)));
             }
         }
+        hear(Heard::Neighbor(Some(mac(old))));
+        let holder = world.vip_elsewhere(host).map(mac);
+        if world.setup.has_vip && (holder.is_some() || passed >= PROBE) {
+            hear(Heard::Vip(Ok(holder)));
+        }
+        if host == old {
+            return;
+        }
         let lives = world.reach(host, old);
-        let signs = |alive: bool| Signs {
-            alive,
-            answered: alive,
-            seen: format!("alive: {alive}"),
-        };
-        if lives {
-            self.found.signs = Some(signs(true));
-        } else if passed >= PROBE {
-            self.found.signs = Some(signs(false));
+        if lives || passed >= PROBE {
+            hear(Heard::Signs(Signs {
+                alive: lives,
+                answered: lives,
+                seen: format!("alive: {lives}"),
+            }));
         }
         let refuses = lives && world.db(old).role == Role::Down;
         self.refused = if refuses { self.refused + 1 } else { 0 };
-        self.found.port_refuses = self.refused > 3;
-        let hears = |it: &&usize| {
-            let status = self.standbys.get(&ip(**it));
-            let silent = status.and_then(|it| it.receiver_silent_ms);
-            silent.is_some_and(|ms| ms < 1_000)
-        };
-        self.found.heard_by = others.iter().filter(hears).map(|it| ip(*it)).collect();
-        let awaited = self.standbys.len() < others.len();
-        self.found.standbys_pending = awaited && passed < 2 * PROBE;
-    }
-
-    fn vip_holder(&self, world: &World) -> VipHolder {
-        if !world.setup.has_vip || self.found.report_is_in() {
-            return VipHolder::Nobody;
-        }
-        let Some(holder) = world.vip_elsewhere(self.host) else {
-            return VipHolder::Nobody;
-        };
-        let holders = self.standbys.values().filter(|it| it.vip_here);
-        let standbys: Vec<_> = holders.flat_map(|it| it.macs.clone()).collect();
-        vip_holder(mac(holder), &[mac(self.old)], &standbys)
+        hear(Heard::Port(self.refused > 3));
     }
 
     /// hold: no standby in reach listens to the old primary any more.
@@ -566,7 +580,7 @@ impl FenceJob {
         if world.reach(self.host, from)
             && let Some(Proc::Failover(it)) = &mut world.procs[id]
         {
-            it.found.report = Some(result);
+            it.hear_fence(world.now, result);
         }
         Flow::End
     }

@@ -7,7 +7,7 @@ use crate::journal::Message;
 use crate::process::{Cmd, Output, Stream};
 use crate::ssh::{Login, Ssh};
 use failover_rules::facts::status::Status;
-use failover_rules::failover::NoReport;
+use failover_rules::fencing::{NoReport, NoStatus};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -39,6 +39,15 @@ impl From<PeerError> for NoReport {
         match error {
             PeerError::NotRun(why) | PeerError::NotUnderstood(why) => Self::NotRun(why),
             PeerError::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+impl From<PeerError> for NoStatus {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::NotRun(why) => Self::Silent(why),
+            PeerError::NotUnderstood(why) | PeerError::Failed(why) => Self::NotUnderstood(why),
         }
     }
 }

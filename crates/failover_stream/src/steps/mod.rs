@@ -20,15 +20,13 @@ use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
 use failover_core::promotion::WITHDRAW_TIME;
 use failover_core::status;
+pub use failover_rules::fencing::LAST_LOOK;
 pub use failover_rules::plan::failover::{ANSWER_TIME, PROMOTION_SLACK, VIP_TIME};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// For the end of a fence that has begun and is late: without it nobody is promoted, and the old primary is
-/// down.
-pub const LAST_LOOK: Duration = Duration::from_millis(1500);
 /// Of the time for fencing, what is at most kept for its answer.
 const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 

@@ -450,6 +450,10 @@ fn what_was_left_unfinished_comes_first() {
             v.me.received = None;
         } => recovers();
     }
+}
+
+#[test]
+fn a_recovery_that_came_to_its_start_goes_on_from_there() {
     table! { || changed(stopped_standby(), |v| v.left = left(Stage::Following)),
         "down": |_| () => recovers();
         "down, up to the fork": |v| broken_off(v) => recovers();
@@ -565,7 +569,11 @@ fn a_wrong_primary_is_stopped_only_with_proof() {
             |v| v.pool.says = PoolSays::Stranger(STRANGER.to_string()) => refuses();
         "frozen": |v| v.me = status(Server::Silent, "in production", 5) => refuses();
     }
-    // Both have it after a cut: then all of these prove it, each of them being needed.
+}
+
+/// Both have it after a cut: then all of these prove it, each of them being needed.
+#[test]
+fn a_wrong_primary_with_the_vip_is_stopped_only_with_more_proof() {
     let both = || {
         let mut view = wrong_primary();
         view.me.vip_here = true;
@@ -607,7 +615,11 @@ fn a_wrong_primary_is_stopped_only_with_proof() {
         "this node's history is of another timeline":
             |v| v.history = History::parse(6, "5\t0/6000000\n").ok() => person();
     }
-    // Without a VIP the newer timeline and the pool prove it, both of them.
+}
+
+/// Without a VIP the newer timeline and the pool prove it, both of them.
+#[test]
+fn a_wrong_primary_without_a_vip_is_stopped_by_its_timeline() {
     let base = || {
         let mut view = wrong_primary();
         view.policy.has_vip = false;
@@ -1157,6 +1169,125 @@ impl Choices {
     }
 }
 
+/// Whether an action has its reason in the view that it was decided on.
+fn has_reason(action: Action, view: &View) -> bool {
+    let here = server(&view.me);
+    let half = view.left.as_ref().is_some_and(|it| match it.stage {
+        Stage::Rewinding => !is_copy(view),
+        stage => stage == Stage::Copying,
+    });
+    let answers = matches!(&view.primary, Some(Ok(it)) if !it.in_recovery)
+        && view.pool.says == PoolSays::Other(PRIMARY);
+    let was_primary = view.me.was_primary();
+    match action {
+        Action::Nothing | Action::Refuse | Action::NeedsPerson => true,
+        Action::SelfFence => {
+            here == Server::Primary || here == Server::Silent && was_primary == Some(true)
+        }
+        Action::KeepPrimary => here == Server::Primary && view.pool.says == PoolSays::Me && !half,
+        Action::StopWrongPrimary { primary, .. } if view.rival.is_some() => {
+            let (asked, rival) = view.rival.as_ref().unwrap();
+            let promoted = rival.as_ref().is_ok_and(|it| was_promoted_from(view, it));
+            let no_other = !matches!(view.pool.says, PoolSays::Other(_));
+            here == Server::Primary && primary == *asked && promoted && no_other
+        }
+        Action::StopWrongPrimary { primary, recover } => {
+            here == Server::Primary && primary == PRIMARY && answers && is_proved(view, recover)
+        }
+        // What may stop a standby has a primary that answers.
+        Action::Recover { primary } => {
+            primary == PRIMARY && answers && (half || here != Server::Primary)
+        }
+        Action::Follow { primary } => {
+            primary == PRIMARY && answers && here == Server::Standby && !half
+        }
+        Action::Rejoin { .. } | Action::Wait { .. } => answers && here == Server::Standby && !half,
+        Action::Start { .. } => {
+            let copy = view.copy == Some(BaseBackup::Made) && was_primary.is_some();
+            here == Server::Down && !half && (was_primary == Some(false) || copy)
+        }
+        Action::ShowPrimary => here == Server::Primary && is_alone_for_the_pool(view) && !half,
+        Action::StartStandby => {
+            let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
+            let was_standby = was_primary == Some(false) && view.copy.is_none();
+            here == Server::Down && !half && was_standby && no_pool
+        }
+        Action::Detach => here == Server::Standby && another_is_primary(view) && !half,
+        Action::FailOver { old } => {
+            here == Server::Standby && nobody_is_primary(view) && !half && old != ME
+        }
+        Action::TakeOver { start } => {
+            let expected = if start { Server::Down } else { Server::Primary };
+            here == expected && may_take_over(view, start) && !half
+        }
+    }
+}
+
+fn is_proved(view: &View, recover: bool) -> bool {
+    let newer = view.me.timeline < 6 && view.pool.me_up == Some(false);
+    let holds_vip = matches!(&view.primary_host, Some(Ok(host)) if host.vip_here);
+    let theirs = view.primary.as_ref().and_then(|it| it.as_ref().ok());
+    let replaced = newer && was_promoted_from(view, theirs.unwrap());
+    let proof = if view.policy.has_vip {
+        holds_vip && (!view.me.vip_here || replaced)
+    } else {
+        newer
+    };
+    let consent = view.policy.force || view.policy.auto_recovery || view.follows.is_some();
+    proof && (consent || !recover)
+}
+
+fn is_alone_for_the_pool(view: &View) -> bool {
+    let others = view.others.as_deref().unwrap_or_default();
+    let none_other = others.iter().all(|(address, answer)| match answer {
+        Err(_) => view.pool.down.contains(address),
+        Ok(it) if server(it) == Server::Primary => {
+            view.pool.down.contains(address) && it.timeline < view.me.timeline
+        }
+        Ok(it) => server(it) != Server::Silent && !it.in_work && it.timeline <= view.me.timeline,
+    });
+    let asked = view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true);
+    others.len() == 2 && none_other && asked
+}
+
+fn another_is_primary(view: &View) -> bool {
+    let others = view.others.as_deref().unwrap_or_default();
+    let primary = |it: &Status| it.in_recovery == Some(false) && it.timeline >= view.me.timeline;
+    let another = others.iter().any(|(_, it)| it.as_ref().is_ok_and(primary));
+    view.pool.says == PoolSays::Me && another
+}
+
+fn nobody_is_primary(view: &View) -> bool {
+    let others = view.others.as_deref().unwrap_or_default();
+    let none_primary = others.iter().all(|(_, answer)| {
+        !answer
+            .as_ref()
+            .is_ok_and(|it| it.in_recovery == Some(false))
+    });
+    let in_recovery = matches!(&view.primary, Some(Ok(it)) if it.in_recovery);
+    let says = matches!(view.pool.says, PoolSays::Nobody | PoolSays::Me)
+        || view.pool.all_down
+        || in_recovery;
+    none_primary && says
+}
+
+fn may_take_over(view: &View, start: bool) -> bool {
+    let others = view.others.as_deref().unwrap_or_default();
+    let none_other = others.iter().all(|(_, answer)| {
+        answer.as_ref().is_ok_and(|it| {
+            matches!(server(it), Server::Standby | Server::Down)
+                && !it.in_work
+                && it.timeline <= view.me.timeline
+                && (!start || it.timeline > 0)
+        })
+    });
+    let wanted = view.self_fenced || view.policy.max_available;
+    let safe = view.me.was_primary() == Some(true) && view.follows.is_none() && !is_copy(view);
+    let allowed = !start || wanted && safe;
+    let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
+    others.len() == 2 && none_other && allowed && no_pool
+}
+
 #[test]
 fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
     let mut choices = Choices(0x9E37_79B9_7F4A_7C15);
@@ -1165,116 +1296,7 @@ fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
         let mut view = choices.view();
         let action = choices.decide(&mut view);
         *seen.entry(std::mem::discriminant(&action)).or_insert(0) += 1;
-        let here = server(&view.me);
-        let half = view.left.as_ref().is_some_and(|it| match it.stage {
-            Stage::Rewinding => !is_copy(&view),
-            stage => stage == Stage::Copying,
-        });
-        let answers = matches!(&view.primary, Some(Ok(it)) if !it.in_recovery)
-            && view.pool.says == PoolSays::Other(PRIMARY);
-        let was_primary = view.me.was_primary();
-        let ok = match action {
-            Action::Nothing | Action::Refuse | Action::NeedsPerson => true,
-            Action::SelfFence => {
-                here == Server::Primary || here == Server::Silent && was_primary == Some(true)
-            }
-            Action::KeepPrimary => {
-                here == Server::Primary && view.pool.says == PoolSays::Me && !half
-            }
-            Action::StopWrongPrimary { primary, .. } if view.rival.is_some() => {
-                let (asked, rival) = view.rival.as_ref().unwrap();
-                let promoted = rival.as_ref().is_ok_and(|it| was_promoted_from(&view, it));
-                let no_other = !matches!(view.pool.says, PoolSays::Other(_));
-                here == Server::Primary && primary == *asked && promoted && no_other
-            }
-            Action::StopWrongPrimary { primary, recover } => {
-                let newer = view.me.timeline < 6 && view.pool.me_up == Some(false);
-                let holds_vip = matches!(&view.primary_host, Some(Ok(host)) if host.vip_here);
-                let theirs = view.primary.as_ref().and_then(|it| it.as_ref().ok());
-                let replaced = newer && was_promoted_from(&view, theirs.unwrap());
-                let proof = if view.policy.has_vip {
-                    holds_vip && (!view.me.vip_here || replaced)
-                } else {
-                    newer
-                };
-                let consent =
-                    view.policy.force || view.policy.auto_recovery || view.follows.is_some();
-                let here = here == Server::Primary && primary == PRIMARY;
-                here && answers && proof && (consent || !recover)
-            }
-            // What may stop a standby has a primary that answers.
-            Action::Recover { primary } => {
-                primary == PRIMARY && answers && (half || here != Server::Primary)
-            }
-            Action::Follow { primary } => {
-                primary == PRIMARY && answers && here == Server::Standby && !half
-            }
-            Action::Rejoin { .. } | Action::Wait { .. } => {
-                answers && here == Server::Standby && !half
-            }
-            Action::Start { .. } => {
-                let copy = view.copy == Some(BaseBackup::Made) && was_primary.is_some();
-                here == Server::Down && !half && (was_primary == Some(false) || copy)
-            }
-            Action::ShowPrimary => {
-                let others = view.others.as_deref().unwrap_or_default();
-                let none_other = others.iter().all(|(address, answer)| match answer {
-                    Err(_) => view.pool.down.contains(address),
-                    Ok(it) if server(it) == Server::Primary => {
-                        view.pool.down.contains(address) && it.timeline < view.me.timeline
-                    }
-                    Ok(it) => {
-                        server(it) != Server::Silent
-                            && !it.in_work
-                            && it.timeline <= view.me.timeline
-                    }
-                });
-                let asked = view.pool.says == PoolSays::Nobody && view.pool.me_up == Some(true);
-                others.len() == 2 && none_other && here == Server::Primary && asked && !half
-            }
-            Action::StartStandby => {
-                let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
-                let was_standby = was_primary == Some(false) && view.copy.is_none();
-                here == Server::Down && !half && was_standby && no_pool
-            }
-            Action::Detach => {
-                let others = view.others.as_deref().unwrap_or_default();
-                let primary =
-                    |it: &Status| it.in_recovery == Some(false) && it.timeline >= view.me.timeline;
-                let another = others.iter().any(|(_, it)| it.as_ref().is_ok_and(primary));
-                here == Server::Standby && view.pool.says == PoolSays::Me && another && !half
-            }
-            Action::FailOver { old } => {
-                let others = view.others.as_deref().unwrap_or_default();
-                let none_primary = others.iter().all(|(_, answer)| {
-                    !answer
-                        .as_ref()
-                        .is_ok_and(|it| it.in_recovery == Some(false))
-                });
-                let in_recovery = matches!(&view.primary, Some(Ok(it)) if it.in_recovery);
-                let says = matches!(view.pool.says, PoolSays::Nobody | PoolSays::Me)
-                    || view.pool.all_down
-                    || in_recovery;
-                here == Server::Standby && none_primary && says && !half && old != ME
-            }
-            Action::TakeOver { start } => {
-                let others = view.others.as_deref().unwrap_or_default();
-                let none_other = others.iter().all(|(_, answer)| {
-                    answer.as_ref().is_ok_and(|it| {
-                        matches!(server(it), Server::Standby | Server::Down)
-                            && !it.in_work
-                            && it.timeline <= view.me.timeline
-                            && (!start || it.timeline > 0)
-                    })
-                });
-                let expected = if start { Server::Down } else { Server::Primary };
-                let wanted = view.self_fenced || view.policy.max_available;
-                let safe = was_primary == Some(true) && view.follows.is_none() && !is_copy(&view);
-                let allowed = !start || wanted && safe;
-                let no_pool = matches!(view.pool.says, PoolSays::NoAnswer(_) | PoolSays::Nobody);
-                others.len() == 2 && none_other && here == expected && allowed && no_pool && !half
-            }
-        };
+        let ok = has_reason(action, &view);
         assert!(ok, "{action:?} for {view:#?}");
     }
     assert_eq!(seen.len(), 16, "not every action was decided on: {seen:?}");
