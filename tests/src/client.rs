@@ -86,11 +86,16 @@ impl Client {
 
     /// The longest time without an acknowledgement since its start, the one that lasts included.
     pub fn longest_gap(&self) -> Duration {
+        self.longest_gap_since(self.started)
+    }
+
+    /// The longest time without an acknowledgement from a moment on, the one that lasts included.
+    pub fn longest_gap_since(&self, since: Instant) -> Duration {
         let list = lock(&self.acknowledged);
         let times = list.iter().map(|&(_, time)| time);
-        let mut last = self.started;
+        let mut last = since;
         let mut longest = Duration::ZERO;
-        for time in times.chain([Instant::now()]) {
+        for time in times.filter(|it| *it > since).chain([Instant::now()]) {
             longest = longest.max(time - last);
             last = time;
         }

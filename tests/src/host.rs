@@ -164,6 +164,26 @@ impl Node {
         self.shared.network.mend(self.address(), other.address())
     }
 
+    /// Loses so many of a hundred packets that this host sends to another, and none that come back.
+    /// Lasts until [`Self::loses_nothing_to`], or until one of the two is switched off.
+    ///
+    /// # Errors
+    /// One of them is off.
+    pub fn loses_to(&self, other: &Node, percent: u32) -> Result<()> {
+        let network = &self.shared.network;
+        network.lose(self.address(), other.address(), percent)
+    }
+
+    /// Undoes [`Self::loses_to`].
+    ///
+    /// # Errors
+    /// Nothing was lost, or one of them is off.
+    pub fn loses_nothing_to(&self, other: &Node) -> Result<()> {
+        self.shared
+            .network
+            .find_again(self.address(), other.address())
+    }
+
     /// Addresses on its network card, with prefix length: `192.168.1.101/24`.
     ///
     /// # Errors

@@ -85,22 +85,43 @@ impl Network {
                 "4,32 0 0 8,21 0 1 {},6 0 0 2,6 0 0 4294967295",
                 from.to_bits()
             );
-            let (port, pref) = (port(to), pref(from));
-            self.tc(&[
-                "filter", "add", "dev", &port, "egress", "pref", &pref, "protocol", "all", "bpf",
-                "da", "bytecode", &program,
-            ])?;
+            self.filter(from, to, &program)?;
         }
         Ok(())
     }
 
+    /// Drops so many of a hundred packets that one host sends to the other, at random; nothing of what
+    /// the other one sends.
+    pub(crate) fn lose(&self, from: Ipv4Addr, to: Ipv4Addr, percent: u32) -> Result<()> {
+        // As in `cut`; of the sender's packets only those go on for which the kernel's random number
+        // (offset 56 among what it knows of itself) is not below the limit.
+        let limit = u32::MAX / 100 * percent;
+        let program = format!(
+            "6,32 0 0 8,21 0 3 {},32 0 0 4294963256,53 1 0 {limit},6 0 0 2,6 0 0 4294967295",
+            from.to_bits()
+        );
+        self.filter(from, to, &program)
+    }
+
+    /// Undoes [`Self::lose`].
+    pub(crate) fn find_again(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
+        let (port, pref) = (port(to), pref(from));
+        self.tc(&["filter", "del", "dev", &port, "egress", "pref", &pref])
+    }
+
+    /// A program for all that one host sends to the other, on the switch's port to the receiver.
+    fn filter(&self, from: Ipv4Addr, to: Ipv4Addr, program: &str) -> Result<()> {
+        let (port, pref) = (port(to), pref(from));
+        self.tc(&[
+            "filter", "add", "dev", &port, "egress", "pref", &pref, "protocol", "all", "bpf", "da",
+            "bytecode", program,
+        ])
+    }
+
     /// Undoes [`Self::cut`].
     pub(crate) fn mend(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
-        for (from, to) in [(one, other), (other, one)] {
-            let (port, pref) = (port(to), pref(from));
-            self.tc(&["filter", "del", "dev", &port, "egress", "pref", &pref])?;
-        }
-        Ok(())
+        self.find_again(one, other)?;
+        self.find_again(other, one)
     }
 
     /// The IPv4 addresses on a host's network card, as `192.168.1.101/24`.

@@ -20,15 +20,20 @@ pub struct Rounds(#[allow(dead_code, reason = "held until it is dropped")] Vec<W
 impl Lab {
     /// Starts the rounds on every host that has a database.
     pub fn start_rounds(&self) -> Rounds {
+        self.start_rounds_each(PAUSE)
+    }
+
+    /// The same, with another time between the end of a run and the next one.
+    pub fn start_rounds_each(&self, pause: Duration) -> Rounds {
         Rounds(
             self.nodes()
                 .iter()
-                .map(|node| self.rounds_of(node))
+                .map(|node| self.rounds_of(node, pause))
                 .collect(),
         )
     }
 
-    fn rounds_of(&self, node: &Node) -> Worker {
+    fn rounds_of(&self, node: &Node, pause: Duration) -> Worker {
         let node = Node::new(Arc::clone(&node.shared), node.number());
         Worker::start(move |stop| {
             loop {
@@ -36,7 +41,7 @@ impl Lab {
                     // How it ends is in the host's log; it may have been switched off meanwhile.
                     let _ = node.recover(&[], RUN);
                 }
-                if stop.after(PAUSE) {
+                if stop.after(pause) {
                     return;
                 }
             }

@@ -40,12 +40,16 @@ pub(crate) fn look_each<T>(
 pub fn moments(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
     let mut seed = 20_220_830_u64;
     (0..count).map(move |_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = next(seed);
         let per_mille = u32::try_from((seed >> 33) % 1000).unwrap_or_default();
         time * per_mille / 1000
     })
+}
+
+/// The next number of Knuth's generator; its upper half is the good one.
+pub(crate) fn next(seed: u64) -> u64 {
+    seed.wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407)
 }
 
 /// Looks every `pause` until `look` returns a value; `None` when `limit` has passed.

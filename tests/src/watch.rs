@@ -154,6 +154,17 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// The clients on hosts of the cluster, in the order in which they came.
+    pub fn others(&self) -> &[Client] {
+        &self.others
+    }
+
+    /// How many rows the clients on hosts of the cluster have had acknowledged.
+    pub fn acknowledged_on_hosts(&self) -> usize {
+        let others = self.others.iter();
+        others.map(|client| client.acknowledged().len()).sum()
+    }
+
     /// In the middle of a drill: the client's commits go on, on one primary that has all of them,
     /// and alone the VIP. Never did two databases take writes, or two hosts have the VIP.
     ///

@@ -41,6 +41,8 @@ CREATE FUNCTION sys_catalog.sys_drop_replication_slot(name) RETURNS void LANGUAG
     AS 'SELECT pg_catalog.pg_drop_replication_slot($1)';
 CREATE FUNCTION sys_catalog.sys_read_file(text) RETURNS text LANGUAGE sql
     AS 'SELECT pg_catalog.pg_read_file($1)';
+CREATE FUNCTION sys_catalog.sys_read_binary_file(text, bigint, bigint, boolean) RETURNS bytea LANGUAGE sql
+    AS 'SELECT pg_catalog.pg_read_binary_file($1, $2, $3, $4)';
 CREATE FUNCTION sys_catalog.sys_ls_dir(text) RETURNS SETOF text LANGUAGE sql
     AS 'SELECT pg_catalog.pg_ls_dir($1)';
 CREATE FUNCTION sys_catalog.sys_database_size(oid) RETURNS bigint LANGUAGE sql

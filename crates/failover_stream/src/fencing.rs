@@ -249,14 +249,15 @@ fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
     })
 }
 
-/// Those of `hosts` that show a sign of life, or could not be asked for one.
+/// Those of `hosts` on which a standby may run: they show a sign of life, or could not be asked for one,
+/// and their database's port does not refuse.
 pub fn living(crew: &Arc<Crew>, hosts: &[IpAddr]) -> HashSet<IpAddr> {
     let (told, answers) = channel();
     for host in hosts.iter().copied() {
         let (told, crew) = (told.clone(), Arc::clone(crew));
         workers::start(move || {
             let lives = life_of(&crew, host).is_none_or(|signs| signs.alive);
-            let _ = told.send((host, lives));
+            let _ = told.send((host, lives && may_stream(&crew, host)));
         });
     }
     drop(told);

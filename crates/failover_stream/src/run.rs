@@ -415,27 +415,21 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
             missing.push(format!("{host}: {error}"));
         }
     }
-    let missing = missing.join("; ");
-    match (missing.is_empty(), failover.config().sync_flag) {
-        (true, _) => {
-            // A host that went out of sight meanwhile was not held: with the old primary it may be more.
-            see_majority(
-                &failover.crew,
-                failover.journal,
-                Deadline::after(QUORUM_TIME),
-            )?;
-            Ok(Done::Did("every standby that was heard".to_owned()))
-        }
-        (false, false) => {
-            let text = format!("a standby may go on listening to the old primary ({missing})");
-            failover.journal.stamped(format!("warning: {text}"));
-            Ok(Done::Did(text))
-        }
-        (false, true) => bail!(
-            "a standby may go on acknowledging the old primary, which nobody could fence, and those \
-             commits would be lost ({missing}): correct that, then run this command again"
-        ),
+    if missing.is_empty() {
+        // A host that went out of sight meanwhile was not held: with the old primary it may be more.
+        see_majority(
+            &failover.crew,
+            failover.journal,
+            Deadline::after(QUORUM_TIME),
+        )?;
+        return Ok(Done::Did("every standby that was heard".to_owned()));
     }
+    let config = failover.config();
+    let gives_up = config.failover_candidate == FailoverCandidate::Given;
+    let text =
+        decide::unheld(&missing.join("; "), config.sync_flag, gives_up).map_err(Error::msg)?;
+    failover.journal.stamped(format!("warning: {text}"));
+    Ok(Done::Did(text))
 }
 
 /// A failover that came to nothing leaves the standbys where they were.
@@ -649,9 +643,14 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     };
     let others = failover.standbys.iter().filter(follows);
     let newest_timeline = newest_timeline(&failover.findings);
+    let by_now = seen
+        .get(&address)
+        .filter(|it| it.in_recovery == Some(false));
     let leader = Leader {
         address,
-        timeline: newest_timeline.saturating_add(1),
+        // One that was promoted already keeps its number. Told of the next one, a follower would leave
+        // that out when it is promoted itself, and no standby streams past a number that nobody has.
+        timeline: by_now.map_or(newest_timeline.saturating_add(1), |it| it.timeline),
         instead_of: None,
     };
     let followers = Round::give(others, &Order::Follow(leader), Deadline::after(limit));

@@ -1,6 +1,8 @@
 //! Looking: fills the [`View`], and changes nothing.
 
+use crate::ask::Answer;
 use crate::budget;
+use crate::compare::parts_at;
 use failover_core::clock;
 use failover_core::config::{Config, RewindFallback};
 use failover_core::deadline::Deadline;
@@ -11,7 +13,7 @@ use failover_core::instance::Instance;
 use failover_core::life::{Finding, Target as Probed, signs_of_life};
 use failover_core::lsn::Timeline;
 use failover_core::peer;
-use failover_core::pool::{PoolError, PoolNodes, address_of};
+use failover_core::pool::address_of;
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
 use failover_core::standby::StandbyFiles;
@@ -48,7 +50,7 @@ impl<'a> Eyes<'a> {
         policy: Policy,
         state: &State,
         network: bool,
-        pool: &Result<PoolNodes, PoolError>,
+        pool: &Answer,
     ) -> (View, Option<Session>) {
         let data = self.instance.data();
         let files = StandbyFiles::new(
@@ -111,16 +113,17 @@ impl<'a> Eyes<'a> {
         status::look(self.here, self.instance, Deadline::after(budget::ANSWER))
     }
 
-    fn pool_view(&self, pool: &Result<PoolNodes, PoolError>) -> PoolView {
+    fn pool_view(&self, pool: &Answer) -> PoolView {
         let config = self.config();
-        let nodes = match pool {
+        let nodes = match &pool.nodes {
             Ok(nodes) => nodes,
             Err(error) => {
                 return PoolView {
                     says: PoolSays::NoAnswer(error.to_string()),
                     me_up: None,
                     down: Vec::new(),
-                    all_down: false,
+                    all_down: pool.all_down,
+                    own: false,
                 };
             }
         };
@@ -139,6 +142,7 @@ impl<'a> Eyes<'a> {
             down: down.filter_map(|node| address_of(node, config)).collect(),
             me_up: nodes.by_address(me, config).map(|node| node.is_up()),
             all_down: false,
+            own: pool.own,
         }
     }
 
@@ -152,8 +156,16 @@ impl<'a> Eyes<'a> {
                     let session = Session::open(&Target::new(self.config(), address), deadline)?;
                     let mut seen = primary(&session, names, deadline)?;
                     let mine = seen.standby(view.policy.me, view.policy.my_name());
-                    if !seen.in_recovery && !mine.is_some_and(Standby::streams) {
+                    let streams = mine.is_some_and(Standby::streams);
+                    if !seen.in_recovery && !streams {
                         seen.wal = wal_files(&session, names, deadline)?;
+                    }
+                    if !streams || view.pool.me_up == Some(false) {
+                        let histories = [view.history.as_ref(), seen.history.as_ref()];
+                        // A server that cannot be asked for it is one where it is not known.
+                        seen.parts_at =
+                            parts_at(&session, self.instance, &view.me, histories, deadline)
+                                .unwrap_or_default();
                     }
                     Ok(seen)
                 };
@@ -215,11 +227,7 @@ impl<'a> Eyes<'a> {
     /// a network that is down, is what is looked for.
     fn life(&self) -> Seen {
         let config = self.config();
-        let others: HashSet<IpAddr> = config
-            .other_hosts()
-            .chain(config.kb_pool_ips.iter().copied())
-            .filter(|host| *host != config.kb_localhost_ip)
-            .collect();
+        let others = other_hosts(config);
         let hosts = others.len() + 1;
         let (told, answers) = channel();
         for address in others {
@@ -246,6 +254,14 @@ impl<'a> Eyes<'a> {
     }
 }
 
+/// All hosts with a database or a pool but this one.
+fn other_hosts(config: &Config) -> HashSet<IpAddr> {
+    let all = config
+        .other_hosts()
+        .chain(config.kb_pool_ips.iter().copied());
+    all.filter(|host| *host != config.kb_localhost_ip).collect()
+}
+
 /// What is allowed and wanted. As the configuration says; `copy_program` is the server's own.
 pub fn policy(config: &Config, copy_program: &str, force: bool) -> Policy {
     Policy {
@@ -256,6 +272,7 @@ pub fn policy(config: &Config, copy_program: &str, force: bool) -> Policy {
             .copied()
             .zip(config.all_node_name.iter().cloned())
             .collect(),
+        hosts: other_hosts(config).len() + 1,
         force,
         auto_recovery: config.auto_primary_recovery,
         max_available: config.max_available_level,

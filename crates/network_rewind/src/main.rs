@@ -1,6 +1,8 @@
 //! `network_rewind`: the old primary comes back by itself. Run by cron each minute.
 
+mod ask;
 mod cli;
+mod compare;
 mod look;
 mod plan;
 mod privilege;

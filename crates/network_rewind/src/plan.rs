@@ -24,7 +24,7 @@ fn carry_out(step: Recovery, work: &mut Work<'_>, deadline: Deadline) -> Result<
         Recovery::Can => rewind::can(work, deadline),
         Recovery::Lock => server::lock(work, deadline),
         Recovery::Detach => rejoin::detach(work, deadline),
-        Recovery::Stop => server::stop(work, deadline),
+        Recovery::Stop => server::stop_and_bar(work, deadline),
         Recovery::Clean => server::clean(work, deadline),
         Recovery::Slot => rejoin::reserve_slot(work, deadline),
         Recovery::Checkpoint => rewind::checkpoint(work, deadline),

@@ -1,5 +1,6 @@
 //! One run: look, decide, do.
 
+use crate::ask::{Answer, ask};
 use crate::budget;
 use crate::cli::Cli;
 use crate::look::{Eyes, policy};
@@ -15,10 +16,10 @@ use failover_core::disk::{self, DiskCheck, Mount};
 use failover_core::durable;
 use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
-use failover_core::instance::{Instance, StopError};
+use failover_core::instance::{self, Instance, StopError};
 use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
-use failover_core::pool::{Pool, PoolError, PoolNodes};
+use failover_core::pool::Pool;
 use failover_core::procedure::{self, Frame};
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
@@ -322,6 +323,9 @@ impl<'a> Run<'a> {
         }
         state?;
         let network = self.timed("trust-ip", || self.trust_ip())?;
+        if !self.cli.dry_run {
+            self.unbar();
+        }
         let mut pool = self.ask_pool(network);
         let eyes = Eyes {
             here: &self.site.here,
@@ -355,11 +359,11 @@ impl<'a> Run<'a> {
             self.say_role(&view);
             journal.stamped(format!("decision: {}", verdict.why));
             if self.cli.dry_run {
-                return Ok(self.plan(&view, &verdict));
+                return Ok(self.plan(&view, &verdict, &pool.pool));
             }
             self.drop_vip(&view, &eyes);
-            self.carry_out(&view, &verdict, session)?;
-            self.forget_consent(&view, verdict.action)?;
+            self.carry_out(&view, &verdict, &pool.pool, session)?;
+            self.forget_consent(&view, verdict.action, &pool.pool)?;
             match verdict.action {
                 Action::Start { .. } | Action::StartStandby | Action::StopWrongPrimary { .. } => {
                     before = Some(verdict.action);
@@ -384,6 +388,17 @@ impl<'a> Run<'a> {
                      under way, and remove network_rewind.json there"
                 )
             })
+    }
+
+    /// A data directory that is whole may be started by whoever wants to. A run that was killed may have
+    /// left it barred.
+    fn unbar(&self) {
+        let half = |it: &Recovery| matches!(it.stage, Stage::Rewinding | Stage::Copying);
+        let state = self.state();
+        if state.is_ok_and(|state| !state.recovery.as_ref().is_some_and(half)) {
+            // Where it cannot be changed it was not: a start says what is wrong with it.
+            let _ = instance::unbar(self.site.instance.data());
+        }
     }
 
     /// What is wrong with a disk; `None`: they are good.
@@ -502,7 +517,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn ask_pool(&self, network: bool) -> Result<PoolNodes, PoolError> {
+    fn ask_pool(&self, network: bool) -> Answer {
         self.timed("pool", || {
             self.journal.line("determine if i am master or standby");
             let limit = match network {
@@ -510,13 +525,18 @@ impl<'a> Run<'a> {
                 // On this very host it may answer all the same.
                 false => budget::TRUST_IP,
             };
-            let pool = self.site.pool.nodes(Deadline::after(limit));
-            let (outcome, text) = match &pool {
+            let pool = ask(&self.site.pool, self.config(), limit);
+            if let Some(why) = &pool.instead {
+                let host = pool.pool.host();
+                self.journal
+                    .stamped(format!("{why}: the pool at {host} is asked"));
+            }
+            let (outcome, text) = match &pool.nodes {
                 Ok(nodes) => (Outcome::Done, nodes.table.to_string()),
                 Err(error) => (Outcome::Warned, error.to_string()),
             };
             self.journal.line(&text);
-            if pool.is_ok() && !self.cli.dry_run {
+            if pool.nodes.is_ok() && !self.cli.dry_run {
                 self.write_status(&text);
             }
             let detail = match outcome {
@@ -587,7 +607,7 @@ impl<'a> Run<'a> {
 
     /// A recovery that was begun, and turned out not to be needed, leaves no consent behind: not for
     /// an operator's promotion next year.
-    fn forget_consent(&self, view: &View, action: Action) -> Result<()> {
+    fn forget_consent(&self, view: &View, action: Action, pool: &Pool) -> Result<()> {
         let streams = view.me.in_recovery == Some(true)
             && matches!(
                 action,
@@ -601,7 +621,7 @@ impl<'a> Run<'a> {
             self.site.state.update(|state| state.fenced = None)?;
         }
         if streams && view.paused.is_none() && view.outlived {
-            self.forget_mark(&self.work(view, action))?;
+            self.forget_mark(&self.work(view, action, pool))?;
         }
         Ok(())
     }
@@ -620,9 +640,9 @@ impl<'a> Run<'a> {
     }
 
     /// What `--dry-run` shows.
-    fn plan(&self, view: &View, verdict: &Verdict) -> (Exit, String) {
+    fn plan(&self, view: &View, verdict: &Verdict, pool: &Pool) -> (Exit, String) {
         let steps = steps(verdict.action);
-        let work = self.work(view, verdict.action);
+        let work = self.work(view, verdict.action, pool);
         let lines = procedure::describe(&steps, &work, &self.me);
         match lines.is_empty() {
             true => say("nothing would be done"),
@@ -631,12 +651,12 @@ impl<'a> Run<'a> {
         (exit_of(verdict.action), verdict.why.clone())
     }
 
-    fn work(&self, view: &View, action: Action) -> Work<'a> {
+    fn work(&self, view: &View, action: Action, pool: &Pool) -> Work<'a> {
         let site = self.site;
         Work {
             here: &site.here,
             instance: &site.instance,
-            pool: &site.pool,
+            pool: pool.clone(),
             journal: self.journal,
             state: &site.state,
             stays_standby: action == Action::StartStandby,
@@ -676,12 +696,18 @@ impl<'a> Run<'a> {
     }
 
     /// `own` is a session with this host's server.
-    fn carry_out(&self, view: &View, verdict: &Verdict, own: Option<Session>) -> Result<()> {
+    fn carry_out(
+        &self,
+        view: &View,
+        verdict: &Verdict,
+        pool: &Pool,
+        own: Option<Session>,
+    ) -> Result<()> {
         let steps = steps(verdict.action);
         if steps.is_empty() {
             return Ok(());
         }
-        let mut work = self.work(view, verdict.action);
+        let mut work = self.work(view, verdict.action, pool);
         if verdict.action == Action::KeepPrimary {
             work.session = own;
         }
@@ -718,6 +744,7 @@ impl<'a> Run<'a> {
         };
         if let Err(error) = procedure::run(&steps, &mut work, frame) {
             let_go(&mut work);
+            self.unbar();
             return Err(error);
         }
         if matches!(

@@ -40,7 +40,8 @@ pub enum Break {
 pub struct Work<'a> {
     pub here: &'a ThisHost,
     pub instance: &'a Instance,
-    pub pool: &'a Pool,
+    /// The one that answered.
+    pub pool: Pool,
     pub journal: &'a Journal,
     pub state: &'a StateDir,
     /// The host to follow; this one where it is the primary itself.

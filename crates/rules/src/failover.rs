@@ -42,6 +42,25 @@ pub fn may_acknowledge_on(heard: Option<&Status>, lives: bool) -> bool {
     heard.map_or(lives, may_listen)
 }
 
+/// Whether a failover goes on though a standby may still acknowledge the old primary: a warning, or what a
+/// person has to do first. `gives_up`: the configuration gives up what only that host has.
+pub fn unheld(missing: &str, synchronous: bool, gives_up: bool) -> Result<String, String> {
+    match (synchronous, gives_up) {
+        (false, _) | (true, true) => Ok(format!(
+            "a standby may go on listening to the old primary ({missing})"
+        )),
+        (true, false) => Err(format!(
+            "a standby may go on acknowledging the old primary, which nobody could fence, and those \
+             commits would be lost ({missing}): correct that, or stop its database, then run this \
+             command again. {GIVE_UP}"
+        )),
+    }
+}
+
+/// How a person passes over a host.
+const GIVE_UP: &str = "To give up what only that host has, set FAILOVER_CANDIDATE=given: then the host \
+                       that the command names is promoted";
+
 /// A standby that could be promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -115,8 +134,7 @@ pub enum Unfit {
 /// where that is a risk, or what a person has to do first. `best`: the furthest candidate; `None`: it is
 /// not known yet. A synchronous cluster may have acknowledged commits that only `host` has.
 pub fn pass_over(host: IpAddr, unfit: &Unfit, best: Option<&Candidate>) -> Result<String, String> {
-    let way_out = "correct that and run this command again. To give up what only that host has, set \
-                   FAILOVER_CANDIDATE=given: then the host that the command names is promoted";
+    let way_out = format!("correct that and run this command again. {GIVE_UP}");
     match unfit {
         Unfit::NotUnderstood(why) => Err(format!(
             "{host} answered, but not with a usable report ({why}). It may have the last acknowledged \

@@ -223,16 +223,17 @@ fn cut_off(view: &View) -> Option<Decision> {
     };
     let lonely = |Seen { others, hosts }: Seen| (others + 1) * 2 < hosts;
     if view.network {
-        // By itself a pool that gives no answer says nothing.
-        let nobody = matches!(view.pool.says, PoolSays::NoAnswer(_));
+        // By itself a pool that gives no answer says nothing; nor does one on this very host, that anybody
+        // else sees this host.
+        let nobody = matches!(view.pool.says, PoolSays::NoAnswer(_)) || view.pool.own;
         return match view.seen {
-            _ if !(is_primary && nobody) => None,
+            _ if !(is_primary && nobody) || view.policy.hosts < 3 => None,
             None => Some(Decision::Look(Look::Life)),
-            Some(seen) if seen.hosts >= 3 && lonely(seen) => Some(act(
+            Some(seen) if lonely(seen) => Some(act(
                 Action::SelfFence,
                 format!(
-                    "no pool answers, and of {} hosts only {} are seen, this one included: the \
-                     others may have promoted another primary",
+                    "no other host's pool answers, and of {} hosts only {} are seen, this one included: \
+                     the others may have promoted another primary",
                     seen.hosts,
                     seen.others + 1
                 ),
@@ -342,7 +343,12 @@ fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
         Err(error) => return two(&format!("it does not answer: {error}")),
     };
     let timeline = primary.history.as_ref().map_or(0, History::timeline);
-    if timeline > view.me.timeline && was_promoted_from(view, primary) {
+    // A failover gives the VIP, and a person who promotes a standby by mistake does not.
+    let given = |vip: bool| vip || !view.policy.has_vip;
+    if timeline > view.me.timeline
+        && given(has_vip(view, address))
+        && was_promoted_from(view, primary)
+    {
         let recover = consent(view);
         let text = format!(
             "{why}; {address} is a primary on timeline {timeline}, promoted from this node's timeline \
@@ -360,7 +366,7 @@ fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
             },
         );
     }
-    if has_replaced(view, primary) {
+    if given(view.me.vip_here) && has_replaced(view, primary) {
         let text = format!(
             "{why}; {address} is an old primary on timeline {timeline}, from which this one was \
              promoted: its own network_rewind stops it. If that does not run there, stop its database"
@@ -368,6 +374,12 @@ fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
         return act(Action::NeedsPerson, text);
     }
     two(&format!("timeline {timeline}"))
+}
+
+/// Whether the host `address` says that it has the database VIP.
+fn has_vip(view: &View, address: IpAddr) -> bool {
+    let mut others = view.others.iter().flatten();
+    others.any(|(it, answer)| *it == address && matches!(answer, Ok(it) if it.vip_here))
 }
 
 /// Whether this node's history has left the other primary's newest timeline: that one is an old primary,
@@ -380,13 +392,21 @@ fn has_replaced(view: &View, primary: &Primary) -> bool {
     view.me.timeline > theirs.timeline() && left == Some(theirs.timeline())
 }
 
-/// Whether the pool's primary is an old one, which this node has replaced. Whoever holds the database VIP
-/// got it by a failover: a newer timeline on a host without it is a promotion by mistake.
+/// Whether the pool's primary is an old one, which this node, or whom it follows, has replaced. Whoever
+/// holds the database VIP got it by a failover: a newer timeline on a host without it is a promotion by
+/// mistake; so is that of a standby which was told to follow the pool's primary.
 fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> Result<bool, Look> {
     if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
         return Ok(false);
     }
-    if !view.policy.has_vip || view.me.vip_here {
+    // Without a VIP here nothing proves which of two that take writes is the right one.
+    if server(&view.me) == Server::Primary {
+        return Ok(view.me.vip_here);
+    }
+    if view.follows.is_some() {
+        return Ok(!follows(view, address));
+    }
+    if !view.policy.has_vip {
         return Ok(true);
     }
     match &view.primary_host {
@@ -398,11 +418,15 @@ fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> 
 /// What is said where the pool's primary is an old one.
 fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    let here = match server(&view.me) {
+        Server::Primary => " and has the database VIP",
+        _ => "",
+    };
     act(
         Action::NeedsPerson,
         format!(
             "the pool has {address} as its primary, on timeline {theirs}; this node is on timeline {}, \
-             which was promoted from that one: {address} is an old primary, and following it would \
+             which was promoted from that one{here}: {address} is an old primary, and following it would \
              lose what came after. Stop its database, then promote the newest node (failover_stream), \
              or run network_rewind --force here if {address} is to be kept",
             view.me.timeline
@@ -723,8 +747,10 @@ fn standby(view: &View, out: Without<'_>) -> Decision {
             );
         }
     };
-    if has_replaced(view, primary) && !out.contains(&Row::Replaced) && !view.policy.force {
-        return replaced(view, address, primary);
+    match is_old(view, address, primary, out) {
+        Ok(true) => return replaced(view, address, primary),
+        Ok(false) => {}
+        Err(look) => return Decision::Look(look),
     }
     let mine = primary.standby(view.policy.me, view.policy.my_name());
     // Somebody else on this host may receive WAL, too: an archiver.
@@ -974,12 +1000,11 @@ fn stopped_standby(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
         return act(Action::StartStandby, text);
     }
     let standing = match right_primary(view) {
-        Ok((address, seen))
-            if has_replaced(view, seen) && !out.contains(&Row::Replaced) && !view.policy.force =>
-        {
-            return replaced(view, address, seen);
-        }
-        Ok((_, seen)) => standing_to(view, seen),
+        Ok((address, seen)) => match is_old(view, address, seen, out) {
+            Ok(true) => return replaced(view, address, seen),
+            Ok(false) => standing_to(view, seen),
+            Err(look) => return Decision::Look(look),
+        },
         Err(Missing::Look(look)) => return Decision::Look(look),
         Err(Missing::Primary(_)) => None,
     };
@@ -1018,8 +1043,7 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
     // It takes no writes, and may be the one to promote.
     let is_standby = was_primary(view) == Some(false) && !is_copy(view);
     if server == Server::Down && is_standby && !out.contains(&Row::StartStandby) {
-        let text = format!("{why}; this node does not run, and was a standby: it is started");
-        return act(Action::StartStandby, text);
+        return start_standby(view, &why);
     }
     // By itself a pool that gives no answer may be failing over just now.
     let may_fail_over = view.pool.says == PoolSays::Nobody || view.pool.all_down;
@@ -1062,7 +1086,10 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
         }
         return act(
             Action::Refuse,
-            format!("{why}, and {address} is a primary: nothing is changed"),
+            format!(
+                "{why}, and {address} is a primary: this node is left as it is until a pool names that \
+                 one. Is the pool dead, start it"
+            ),
         );
     }
     match busy(view, &answers, &why) {
@@ -1076,6 +1103,35 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
             format!("{why}; this node is a primary, and no other host has one"),
         ),
         None => start_alone(view, &answers, &why),
+    }
+}
+
+/// A standby that is down, and no pool has a primary. Where the last primary is there and may be started,
+/// it comes first: with a standby that runs, which a failover may be promoting, it would stay down.
+fn start_standby(view: &View, why: &str) -> Decision {
+    let why = format!("{why}; this node does not run, and was a standby");
+    let start = || act(Action::StartStandby, format!("{why}: it is started"));
+    if !view.policy.max_available {
+        return start();
+    }
+    let Some(others) = &view.others else {
+        return Decision::Look(Look::Others);
+    };
+    let is_last = |it: &Status| {
+        server(it) == Server::Down
+            && it.was_primary() == Some(true)
+            && it.timeline >= view.me.timeline
+    };
+    let mut others = others.iter();
+    match others.find(|(_, answer)| answer.as_ref().is_ok_and(is_last)) {
+        Some((address, _)) => act(
+            Action::Refuse,
+            format!(
+                "{why}; {address} was the last primary, and comes first: its network_rewind starts it \
+                 (MAX_AVAILABLE_LEVEL). If that does not run there, start its database"
+            ),
+        ),
+        None => start(),
     }
 }
 
@@ -1383,10 +1439,17 @@ fn may_be_promoted(status: &Status) -> bool {
 
 /// Everything is down: is this the one to start?
 fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decision {
-    if let Some((address, it)) = answers
-        .iter()
-        .find(|(_, it)| it.running && !may_be_promoted(it))
-    {
+    // A pool that says so is not failing over, and its node does not promote itself, which has not streamed
+    // since its start. What such a standby has, it has from this primary.
+    let nobody = view.pool.says == PoolSays::Nobody;
+    let waits = |it: &Status| {
+        it.in_recovery == Some(true)
+            && !it.in_work
+            && it.timeline <= view.me.timeline
+            && (view.pool.all_down || nobody && !it.has_streamed())
+    };
+    let mut running = answers.iter().filter(|(_, it)| it.running && !waits(it));
+    if let Some((address, it)) = running.clone().find(|(_, it)| !may_be_promoted(it)) {
         let obstacle = it.obstacle.as_deref().unwrap_or("it gives no answer");
         return act(
             Action::NeedsPerson,
@@ -1396,13 +1459,13 @@ fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisi
             ),
         );
     }
-    if let Some((address, _)) = answers.iter().find(|(_, it)| it.running) {
+    if let Some((address, _)) = running.next() {
         return act(
             Action::NeedsPerson,
             format!(
-                "{why}; a database runs on {address}: nothing is started here. If this node has the data, \
-                 stop that one, and the next run starts this one; if that one has it, its recovery.log \
-                 says how to go on"
+                "{why}; a database runs on {address}, which may be the one to promote: nothing is started \
+                 here. Its recovery.log says how to go on; if it names this node's database, start that by \
+                 hand"
             ),
         );
     }
@@ -1421,7 +1484,7 @@ fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisi
         ),
         None => act(
             Action::TakeOver { start: true },
-            format!("{why}; all databases are down, and this one was the last primary"),
+            format!("{why}; no other host has a primary, and this one was the last primary"),
         ),
     }
 }

@@ -113,6 +113,7 @@ fn policy(world: &World, host: usize, force: bool) -> Policy {
     Policy {
         me: ip(host),
         names: world.databases().map(|it| (ip(it), name(it))).collect(),
+        hosts: world.hosts.len(),
         force,
         auto_recovery: setup.auto_recovery,
         max_available: setup.max_available,
@@ -133,6 +134,7 @@ fn pool_view(world: &World, host: usize, pool: Option<&Table>) -> PoolView {
             down: Vec::new(),
             all_down: world.options.pool_search
                 && Pool::ask_pcp(world, host).is_some_and(|it| !it.up.contains(&true)),
+            own: false,
         };
     };
     PoolView {
@@ -147,6 +149,7 @@ fn pool_view(world: &World, host: usize, pool: Option<&Table>) -> PoolView {
             .map(ip)
             .collect(),
         all_down: false,
+        own: table.at == host,
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Table {
     pub up: Vec<bool>,
     /// Its primary.
     pub primary: Option<usize>,
+    /// The host of the pool.
+    pub at: usize,
 }
 
 impl Pool {
@@ -327,6 +329,7 @@ impl Pool {
         (it.alive && it.busy.is_none() && world.databases().any(serves)).then(|| Table {
             up: it.up.clone(),
             primary: it.primary,
+            at: pool,
         })
     }
 
@@ -349,6 +352,7 @@ impl Pool {
         it.alive.then(|| Table {
             up: it.up.clone(),
             primary: it.primary,
+            at: pool,
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use lab::drills::{Drill, all, write_table};
+use lab::drills::{Drill, Outcome, all, by_the_clock, write_table};
 
 /// Plays the failure drills one after the other, each on hosts of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -22,6 +22,12 @@ struct Cli {
     /// Show their names, and play none
     #[arg(long)]
     list: bool,
+    /// Play each so many times, and say each time what was measured
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: u64,
+    /// What is left to chance follows from it; in the second round it is one more
+    #[arg(long)]
+    seed: Option<u64>,
     /// Write docs/drills.md afterwards, from the last run of every drill: none may have failed
     #[arg(long)]
     table: bool,
@@ -44,9 +50,19 @@ fn main() -> Result<ExitCode> {
     }
     let begun = Instant::now();
     let mut failed = Vec::new();
-    for drill in &chosen {
-        let outcome = drill.run();
+    let first = cli.seed.unwrap_or_else(by_the_clock);
+    let count = cli.rounds;
+    let rounds = |drill: &Drill| {
+        let drill = *drill;
+        (0..count).map(move |round| (drill, first.wrapping_add(round)))
+    };
+    for (drill, seed) in chosen.iter().flat_map(rounds) {
+        let outcome = drill.run_with(seed);
         outcome.keep()?;
+        if cli.rounds > 1 || cli.seed.is_some() {
+            println!("{}", measured(&outcome, seed));
+            outcome.keep_logs(seed)?;
+        }
         let (gap, took) = (outcome.gap.as_secs_f64(), outcome.took.as_secs_f64());
         if outcome.passed() {
             println!(
@@ -67,7 +83,7 @@ fn main() -> Result<ExitCode> {
     }
     println!(
         "{} drills, {} failed, {:.0} s",
-        chosen.len(),
+        chosen.len() as u64 * cli.rounds,
         failed.len(),
         begun.elapsed().as_secs_f64()
     );
@@ -79,6 +95,17 @@ fn main() -> Result<ExitCode> {
         write_table()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The figures of one round, in one line.
+fn measured(outcome: &Outcome, seed: u64) -> String {
+    let figures = outcome.figures.iter();
+    let figures = figures.map(|(what, time)| format!(", {what} {:.2} s", time.as_secs_f64()));
+    let (rows, lost) = outcome.rows;
+    format!(
+        "seed {seed}: {rows} rows, {lost} lost{}",
+        figures.collect::<String>()
+    )
 }
 
 fn chosen(cli: &Cli) -> Result<Vec<Drill>> {

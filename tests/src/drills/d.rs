@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::killed;
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
-use super::{Drill, by_cron, two_hosts};
+use super::{Drill, by_cron, three_hosts, two_hosts};
 use crate::enter::{Running, ToolRun};
 use crate::flavor::Flavor;
 use crate::host::Node;
@@ -114,7 +114,25 @@ pub(super) const DRILLS: &[Drill] = &[
         what: "switch reboot: every link down for 40 s, then up",
         fast: false,
         options: || by_cron(two_hosts()),
-        play: switch_reboot,
+        play: |scene| switch_reboot(scene, None),
+    },
+    Drill {
+        row: "D8",
+        way: "down at the minute",
+        flavor: Flavor::Postgres,
+        what: "the same, three databases: the pools notice when cron's minute begins",
+        fast: false,
+        options: three_databases_by_cron,
+        play: |scene| switch_reboot(scene, Some(NOTICED_AFTER)),
+    },
+    Drill {
+        row: "D8",
+        way: "up at the minute",
+        flavor: Flavor::Postgres,
+        what: "the same, three databases: the links are up again just before cron's minute begins",
+        fast: false,
+        options: three_databases_by_cron,
+        play: |scene| switch_reboot(scene, Some(REBOOT + Duration::from_secs(2))),
     },
 ];
 
@@ -453,25 +471,33 @@ fn paused(scene: &mut Scene<'_>) -> Played {
     scene.is_whole(101)
 }
 
-fn switch_reboot(scene: &mut Scene<'_>) -> Played {
+/// A switch takes so long.
+const REBOOT: Duration = Duration::from_secs(40);
+/// Until a pool's checks have failed often enough.
+const NOTICED_AFTER: Duration = Duration::from_secs(11);
+
+fn three_databases_by_cron() -> LabOptions {
+    LabOptions {
+        pools: 3,
+        ..by_cron(three_hosts())
+    }
+}
+
+/// `before`: so long before cron's minute begins.
+fn switch_reboot(scene: &mut Scene<'_>, before: Option<Duration>) -> Played {
     let links = |lab: &Lab, link: fn(&Node) -> Result<()>| lab.nodes().iter().try_for_each(link);
+    if let Some(before) = before {
+        scene.waits_for_the_minute(before)?;
+    }
     scene.breaks("every link is down", |lab| {
         links(lab, Node::link_down)?;
         lab.gateway_down()
     })?;
-    scene.lasts(Duration::from_secs(40))?;
+    scene.lasts(REBOOT)?;
     scene.does("every link is up", |lab| {
         links(lab, Node::link_up)?;
         lab.gateway_up()
     })?;
-    let lab = scene.lab;
-    let primary = scene.sees("one primary is left", RECOVERY, || {
-        let primaries = lab.primaries()?;
-        let [primary] = primaries[..] else {
-            anyhow::bail!("primaries are {primaries:?}");
-        };
-        lab.is_whole(primary)?;
-        Ok(primary)
-    })?;
+    let primary = scene.one_is_left()?;
     scene.is_whole(primary)
 }

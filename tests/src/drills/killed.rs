@@ -23,12 +23,15 @@ const FAILOVER_LOG: &str = "failover.log";
 const FIRST_STEP: &str = "trust-ip";
 
 /// Runs the failover command twice: as long as there is a step in `/root/die-after`, the first run
-/// dies after it.
+/// dies after it. The second one waits as long as there is a file `/root/wait`, and never comes where
+/// there is `/root/stay-dead`.
 const TWICE: &str = "/root/failover-twice";
 const SCRIPT: &str = "#!/bin/sh\n\
     tool=/home/kingbase/cluster/R3HA/kingbasecluster/bin/failover_stream\n\
     if [ -s /root/die-after ]; then\n\
     $tool \"$@\" --die-after $(cat /root/die-after); echo $? >/root/dying; mv /root/dying /root/died\n\
+    while [ -e /root/wait ]; do sleep 0.02; done\n\
+    [ -e /root/stay-dead ] && exit 1\n\
     fi\n\
     exec $tool \"$@\"\n";
 
@@ -42,13 +45,53 @@ pub(super) fn failover_options() -> LabOptions {
     }
 }
 
+/// Columns of a plan before the step's name.
+const WHERE: usize = 16;
+
+/// Puts the script on every host: see [`TWICE`].
+pub(super) fn prepare(lab: &Lab) -> Result<()> {
+    let mut nodes = lab.nodes().iter();
+    nodes.try_for_each(|node| node.write(TWICE, SCRIPT, 0o755, 0))
+}
+
+/// The next failover dies after `step`, and nobody runs it again.
+pub(super) fn stay_dead(leader: &Node, step: &str) -> Result<()> {
+    leader.write("/root/stay-dead", "", 0o600, 0)?;
+    die_after(leader, step).map(drop)
+}
+
+/// The next failover dies after `step`, and the second one waits for [`live`].
+pub(super) fn wait_when_dead(leader: &Node, step: &str) -> Result<()> {
+    leader.write("/root/wait", "", 0o600, 0)?;
+    die_after(leader, step).map(drop)
+}
+
+/// From now on no failover dies, and one that waits goes on.
+pub(super) fn live(leader: &Node) -> Result<()> {
+    let files = [
+        "/root/die-after",
+        "/root/died",
+        "/root/stay-dead",
+        "/root/wait",
+    ];
+    let command = [&["rm", "-f"], &files[..]].concat();
+    leader.run(&command, SHORT)?.success().map(drop)
+}
+
+/// The first run is dead.
+pub(super) fn is_dead(leader: &Node) -> Result<()> {
+    ensure!(leader.path("/root/died")?.exists(), "it goes on");
+    Ok(())
+}
+
 /// The steps of a failover.
-fn steps_of_failover(coordinator: &Node, args: &[&str]) -> Result<Vec<String>> {
+pub(super) fn steps_of_failover(coordinator: &Node, args: &[&str]) -> Result<Vec<String>> {
     let args = [&["--dry-run"], args].concat();
     let plan = coordinator.failover(&args, SHORT)?.success()?;
     let steps = plan.lines().filter_map(|line| {
-        // Where it is done comes first.
-        Some(line.split_whitespace().nth(1)?.to_owned())
+        // Where it is done comes first, in as many columns as an address needs.
+        let step = line.get(WHERE..)?.split_whitespace().next()?;
+        Some(step.to_owned())
     });
     let steps: Vec<String> = steps.collect();
     ensure!(steps.len() > 3, "not a plan: {plan}");
@@ -58,9 +101,7 @@ fn steps_of_failover(coordinator: &Node, args: &[&str]) -> Result<Vec<String>> {
 /// The pool that leads stays on node102, so that each step is done once over ssh and once here.
 pub(super) fn failover(scene: &mut Scene<'_>) -> Played {
     let lab = scene.lab;
-    for node in lab.nodes() {
-        node.write(TWICE, SCRIPT, 0o755, 0)?;
-    }
+    prepare(lab)?;
     let leader = lab.node(102);
     let (mut old, mut new) = (101, 102);
     let mut played = BTreeSet::new();
@@ -89,10 +130,7 @@ fn killed_for_a_standby(scene: &mut Scene<'_>, step: &str) -> Result<()> {
         &format!("the standby is detached, dies after {step}"),
         |lab| lab.pcp_detach(leader.id()),
     )?;
-    scene.sees("the first run's end", SHORT, || {
-        ensure!(leader.path("/root/died")?.exists(), "it goes on");
-        Ok(())
-    })?;
+    scene.sees("the first run's end", SHORT, || is_dead(leader))?;
     died_after(leader, step, before)?;
     scene.is_whole(101)?;
     scene.watch().check(101)

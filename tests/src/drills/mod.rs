@@ -79,6 +79,11 @@ impl Drill {
 
     /// Plays it in a lab of its own.
     pub fn run(&self) -> Outcome {
+        self.run_with(by_the_clock())
+    }
+
+    /// Plays it in a lab of its own; what is left to chance follows from the seed.
+    pub fn run_with(&self, seed: u64) -> Outcome {
         let begun = Instant::now();
         let options = LabOptions {
             name: format!("dr-{}", self.name().to_lowercase()),
@@ -89,7 +94,7 @@ impl Drill {
             Ok(lab) => lab,
             Err(error) => return Outcome::without_lab(self, &error, begun.elapsed()),
         };
-        let outcome = match Scene::begin(&lab) {
+        let outcome = match Scene::begin(&lab, seed) {
             Ok(mut scene) => {
                 let played = (self.play)(&mut scene);
                 Outcome::of(self, &lab, scene, played, begun)
@@ -99,6 +104,16 @@ impl Drill {
         drop(lab);
         outcome
     }
+}
+
+/// A seed that is another one each time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a seed, and no time that is waited for"
+)]
+pub fn by_the_clock() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |it| it.as_secs() * 1000 + u64::from(it.subsec_millis()))
 }
 
 /// The rows that are played on the stand-in for V8R3, too: those in which its own programs, files and

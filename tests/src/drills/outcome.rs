@@ -42,6 +42,9 @@ pub struct Outcome {
     pub diary: Vec<String>,
     /// Lines that the operator reads.
     pub reads: Vec<String>,
+    /// Times that were measured besides, and of what.
+    #[serde(default)]
+    pub figures: Vec<(String, Duration)>,
     /// How long it took.
     pub took: Duration,
 }
@@ -59,6 +62,7 @@ impl Outcome {
             excuse: String::new(),
             diary: Vec::new(),
             reads: Vec::new(),
+            figures: Vec::new(),
             took,
         }
     }
@@ -79,6 +83,7 @@ impl Outcome {
                 let mut outcome = Self::without_lab(drill, &error, begun.elapsed());
                 outcome.diary = seen.lines();
                 outcome.gap = watch.client().longest_gap();
+                outcome.figures = seen.figures;
                 outcome.screen = screen(&outcome.diary, &now, &save_logs(drill, lab));
                 return outcome;
             }
@@ -106,6 +111,7 @@ impl Outcome {
             excuse: excuses.into_iter().flatten().collect::<Vec<_>>().join("; "),
             diary: seen.lines(),
             reads: seen.reads,
+            figures: seen.figures,
             took: begun.elapsed(),
         }
     }
@@ -124,6 +130,19 @@ impl Outcome {
         fs::create_dir_all(&directory)?;
         let file = directory.join(format!("{}.json", self.name));
         fs::write(&file, serde_json::to_vec_pretty(self)?).context(file.display().to_string())
+    }
+
+    /// Keeps the hosts' logs of one round where the next one does not remove them.
+    ///
+    /// # Errors
+    /// They cannot be moved.
+    pub fn keep_logs(&self, seed: u64) -> Result<()> {
+        let all = workspace(RESULTS)?;
+        let kept = all.join(format!("{}-seed-{seed}", self.name));
+        crate::files::remove(&kept)?;
+        fs::rename(all.join(&self.name), &kept).context(kept.display().to_string())?;
+        let diary = self.diary.join("\n") + "\n";
+        fs::write(kept.join("diary"), diary).context("the diary")
     }
 
     /// What the last run of a drill has kept; `None` if there was none.

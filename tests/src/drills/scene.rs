@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::host::Node;
 use crate::lab::Lab;
 use crate::rounds::Rounds;
-use crate::wait::{look_each, wait_for};
+use crate::wait::{look_each, next, wait_for};
 use crate::watch::{Expected, Loss, Watch};
 
 /// For what is nearly there.
@@ -33,10 +33,13 @@ pub struct Scene<'a> {
     broken: Option<Instant>,
     redundant: Option<Duration>,
     reads: Vec<String>,
+    figures: Vec<(String, Duration)>,
+    seed: u64,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn begin(lab: &'a Lab) -> Result<Self> {
+    /// `seed`: what is left to chance follows from it.
+    pub(super) fn begin(lab: &'a Lab, seed: u64) -> Result<Self> {
         let mut scene = Self {
             lab,
             watch: Watch::start(lab)?,
@@ -45,6 +48,8 @@ impl<'a> Scene<'a> {
             broken: None,
             redundant: None,
             reads: Vec::new(),
+            figures: Vec::new(),
+            seed,
         };
         scene.note("all is well, a client writes");
         // Where cron does not do it.
@@ -138,6 +143,22 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// Waits until one primary is left and all is as it should be; which one that is.
+    ///
+    /// # Errors
+    /// It is not after [`RECOVERY`].
+    pub fn one_is_left(&mut self) -> Result<u8> {
+        let lab = self.lab;
+        self.sees("one primary is left, the pool's", RECOVERY, || {
+            let primaries = lab.primaries()?;
+            let [primary] = primaries[..] else {
+                bail!("primaries are {primaries:?}");
+            };
+            lab.is_whole(primary)?;
+            Ok(primary)
+        })
+    }
+
     /// Waits until all is as it should be, with this primary: full redundancy is back.
     ///
     /// # Errors
@@ -177,6 +198,21 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// A moment within so much time, by chance.
+    pub fn some_moment(&mut self, within: Duration) -> Duration {
+        self.seed = next(self.seed);
+        // Seeds that follow each other are not to give moments that do.
+        let mixed = next((self.seed ^ (self.seed >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let per_mille = u32::try_from((mixed >> 33) % 1000).unwrap_or_default();
+        within * per_mille / 1000
+    }
+
+    /// A time that was measured, for those who play a drill many times.
+    pub fn figure(&mut self, what: &str, time: Duration) {
+        self.note(format!("{what}: {:.2} s", time.as_secs_f64()));
+        self.figures.push((what.to_owned(), time));
+    }
+
     /// Waits until so much time has passed since the harm was done, where the row says how long.
     ///
     /// # Errors
@@ -188,6 +224,29 @@ impl<'a> Scene<'a> {
             ensure!(broken.elapsed() >= time, "not yet");
             Ok(())
         })
+    }
+
+    /// Waits until so much time has passed since now, where the row says how long.
+    ///
+    /// # Errors
+    /// None: time passes.
+    pub fn passes(&mut self, time: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let what = format!("{:.1} s have passed since", time.as_secs_f64());
+        self.sees(&what, time + SHORT, || {
+            ensure!(begun.elapsed() >= time, "not yet");
+            Ok(())
+        })
+    }
+
+    /// Waits until it is so long before the full minute, in which cron starts what it starts.
+    ///
+    /// # Errors
+    /// None: time passes.
+    pub fn waits_for_the_minute(&mut self, before: Duration) -> Result<()> {
+        let left = 60_000 - millis_of_day() % 60_000;
+        let before = u64::try_from(before.as_millis())? % 60_000;
+        self.passes(Duration::from_millis((left + 60_000 - before) % 60_000))
     }
 
     /// What the operator reads: a line with this text has to come in this log of a host.
@@ -260,6 +319,7 @@ impl<'a> Scene<'a> {
             diary: self.diary,
             redundant: self.redundant,
             reads: self.reads,
+            figures: self.figures,
         };
         (self.watch, seen)
     }
@@ -271,6 +331,7 @@ pub(super) struct Seen {
     diary: Vec<(Instant, String)>,
     pub(super) redundant: Option<Duration>,
     pub(super) reads: Vec<String>,
+    pub(super) figures: Vec<(String, Duration)>,
 }
 
 impl Seen {
@@ -291,6 +352,17 @@ impl Seen {
         });
         lines.collect()
     }
+}
+
+/// The time of day, by which cron goes.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the time of day, by which cron goes"
+)]
+fn millis_of_day() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = now.unwrap_or_default().as_millis() % 86_400_000;
+    u64::try_from(millis).unwrap_or_default()
 }
 
 /// A line of a log, without the time before it.

@@ -70,8 +70,8 @@ fn a_source_that_goes_away() -> Result<()> {
         assert_is_no_candidate(old)?;
         assert_stays_down(
             old,
-            66,
-            &["a rewind of this node is unfinished", "stays down"],
+            1,
+            &["an interrupted rewind", "its database stays down"],
         )?;
 
         // The primary is back, with a pool that has every node down, but now the program fails at once.

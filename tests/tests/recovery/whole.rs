@@ -160,6 +160,8 @@ fn a_primary_under_the_mark_of_a_rewind_is_not_stopped() -> Result<()> {
         ensure!(died.signal == Some(9), "{died}");
         let signal = format!("{DATA}/standby.signal");
         old.run(&["rm", "-f", &signal], SHORT)?.success()?;
+        ensure!(old.start_database().is_err(), "half of it starts");
+        old.run(&["chmod", "700", DATA], SHORT)?.success()?;
         old.start_database()?;
         ensure!(!old.in_recovery()?, "it is a standby");
         ends(

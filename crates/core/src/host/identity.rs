@@ -44,6 +44,11 @@ impl Identity {
     }
 }
 
+/// Whether a device of this host has `address`. Where the kernel does not tell, none has.
+pub fn is_here(address: IpAddr) -> bool {
+    addresses().is_ok_and(|held| held.iter().any(|(_, it)| *it == address))
+}
+
 /// The addresses of this host's devices that are up or down, with their devices.
 fn addresses() -> nix::Result<Vec<(String, IpAddr)>> {
     Ok(getifaddrs()?

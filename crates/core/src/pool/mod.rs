@@ -211,6 +211,20 @@ impl Pool {
         }
     }
 
+    /// The same cluster's pool at `host`, one of `KB_POOL_IPn`, whoever has the cluster VIP.
+    pub fn at(&self, host: IpAddr) -> Self {
+        Self {
+            target: self.target.at(host),
+            host,
+            ..self.clone()
+        }
+    }
+
+    /// Where it is asked.
+    pub fn host(&self) -> IpAddr {
+        self.host
+    }
+
     /// `show pool_nodes`. A pool that fails over ends the processes that its clients have come to, those
     /// that wait to be let in too: it is asked again.
     pub fn nodes(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {

@@ -93,6 +93,8 @@ pub struct Flavor {
     pub control_checkpoint: &'static str,
     /// Function: the text of a file in the data directory.
     pub read_file: &'static str,
+    /// Function: the bytes of one, from a position on.
+    pub read_binary_file: &'static str,
     /// Function: the names in a directory of the data directory.
     pub list_dir: &'static str,
     /// Bytes of all databases, a scalar.
@@ -169,6 +171,7 @@ pub static KINGBASE: Flavor = Flavor {
     segment_name: "sys_xlogfile_name",
     control_checkpoint: "sys_control_checkpoint",
     read_file: "sys_read_file",
+    read_binary_file: "sys_read_binary_file",
     list_dir: "sys_ls_dir",
     cluster_size: "SELECT sum(sys_database_size(oid))::bigint FROM sys_database",
     tablespaces: "sys_tablespace",
@@ -220,6 +223,7 @@ pub static POSTGRES: Flavor = Flavor {
     segment_name: "pg_walfile_name",
     control_checkpoint: "pg_control_checkpoint",
     read_file: "pg_read_file",
+    read_binary_file: "pg_read_binary_file",
     list_dir: "pg_ls_dir",
     cluster_size: "SELECT sum(pg_database_size(oid))::bigint FROM pg_database",
     tablespaces: "pg_tablespace",

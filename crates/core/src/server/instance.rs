@@ -21,7 +21,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -429,23 +429,38 @@ impl Instance {
         Ok(reserved)
     }
 
-    /// Takes back what [`Self::reserve_timelines`] wrote: as a history, the server would not start on it.
+    /// Ends what [`Self::reserve_timelines`] began. A number that the promotion has left out keeps its file,
+    /// with the history of the timeline that came instead: a standby asks its primary for the history of
+    /// each number up to the newest, and would not go on without one. Of a promotion that came to nothing
+    /// the files are removed: the server would take the number for a timeline, and not start.
     ///
     /// # Errors
-    /// A file cannot be read or removed.
+    /// A file cannot be read, written or removed.
     pub fn release_timelines(&self) -> io::Result<()> {
-        let dir = self.data.join(self.flavor.wal_dir);
-        for entry in fs::read_dir(dir)?.flatten() {
-            let is_history = entry.file_name().to_str().and_then(history::timeline_of);
-            // Of a real one a glance is enough.
-            let ours = || {
-                entry
-                    .metadata()
-                    .is_ok_and(|it| it.len() == RESERVED.len() as u64)
-                    && fs::read(entry.path()).is_ok_and(|text| text == RESERVED.as_bytes())
+        let owner = Some((self.user.uid, self.user.gid));
+        let (mut real, mut reserved) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(self.data.join(self.flavor.wal_dir))?.flatten() {
+            let Some(timeline) = entry.file_name().to_str().and_then(history::timeline_of) else {
+                continue;
             };
-            if is_history.is_some() && ours() {
-                durable::remove(&entry.path())?;
+            // Of a real one a glance is enough.
+            let ours = entry
+                .metadata()
+                .is_ok_and(|it| it.len() == RESERVED.len() as u64)
+                && fs::read(entry.path()).is_ok_and(|text| text == RESERVED.as_bytes());
+            match ours {
+                true => reserved.push(timeline),
+                false => real.push(timeline),
+            }
+        }
+        for timeline in reserved {
+            let file = self.wal_file(&history::file_name(timeline));
+            match real.iter().filter(|it| **it > timeline).min() {
+                Some(instead) => {
+                    let text = fs::read(self.wal_file(&history::file_name(*instead)))?;
+                    durable::write(&file, &text, 0o600, owner)?;
+                }
+                None => durable::remove(&file)?,
             }
         }
         Ok(())
@@ -529,8 +544,11 @@ impl Instance {
         }
     }
 
-    /// Starts the server and does not wait for it. What it prints goes to the end of `log`.
+    /// Starts the server and does not wait for it. What it prints goes to the end of `log`. The bar of
+    /// [`bar`] is taken away.
     pub fn start(&self, log: &Path, deadline: Deadline) -> Result<Output, RunError> {
+        // Where that fails the server says what is wrong with the directory.
+        let _ = unbar(&self.data);
         let cmd = self
             .command(self.flavor.ctl)
             .args(["start", "-W", "-D"])
@@ -621,6 +639,35 @@ fn version_number(text: &str) -> Option<u32> {
 fn is_wal_receiver(title: &str) -> bool {
     let mut parts = title.split(": ").skip(1);
     parts.any(|part| part.starts_with("walreceiver") || part.starts_with("wal receiver process"))
+}
+
+/// Others may enter a data directory that is barred. No version of the server starts on such a one, and no
+/// program that works on the directory minds: so nobody, a supervisor above all, starts what is changed
+/// just now, or is only half there.
+const BAR: u32 = 0o001;
+
+/// Keeps every server from starting on the data directory `dir`, until [`unbar`].
+///
+/// # Errors
+/// Its mode cannot be changed.
+pub fn bar(dir: &Path) -> io::Result<()> {
+    change_mode(dir, |mode| mode | BAR)
+}
+
+/// Takes the bar of [`bar`] away.
+///
+/// # Errors
+/// Its mode cannot be changed.
+pub fn unbar(dir: &Path) -> io::Result<()> {
+    change_mode(dir, |mode| mode & !BAR)
+}
+
+fn change_mode(dir: &Path, change: impl FnOnce(u32) -> u32) -> io::Result<()> {
+    let before = fs::metadata(dir)?.mode() & 0o7777;
+    match change(before) {
+        after if after == before => Ok(()),
+        after => fs::set_permissions(dir, fs::Permissions::from_mode(after)),
+    }
 }
 
 /// Who has started `postmaster`, for a person: the unit that it belongs to, else its parent.
@@ -820,11 +867,11 @@ mod tests {
         let text = fs::read_to_string(wal.join("00000002.history")).unwrap();
         assert!(text.starts_with('#') && text.lines().count() == 1);
         instance.release_timelines().unwrap();
-        assert!(!there("00000002.history") && !there("00000004.history"));
-        assert_eq!(
-            fs::read_to_string(wal.join("00000003.history")).unwrap(),
-            real
-        );
+        // 3 came instead of 2, and nothing of 4.
+        let read = |name: &str| fs::read_to_string(wal.join(name)).unwrap();
+        assert_eq!(read("00000002.history"), real);
+        assert_eq!(read("00000003.history"), real);
+        assert!(!there("00000004.history"));
         // Nothing is newer: nothing to do.
         assert_eq!(instance.reserve_timelines(4, 4).unwrap(), 0);
         assert_eq!(instance.reserve_timelines(4, 0).unwrap(), 0);

@@ -184,6 +184,14 @@ impl Target {
         }
     }
 
+    /// The same login on another host.
+    pub fn at(&self, host: IpAddr) -> Self {
+        Self {
+            host,
+            ..self.clone()
+        }
+    }
+
     /// The line of the log for a statement, as the scripts' SQL client was called; `gaps` are the
     /// blanks before `dbname` and before `-c`, of which the scripts had one to three.
     pub fn log_line(&self, client: &str, gaps: [&str; 2], statement: &str) -> String {

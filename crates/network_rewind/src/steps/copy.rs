@@ -9,6 +9,7 @@ use failover_core::clock;
 use failover_core::conninfo;
 use failover_core::deadline::Deadline;
 use failover_core::durable;
+use failover_core::instance;
 use failover_core::procedure::Done;
 use failover_core::state::Stage;
 use nix::errno::Errno;
@@ -115,6 +116,9 @@ pub fn copy(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     // It is the primary's history now, and nothing of its own is left to ask consent for.
     work.update(|state| state.fenced = None)?;
     durable::remove(&data.join(WHOLE))?;
+    if let Some(old) = &old {
+        instance::unbar(old).with_context(|| old.display().to_string())?;
+    }
     let old = match old {
         Some(old) => format!("the old data directory is kept as {}", old.display()),
         None => "there was no old data directory to keep".to_owned(),
@@ -164,6 +168,7 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     // Before it is in place: whoever starts it must not get a second primary.
     work.standby_files(new).point_to(work.primary)?;
     let owner = work.instance.user();
+    instance::bar(new).with_context(|| new.display().to_string())?;
     durable::write(&new.join(WHOLE), b"", 0o600, Some((owner.uid, owner.gid)))
         .with_context(|| new.display().to_string())
 }

@@ -1,6 +1,7 @@
 //! The rewind: whether it can work, what is kept for the case that it breaks off, and itself.
 
 use crate::budget;
+use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
 use crate::steps::files;
@@ -9,7 +10,7 @@ use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::history::History;
-use failover_core::lsn::{segment_name, segment_number};
+use failover_core::lsn::{Lsn, segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd, RunError};
 use failover_core::state::{Stage, identity_of};
@@ -89,7 +90,14 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             what_to_do(work)
         )));
     }
-    super::copy::can(work, deadline)?;
+    super::copy::can(work, deadline).map_err(|error| match error.downcast::<Break>() {
+        Ok(Break::NeedsPerson(what)) => {
+            let text = format!("{what}. It is to be copied, since {why}");
+            Break::NeedsPerson(text).into()
+        }
+        Ok(other) => other.into(),
+        Err(error) => error,
+    })?;
     work.copies = true;
     let text = format!("the primary is copied, since {why}");
     work.journal.stamped(&text);
@@ -135,6 +143,12 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     if let Some(why) = same_number(&own, &history) {
         return Ok(Some(why));
     }
+    if let Some(at) = parts_behind(work, &own, &history, deadline)? {
+        return Ok(Some(format!(
+            "both were promoted at {at}, each to a timeline {} of its own, which a rewind does not see",
+            own.timeline()
+        )));
+    }
     if work.fork.is_none()
         && let Some(oldest) = failover_rules::facts::view::missing_wal(&work.me, &work.primary_wal)
     {
@@ -160,6 +174,19 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     }
     enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// Where the two have the same history and not the same WAL.
+fn parts_behind(
+    work: &mut Work<'_>,
+    own: &History,
+    theirs: &History,
+    deadline: Deadline,
+) -> Result<Option<Lsn>> {
+    let (instance, me) = (work.instance, work.me.clone());
+    let session = work.session(deadline)?;
+    let histories = [Some(own), Some(theirs)];
+    Ok(parts_at(session, instance, &me, histories, deadline).unwrap_or_default())
 }
 
 /// A rewind that broke off has brought a part of its source's history, which no rewind from another one
@@ -415,11 +442,23 @@ pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     Ok(Done::Did("written".to_owned()))
 }
 
+/// A server that runs on the directory meanwhile leaves it neither the one history nor the other.
+fn see_that_it_is_down(work: &Work<'_>) -> Result<()> {
+    match work.instance.started_by() {
+        None => Ok(()),
+        Some(who) => bail!(
+            "{who} has started the database, which is to be rewound: keep that from doing so \
+             (stop the unit or the supervisor) until this node streams"
+        ),
+    }
+}
+
 /// The rewind. One that a run before this one has begun is begun anew, from what was kept.
 pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if work.copies || work.stage()? == Stage::Following {
         return Ok(Done::Skipped("it is not needed".to_owned()));
     }
+    see_that_it_is_down(work)?;
     put_back(work)?;
     part_from_kept(work)?;
     files::unlink_own(work)?;

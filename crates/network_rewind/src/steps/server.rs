@@ -8,7 +8,7 @@ use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::flavor::StandbySettings;
 use failover_core::history::{self, History, Standing};
-use failover_core::instance::Stopped;
+use failover_core::instance::{self, Stopped};
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::procedure::Done;
 use failover_core::process::{Background, Output};
@@ -68,6 +68,29 @@ pub fn stop(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
     }
     stop_now(work, deadline)
+}
+
+/// The same for a recovery. What restarts the server as soon as it is down, a supervisor or a person, must
+/// not have it run on the directory that is being changed.
+pub fn stop_and_bar(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    work.yield_to_promotion()?;
+    if work.is_started()? {
+        return Ok(Done::AlreadySo("it runs as a standby".to_owned()));
+    }
+    bar(work);
+    stop_now(work, deadline)
+}
+
+/// Nobody else starts the server from here on. Without that it goes on, too: whoever has started it is seen
+/// before the rewind.
+fn bar(work: &Work<'_>) {
+    let data = work.data();
+    if let Err(error) = instance::bar(data)
+        && data.exists()
+    {
+        let text = format!("warning: {} cannot be barred: {error}", data.display());
+        work.journal.stamped(text);
+    }
 }
 
 fn stop_now(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
@@ -146,7 +169,9 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         settings
             .put_aside()
             .context("failed to put the standby settings aside")?;
+        instance::unbar(data).context("failed to give the data directory its mode back")?;
         let result = recover_alone(work, deadline);
+        bar(work);
         work.standby_files(data)
             .put_back()
             .context("failed to put the standby settings back")?;
@@ -157,6 +182,7 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             before.state
         ));
         launch_where_it_is(work, deadline)?;
+        bar(work);
         work.instance.stop(Deadline::after(budget::STOP))?;
         refuses(work, Deadline::after(budget::STOP))?;
     }

@@ -101,6 +101,11 @@ impl History {
         self.timeline
     }
 
+    /// The position at which the newest timeline begins; `None`: it has no parent.
+    pub fn begins(&self) -> Option<Lsn> {
+        self.parents.last().map(|&(_, at)| at)
+    }
+
     /// How a node stands to this history that is on `timeline` and has WAL up to `position`. A
     /// node on the newest timeline is a part of it, however far it is.
     pub fn standing(&self, timeline: Timeline, position: Lsn) -> Standing {

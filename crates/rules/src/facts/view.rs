@@ -63,6 +63,8 @@ pub struct Policy {
     pub me: IpAddr,
     /// All database hosts with their names.
     pub names: Vec<(IpAddr, String)>,
+    /// How many hosts there are, those with a pool alone included.
+    pub hosts: usize,
     /// A person said `--force`.
     pub force: bool,
     /// `AUTO_PRIMARY_RECOVERY`.
@@ -135,6 +137,8 @@ pub struct PoolView {
     pub down: Vec<IpAddr>,
     /// It takes no sessions, and says by PCP that it has every node down.
     pub all_down: bool,
+    /// It is this host's own: that it answers does not prove that anybody else sees this host.
+    pub own: bool,
 }
 
 /// Who is primary, by the pool.

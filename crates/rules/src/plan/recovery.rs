@@ -78,7 +78,7 @@ const DETACH: Row = step(
 );
 const STOP: Row = step(
     "recover.stop",
-    "stop the database: fast, then immediate, then SIGKILL",
+    "stop the database: fast, then immediate, then SIGKILL; see that nobody starts it",
     Recovery::Stop,
     Budget::Of(budget::STOP),
 );

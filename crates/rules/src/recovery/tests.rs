@@ -25,6 +25,7 @@ fn standby() -> View {
     View {
         policy: Policy {
             me: ME,
+            hosts: 3,
             names: [(ME, "node101"), (PRIMARY, "node102"), (THIRD, "node103")]
                 .map(|(address, name)| (address, name.to_owned()))
                 .to_vec(),
@@ -56,6 +57,7 @@ fn standby() -> View {
             me_up: Some(true),
             down: Vec::new(),
             all_down: false,
+            own: false,
         },
         primary: Some(Ok(Primary {
             in_recovery: false,
@@ -85,6 +87,7 @@ fn primary() -> View {
             me_up: Some(true),
             down: Vec::new(),
             all_down: false,
+            own: false,
         },
         primary: None,
         ..standby()
@@ -132,6 +135,7 @@ fn no_pool() -> View {
             me_up: None,
             down: Vec::new(),
             all_down: false,
+            own: false,
         },
         seen: seen(2, 3),
         others: Some(vec![
@@ -167,6 +171,7 @@ fn no_network(others: Option<usize>) -> View {
             me_up: None,
             down: Vec::new(),
             all_down: false,
+            own: false,
         },
         ..primary()
     }
@@ -178,6 +183,7 @@ fn down(says: PoolSays) -> PoolView {
         me_up: Some(false),
         down: vec![ME],
         all_down: false,
+        own: false,
     }
 }
 
@@ -911,8 +917,20 @@ fn of_all_that_are_down_the_last_primary_starts() {
             |v| *other(v) = status(Server::Down, "shut down", 6) => person();
         "another was one later": |v| *other(v) = status(Server::Down, "shut down", 7) => person();
         "a standby is newer": |v| other(v).timeline = 7 => person();
-        "a standby runs":
-            |v| *other(v) = status(Server::Standby, "in archive recovery", 6) => person();
+        "a standby runs, which may promote itself": |v| {
+            *other(v) = status(Server::Standby, "in archive recovery", 6);
+            other(v).received = Some(Lsn(FORK + 1));
+            other(v).replayed = Some(Lsn(FORK + 1));
+        } => person();
+        "a standby runs, which has not streamed": |v| {
+            *other(v) = status(Server::Standby, "in archive recovery", 6);
+            other(v).received = None;
+        } => takes_over(true);
+        "and is being promoted": |v| {
+            *other(v) = status(Server::Standby, "in archive recovery", 6);
+            other(v).received = None;
+            other(v).in_work = true;
+        } => refuses();
         "one runs and cannot be asked":
             |v| *other(v) = status(Server::Silent, "in archive recovery", 6) => refuses();
         "another's disk is not mounted": |v| *other(v) = Status::default() => refuses();
@@ -935,6 +953,7 @@ fn a_pool_that_has_given_up_is_told_of_its_primary() {
             me_up: Some(true),
             down: vec![THIRD],
             all_down: false,
+            own: false,
         };
         *other(&mut view) = status(Server::Down, "in production", 5);
         view
@@ -1112,6 +1131,7 @@ impl Choices {
         view.pool.me_up = self.of([None, Some(true), Some(false)]);
         view.pool.down = self.of([Vec::new(), vec![PRIMARY], vec![PRIMARY, THIRD]]);
         view.pool.all_down = self.of([false, false, true]);
+        view.pool.own = self.flag();
         view.alone = view.me.in_recovery == Some(false) && self.flag();
         view.seen = None;
         view.primary = None;
@@ -1384,25 +1404,35 @@ fn what_replaced_the_pools_primary_does_not_follow_it() {
         the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
         the_primary(v).standbys.clear();
     };
+    let old = |v: &mut View| {
+        old(v);
+        v.follows = Some(THIRD.to_string());
+    };
     table! { || changed(standby(), old),
-        "a running standby": |_| () => person();
+        "a running standby of another": |_| () => person();
+        "one that was told to follow the pool's primary":
+            |v| v.follows = Some(PRIMARY.to_string()) => recovers();
         "a person wants that one": |v| v.policy.force = true => recovers();
         "it is down": |v| v.me = stopped_standby().me => person();
         "it is a primary, which a failover gave the VIP": |v| {
             v.me = primary().me;
             v.me.vip_here = true;
         } => person();
-        "it is a primary, and nobody has a VIP": |v| {
-            v.me = primary().me;
-            v.policy.has_vip = false;
-        } => person();
         "it is down, was a primary, and would be recovered": |v| {
             v.me = all_down().me;
+            v.follows = None;
             v.policy.auto_recovery = true;
             v.primary_host = Some(Ok(status(Server::Primary, "in production", 5)));
         } => person();
+        "and nobody has a VIP": |v| {
+            v.me = all_down().me;
+            v.follows = None;
+            v.policy.auto_recovery = true;
+            v.policy.has_vip = false;
+        } => person();
         "and the host of the pool's primary does not answer": |v| {
             v.me = all_down().me;
+            v.follows = None;
             v.policy.auto_recovery = true;
             v.primary_host = Some(Err("no route".to_owned()));
         } => person();
@@ -1435,6 +1465,11 @@ fn who_was_promoted_by_mistake_has_replaced_nobody() {
         "with consent it is recovered": |v| v.policy.auto_recovery = true => stops(true);
         "the VIP is not looked at yet":
             |v| v.primary_host = None => Decision::Look(Look::PrimaryHost(PRIMARY));
+        "it is a standby since, and is recovered": |v| {
+            v.me = standby().me;
+            v.me.received = Some(Lsn(FORK + 1));
+            v.follows = Some(PRIMARY.to_string());
+        } => recovers();
         "it is down, and is recovered": |v| {
             v.me = all_down().me;
             v.policy.auto_recovery = true;
@@ -1447,6 +1482,7 @@ fn of_two_primaries_without_a_pool_the_timelines_prove_which_is_right() {
     let two = || {
         changed(no_pool(), |v| {
             *other(v) = status(Server::Primary, "in production", 7);
+            other(v).vip_here = true;
             let mut rival = the_primary(&mut standby()).clone();
             rival.history = History::parse(7, "4\t0/5000000\n5\t0/6000000\n6\t0/7000000\n").ok();
             v.rival = Some((THIRD, Ok(rival)));
@@ -1468,6 +1504,11 @@ fn of_two_primaries_without_a_pool_the_timelines_prove_which_is_right() {
     assert_eq!(short(decide(&consent)), stops(true));
     let not_asked = changed(two(), |v| v.rival = None);
     assert_eq!(decide(&not_asked), Decision::Look(Look::Rival(THIRD)));
+    // No failover gave it the VIP: a person may have promoted it by mistake.
+    let mistake = changed(two(), |v| other(v).vip_here = false);
+    assert_eq!(short(decide(&mistake)), person());
+    let no_vip = changed(mistake, |v| v.policy.has_vip = false);
+    assert_eq!(short(decide(&no_vip)), stops(false));
     // It was promoted from another: nobody can tell.
     let stranger = changed(two(), |v| {
         rival(v, History::parse(7, "4\t0/5000000\n").ok())
@@ -1490,6 +1531,42 @@ fn of_two_primaries_without_a_pool_the_timelines_prove_which_is_right() {
     assert_eq!(short(decide(&mistake)), does(Action::KeepPrimary));
     let busy = changed(named, |v| v.alone = false);
     assert_eq!(short(decide(&busy)), does(Action::KeepPrimary));
+}
+
+#[test]
+fn with_leave_to_start_it_the_last_primary_comes_first() {
+    let last = |v: &mut View| {
+        v.policy.max_available = true;
+        *other(v) = status(Server::Down, "in production", 6);
+    };
+    let down = || {
+        changed(no_pool(), |v| {
+            v.me = stopped_standby().me;
+            last(v);
+        })
+    };
+    table! { down,
+        "the standby waits": |_| () => refuses();
+        "not looked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "nobody allows it": |v| v.policy.max_available = false => does(Action::StartStandby);
+        "it was a primary before that":
+            |v| other(v).timeline = 5 => does(Action::StartStandby);
+    }
+    // And a standby that runs does not keep it down, once no pool promotes it.
+    let up = || {
+        changed(all_down(), |v| {
+            v.pool.all_down = true;
+            *other(v) = status(Server::Standby, "in archive recovery", 6);
+        })
+    };
+    table! { up,
+        "it starts": |_| () => does(Action::TakeOver { start: true });
+        "a pool may be failing over": |v| {
+            v.pool.all_down = false;
+            v.pool.says = PoolSays::NoAnswer("busy".to_owned());
+        } => person();
+        "the standby is further": |v| other(v).timeline = 7 => person();
+    }
 }
 
 #[test]

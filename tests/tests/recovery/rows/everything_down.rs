@@ -1,11 +1,11 @@
 //! Every database is down, and all hosts are up.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, wait_for};
+use lab::{Lab, Node, wait_for};
 
 use super::no_pool::without_pool;
 use super::{changes_nothing, ends, runs};
-use crate::scene::{FAILOVER, SHORT, recover, two_hosts, wait_until_whole};
+use crate::scene::{FAILOVER, SHORT, recover, two_hosts};
 
 #[test]
 fn everything_down() -> Result<()> {
@@ -13,35 +13,56 @@ fn everything_down() -> Result<()> {
         let (primary, standby) = (lab.node(101), lab.node(102));
         standby.stop_database("fast")?;
         primary.kill_database()?;
-        wait_for("the pool to have no node left", FAILOVER, || {
-            let seen = format!("{:?}", lab.pool_nodes());
-            ensure!(seen.contains("all backend nodes are down"), "{seen}");
-            Ok(())
-        })?;
-        for node in lab.nodes() {
-            ends(node, &[], 66, "nothing is changed")?;
-            ensure!(!runs(node), "{} runs", node.name());
-        }
+        nothing_is_up(lab)?;
+        // The standby lacks what it never got; the primary is not to be started without leave.
+        ends(standby, &[], 1, "failover_stream --new-primary-host=")?;
+        ensure!(runs(standby), "a standby that is down is started");
+        ends(primary, &[], 1, "start it by hand")?;
+        ensure!(!runs(primary), "it runs");
+        standby.stop_database("fast")?;
         for node in lab.nodes() {
             node.set_config(&[("MAX_AVAILABLE_LEVEL", "1")])?;
         }
         for _ in 0..2 {
-            ends(standby, &[], 66, "was no primary")?;
+            ends(standby, &[], 66, "192.168.1.101 was the last primary")?;
             ensure!(!runs(standby), "it runs");
         }
-        ends(primary, &[], 0, "this one was the last primary")?;
-        ensure!(primary.has_vip()?, "it has no VIP");
-        wait_for("the pool to have it", SHORT, || {
-            lab.pool_shows(&[("up", "primary"), ("down", "standby")])
-        })?;
+        comes_first(lab, primary)?;
         ensure!(!runs(standby), "it runs");
+
+        // A standby that runs does not keep it down.
+        standby.start_database()?;
+        primary.kill_database()?;
+        nothing_is_up(lab)?;
+        ends(standby, &[], 1, "failover_stream --new-primary-host=")?;
+        comes_first(lab, primary)?;
         primary.psql("insert into rows values (1)")?;
         changes_nothing(lab, primary, 0, "this node is the primary")?;
 
         // The rest comes back as on any other day.
-        recover(standby)?;
-        wait_until_whole(lab, 101, SHORT)?;
+        wait_for("it to be whole", SHORT, || {
+            recover(standby)?;
+            lab.is_whole(101)
+        })?;
         lab.wait_until_nothing_is_left(SHORT)
+    })
+}
+
+/// The pool has every node down.
+fn nothing_is_up(lab: &Lab) -> Result<()> {
+    wait_for("the pool to have no node left", FAILOVER, || {
+        let seen = format!("{:?}", lab.pool_nodes());
+        ensure!(seen.contains("all backend nodes are down"), "{seen}");
+        Ok(())
+    })
+}
+
+/// The last primary is started, and the pool has it.
+fn comes_first(lab: &Lab, primary: &Node) -> Result<()> {
+    ends(primary, &[], 0, "this one was the last primary")?;
+    ensure!(primary.has_vip()?, "it has no VIP");
+    wait_for("the pool to have it", SHORT, || {
+        lab.pool_shows(&[("up", "primary"), ("down", "standby")])
     })
 }
 
@@ -62,12 +83,9 @@ fn everything_down_after_a_promotion() -> Result<()> {
         last.kill_database()?;
         // With one of them silent nobody knows.
         lab.node(103).stop_sshd()?;
-        for node in lab.nodes() {
-            ends(node, &[], 66, "nothing is ")?;
-        }
+        ends(last, &[], 66, "192.168.1.103 does not answer")?;
         lab.node(103).start_sshd()?;
-        for number in [101, 103, 101, 102, 103, 101, 102] {
-            let code = if number == 102 { 0 } else { 66 };
+        for (number, code) in [(101, 1), (103, 66), (102, 0), (101, 66), (102, 0)] {
             let run = super::run(lab.node(number), &[])?;
             ensure!(run.code == Some(code), "{run}");
         }

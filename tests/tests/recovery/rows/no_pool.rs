@@ -43,10 +43,10 @@ fn no_pool() -> Result<()> {
 
         // It goes on alone, and no longer alone.
         standby.stop_database("fast")?;
-        changes_nothing(lab, standby, 66, "its database does not run")?;
         ends(primary, &[], 0, "sync to async")?;
         ensure!(commits_wait_for(primary)?.is_empty(), "still synchronous");
-        standby.start_database()?;
+        ends(standby, &[], 66, "its database is a standby")?;
+        ensure!(runs(standby), "a standby that is down is started");
         wait_for("it to be synchronous again", SHORT, || {
             ends(primary, &[], 0, "no other host has one")?;
             lab.is_whole(101)
@@ -63,14 +63,14 @@ fn no_pool() -> Result<()> {
 
         // Two primaries, and nobody to ask which is the right one.
         promote(standby)?;
-        changes_nothing(lab, primary, 66, "192.168.1.102 is a primary")?;
-        changes_nothing(lab, standby, 66, "192.168.1.101 is a primary")?;
+        changes_nothing(lab, primary, 1, "192.168.1.102 (timeline 2)")?;
+        changes_nothing(lab, standby, 1, "192.168.1.101 (timeline 1)")?;
         take_vip_off(primary)?;
         primary.freeze_database();
         ends(standby, &[], 66, "192.168.1.101")?;
         primary.thaw_database();
         standby.stop_database("fast")?;
-        changes_nothing(lab, primary, 66, "newer than 1 here")?;
+        changes_nothing(lab, primary, 1, "newer than 1 here")?;
         lab.wait_until_nothing_is_left(SHORT)
     })
 }

@@ -34,7 +34,7 @@ fn in_recovery(node: &Node) -> Result<()> {
     node.stop_database("fast")?;
     node.write(&signal, "", 0o600, UID)?;
     node.start_database()?;
-    ends(node, &[], 66, "in recovery")?;
+    ends(node, &[], 1, "in recovery")?;
     ensure!(!node.has_vip()?, "it has the VIP");
     ensure!(node.in_recovery()?, "it was promoted");
 
