@@ -437,6 +437,21 @@ impl Lab {
         self.shared.network.add_vip(GATEWAY_HOST)
     }
 
+    /// The gateway answers ARP for every address from then on, as far as anybody asks: that of `node`, the
+    /// database VIP, and one that nobody has. The host has to be off.
+    ///
+    /// # Errors
+    /// It does already.
+    pub fn gateway_answers_for_all(&self, node: &Node) -> Result<()> {
+        let nobodys = std::net::Ipv4Addr::new(192, 0, 2, 1);
+        for address in [node.address(), crate::layout::DATABASE_VIP, nobodys] {
+            self.shared
+                .network
+                .gateway_answers_for(GATEWAY_HOST, address)?;
+        }
+        Ok(())
+    }
+
     /// Undoes [`Self::gateway_takes_vip`].
     ///
     /// # Errors

@@ -118,6 +118,22 @@ impl Network {
         ])
     }
 
+    /// Has the gateway answer ARP for `address`, as some routers do for every address; whatever is sent there
+    /// is lost.
+    pub(crate) fn gateway_answers_for(&self, gateway: &str, address: Ipv4Addr) -> Result<()> {
+        self.ip(gateway, &format!("addr add {address}/32 dev lo"))?;
+        // See [`Self::cut`]: here by the destination in the packet's own header.
+        let program = format!(
+            "4,32 0 0 30,21 0 1 {},6 0 0 2,6 0 0 4294967295",
+            address.to_bits()
+        );
+        let (port, pref) = (port(GATEWAY), pref(address));
+        self.tc(&[
+            "filter", "add", "dev", &port, "egress", "pref", &pref, "protocol", "ip", "bpf", "da",
+            "bytecode", &program,
+        ])
+    }
+
     /// Undoes [`Self::cut`].
     pub(crate) fn mend(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
         self.find_again(one, other)?;

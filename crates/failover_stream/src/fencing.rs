@@ -27,7 +27,7 @@ const PORT_INTERVAL: Duration = Duration::from_millis(300);
 
 /// What comes in from the threads.
 enum News {
-    /// For the journal.
+    /// For the journal: the fence step says what it does.
     Say(Message),
     Heard(Heard),
 }
@@ -73,7 +73,10 @@ pub fn fence_and_look(
             watch.ask(ask);
         }
         match inbox.recv_timeout(round.until.saturating_sub(begun.elapsed())) {
-            Ok(News::Say(message)) => journal.message(message),
+            Ok(News::Say(message)) => {
+                fencing.hear(Heard::FenceBegan, begun.elapsed());
+                journal.message(message);
+            }
             Ok(News::Heard(heard)) => fencing.hear(heard, begun.elapsed()),
             // A timer; or no thread is left that could tell anything, which looks the same.
             Err(_) => {}

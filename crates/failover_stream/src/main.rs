@@ -18,6 +18,7 @@ use failover_core::host::ThisHost;
 use failover_core::inherited;
 use failover_core::journal::{Journal, Message, print_json, syslog};
 use failover_core::needs;
+use failover_core::replay::time_since_login;
 use failover_core::supervised;
 use failover_core::terminal::{complain, parse, say};
 use failover_core::users::SystemUser;
@@ -79,8 +80,10 @@ fn check_config(args: &Args) -> Exit {
 
 /// One step for a coordinator on another host: messages on standard output, the answer last.
 fn answer(order: &Order, args: &Args) -> Exit {
-    // From here on: whoever waits for us does so already.
-    let deadline = Deadline::after(Duration::from_millis(args.deadline.unwrap_or_default()));
+    // Whoever waits for us does so since before the login's own scripts.
+    let given = Duration::from_millis(args.deadline.unwrap_or_default());
+    let left = given.saturating_sub(time_since_login().min(given / 2));
+    let deadline = Deadline::after(left);
     let journal = Journal::to_stdout(args.run.clone().unwrap_or_else(clock::run_name));
     let loaded = load(args).and_then(|host| host.is_meant(args.meant_for).map(|()| host));
     let result = match loaded {

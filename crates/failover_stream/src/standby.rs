@@ -12,7 +12,7 @@ use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, Target};
-use failover_core::synchronous::{Gone, streaming_after_looks, to_async};
+use failover_core::synchronous::{Gone, Place, number, to_async, waited_for_after_looks};
 use failover_core::workers;
 use failover_rules::plan::failover as plan;
 use std::net::IpAddr;
@@ -55,7 +55,9 @@ pub struct StandbyDown<'a> {
     primary: Option<IpAddr>,
     names: &'static Flavor,
     session: Option<Session>,
-    streaming: Option<String>,
+    /// Those that stream and that commits wait for.
+    streaming: Vec<String>,
+    setting: String,
 }
 
 impl<'a> StandbyDown<'a> {
@@ -75,7 +77,8 @@ impl<'a> StandbyDown<'a> {
             failed,
             primary,
             session: None,
-            streaming: None,
+            streaming: Vec::new(),
+            setting: String::new(),
         })
     }
 
@@ -171,35 +174,41 @@ fn look(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
         "SHOW synchronous_standby_names",
         deadline.at_most(ANSWER_TIME),
     )?;
-    if setting.unwrap_or_default().is_empty() {
+    let setting = setting.unwrap_or_default();
+    if setting.is_empty() {
         return Ok(Done::Skipped(
             "the primary is asynchronous already".to_owned(),
         ));
     }
     let gone = context.gone();
     let looks = context.config().health_check_max_retries;
-    let found = streaming_after_looks(session, context.names, Some(&gone), looks, deadline)?;
-    context.streaming = found;
-    Ok(Done::Did(match &context.streaming {
-        Some(standby) => format!("standby {standby} streams"),
-        None => "no other standby streams".to_owned(),
+    let needed = number(&setting);
+    let (names, gone) = (context.names, Some(&gone));
+    context.streaming = waited_for_after_looks(session, names, gone, needed, looks, deadline)?;
+    context.setting = setting;
+    Ok(Done::Did(match context.streaming.is_empty() {
+        false => format!("standby {} streams", context.streaming.join(", ")),
+        true => "no other standby streams".to_owned(),
     }))
 }
 
 fn degrade(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
-    if let Some(standby) = &context.streaming {
+    let there = context.streaming.len();
+    if let (Some(standby), true) = (context.streaming.first(), there >= number(&context.setting)) {
         context.journal.line(format!(
             "standby {standby} streams, the primary stays as it is"
         ));
         return Ok(Done::Skipped(format!("standby {standby} streams")));
     }
-    context.journal.stamped("sync to async");
-    to_async(
-        context.session()?,
-        context.names,
-        context.config().sync_degrade,
-        Some(&context.gone()),
-        context.journal,
-        deadline,
-    )
+    if there == 0 {
+        context.journal.stamped("sync to async");
+    }
+    let place = Place {
+        session: context.session()?,
+        names: context.names,
+        files: None,
+        journal: context.journal,
+    };
+    let policy = context.config().sync_degrade;
+    to_async(place, policy, Some(&context.gone()), deadline)
 }

@@ -21,6 +21,7 @@ use failover_core::journal::{Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::Pool;
 use failover_core::procedure::{self, Frame};
+use failover_core::promotion::{self, WITHDRAW_TIME};
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
@@ -304,7 +305,7 @@ impl<'a> Run<'a> {
         value
     }
 
-    fn all(&self) -> Result<(Exit, String)> {
+    fn say_beginning(&self) {
         let journal = self.journal;
         journal.line("---------------------------------------------------------------------");
         journal.stamped("recover beging...");
@@ -312,6 +313,11 @@ impl<'a> Run<'a> {
             "my pid is {},officially began to perform recovery",
             std::process::id()
         ));
+    }
+
+    fn all(&self) -> Result<(Exit, String)> {
+        let journal = self.journal;
+        self.say_beginning();
         let state = self.state();
         // A state that cannot be read is no pause: the data has to be protected all the same.
         if !state.as_ref().is_ok_and(|state| state.paused.is_some())
@@ -321,7 +327,10 @@ impl<'a> Run<'a> {
         {
             return self.disk_failed(&failure);
         }
-        state?;
+        let state = state?;
+        if state.promotion.is_some() && state.paused.is_none() && self.site.lost.is_none() {
+            self.clear_up_promotion()?;
+        }
         let network = self.timed("trust-ip", || self.trust_ip())?;
         if !self.cli.dry_run {
             self.unbar();
@@ -545,6 +554,27 @@ impl<'a> Run<'a> {
             };
             (pool, outcome, detail)
         })
+    }
+
+    /// A promotion whose run was killed may come true whenever its server gets to it.
+    fn clear_up_promotion(&self) -> Result<()> {
+        let site = self.site;
+        if self.cli.dry_run {
+            say("a promotion that was asked for and not seen through would be withdrawn");
+            return Ok(());
+        }
+        // Whoever has the lock may be that very promotion.
+        let Some(_lock) = site.state.lock_for_recovery()? else {
+            return Ok(());
+        };
+        let deadline = Deadline::after(WITHDRAW_TIME);
+        promotion::clear_up(
+            &site.here,
+            &site.instance,
+            &site.state,
+            self.journal,
+            deadline,
+        )
     }
 
     fn write_status(&self, table: &str) {

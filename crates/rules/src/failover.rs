@@ -88,7 +88,9 @@ impl Candidate {
         if let Some(obstacle) = obstacle(status) {
             return Err(obstacle);
         }
-        let Some(in_recovery) = status.in_recovery else {
+        // It need not take a session to be promoted.
+        let unasked = status.recovers.then_some(true);
+        let Some(in_recovery) = status.in_recovery.or(unasked) else {
             let why = status.trouble.as_deref().unwrap_or("no reason given");
             return Err(format!("its database does not answer: {why}"));
         };

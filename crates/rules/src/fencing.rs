@@ -12,6 +12,7 @@ use crate::facts::mac::Mac;
 use crate::facts::report::FenceReport;
 use crate::facts::status::Status;
 use crate::failover::{Unfit, obstacle, pass_over};
+use crate::plan::failover::LAST_LOOK;
 pub use old_primary::{
     Fenced, NoReport, OldPrimary, Signs, VipHolder, fenced, may_promote, needs_hold, vip_holder,
 };
@@ -67,6 +68,8 @@ pub struct Limits {
 /// Something that was heard.
 #[derive(Clone, Debug)]
 pub enum Heard {
+    /// The old primary's own copy of the tool has begun to fence it.
+    FenceBegan,
     /// How the fence step on the old primary's host ended.
     Fence(Result<FenceReport, NoReport>),
     /// The old primary's signs of life.
@@ -145,6 +148,8 @@ pub struct Fencing {
     life_again: Option<Duration>,
     /// Standbys that have not answered yet.
     awaited: HashSet<IpAddr>,
+    /// The old primary's own copy of the tool has begun to fence it.
+    fence_began: bool,
     /// Why a standby cannot be promoted.
     obstacles: BTreeMap<IpAddr, String>,
     /// Why a standby's answer is no report.
@@ -169,6 +174,7 @@ impl Fencing {
             before_fence: Some(CANDIDATE_TIME),
             life_again: None,
             awaited: standbys.iter().copied().collect(),
+            fence_began: false,
             obstacles: BTreeMap::new(),
             not_understood: BTreeMap::new(),
             may_stream: HashMap::new(),
@@ -184,6 +190,7 @@ impl Fencing {
     /// Takes in what was heard at `now`.
     pub fn hear(&mut self, heard: Heard, now: Duration) {
         match heard {
+            Heard::FenceBegan => self.fence_began = true,
             Heard::Fence(report) => self.hear_fence(report, now),
             Heard::Signs(signs) => {
                 self.life_again = signs.alive.then(|| self.after(LIFE_INTERVAL, now));
@@ -257,7 +264,8 @@ impl Fencing {
     /// for the whole round: a timer that ran out after it was asked, and before the wait for the next one is
     /// reckoned, would be slept through.
     pub fn go_on(&mut self, now: Duration) -> Option<Round> {
-        if self.limits.deadline <= now {
+        let end = self.end_of_looking();
+        if end <= now {
             return None;
         }
         let mut asks = Vec::new();
@@ -300,8 +308,16 @@ impl Fencing {
             Some(patience),
         ];
         let running = timers.into_iter().flatten().filter(|timer| *timer > now);
-        let until = running.fold(self.limits.deadline, Duration::min);
+        let until = running.fold(end, Duration::min);
         Some(Round { asks, until })
+    }
+
+    /// A fence that is under way, and of which nobody has told yet how it ended, gets a last look.
+    fn end_of_looking(&self) -> Duration {
+        match self.fence_began && !self.findings.old_primary.report_is_in() {
+            true => self.limits.deadline + LAST_LOOK,
+            false => self.limits.deadline,
+        }
     }
 
     fn see(&mut self, host: IpAddr, now: Duration) -> Round {

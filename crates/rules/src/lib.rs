@@ -12,4 +12,6 @@ pub mod facts;
 pub mod failover;
 pub mod fencing;
 pub mod plan;
+pub mod promotion;
 pub mod recovery;
+pub mod synchronous;

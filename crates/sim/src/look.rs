@@ -40,6 +40,7 @@ pub fn status(world: &World, host: usize) -> Status {
     Status {
         running: db.role != Role::Down,
         in_recovery: runs.then_some(db.role == Role::Standby),
+        recovers: false,
         trouble: (db.role == Role::Starting).then(|| "it starts".to_owned()),
         timeline: world.timeline(host),
         received: (db.role == Role::Standby).then(|| lsn(db.at)),

@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, Uid, access};
 use std::env;
 use std::ffi::CString;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,9 +23,19 @@ pub struct Programs {
     pub arping_dir: Option<PathBuf>,
     /// The installed `vip_ctl` (in `KB_PATH`), which may have the rights that we lack.
     pub vip_ctl: Option<PathBuf>,
+    /// The routers of this host's networks, as far as they are no hosts of the cluster: some of them answer
+    /// ARP for every address.
+    pub routers: Vec<IpAddr>,
     /// Only programs that nobody but root can replace, and no PATH of the caller's. For a process
     /// that has more rights than the user who started it.
     pub only_roots: bool,
+}
+
+/// `KB_GATEWAY_IP`, without those that are hosts of the cluster.
+fn routers(config: &Config) -> Vec<IpAddr> {
+    let is_host = |it: &IpAddr| config.kb_all_ip.contains(it) || config.kb_pool_ips.contains(it);
+    let all = config.kb_gateway_ip.iter().copied();
+    all.filter(|it| !is_host(it)).collect()
 }
 
 /// A program that is nowhere to be found.
@@ -52,6 +63,7 @@ impl Programs {
             ip_dir: config.cmd_ip_path.clone(),
             arping_dir: config.cmd_arping_path.clone(),
             vip_ctl: Some(config.kb_path.join("vip_ctl")),
+            routers: routers(config),
             only_roots: false,
         }
     }

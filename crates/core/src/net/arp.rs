@@ -9,7 +9,7 @@ pub use failover_rules::facts::mac::{Mac, NoMac};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(3);
 const SUMMARY_TIME: Duration = Duration::from_millis(200);
 /// What `vip_ctl` may need beyond the window it is given, on a busy host.
 const STARTUP: Duration = Duration::from_secs(1);
+
+/// An address that nobody has: kept for documentation (RFC 5737).
+const NOBODYS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// For a router that answers for every address to do so once more.
+const CONTROL_TIME: Duration = Duration::from_millis(200);
 
 /// Why a question could not be put to the network. Never to be read as "nobody answered".
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,13 +63,50 @@ pub fn who_has(
     dev: &str,
     window: Duration,
 ) -> Result<Option<Mac>, ProbeError> {
+    let answers = who_answers(programs, ip, dev, window)?;
+    match (answers.host, answers.router) {
+        (None, Some(router)) => {
+            // It may have the address, or answer for every one: then it does for one that nobody has, too.
+            let nobodys = who_answers(programs, NOBODYS, dev, CONTROL_TIME)?;
+            Ok((nobodys.router != Some(router)).then_some(router))
+        }
+        (host, _) => Ok(host),
+    }
+}
+
+/// Who answers for an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Whoever has it, for all that is known.
+    pub host: Option<Mac>,
+    /// A router, which may answer for every address: that proves nothing.
+    pub router: Option<Mac>,
+}
+
+/// The same, and whether a router answers.
+///
+/// # Errors
+/// The question could not be put to the network.
+pub fn who_answers(
+    programs: &Programs,
+    ip: Ipv4Addr,
+    dev: &str,
+    window: Duration,
+) -> Result<Answers, ProbeError> {
     let cannot = |why: String| ProbeError::CannotProbe {
         what: format!("an ARP probe for {ip} on {dev}"),
         why,
     };
     match sender(programs)? {
-        Sender::Arping(arping) => probe(&arping, ip, dev, window).map_err(cannot),
-        Sender::VipCtl(vip_ctl) => ask_vip_ctl(&vip_ctl, ip, dev, window).map_err(cannot),
+        Sender::Arping(arping) => {
+            let routers = routers(programs, ip);
+            probe(&arping, ip, dev, window, &routers).map_err(cannot)
+        }
+        Sender::VipCtl(vip_ctl) => {
+            let host = ask_vip_ctl(&vip_ctl, ip, dev, window).map_err(cannot)?;
+            // Which leaves its routers out by itself.
+            Ok(Answers { host, router: None })
+        }
         Sender::Nobody(why) => Err(cannot(why)),
     }
 }
@@ -90,7 +132,22 @@ fn sender(programs: &Programs) -> Result<Sender, MissingProgram> {
     }
 }
 
-fn probe(arping: &Path, ip: Ipv4Addr, dev: &str, window: Duration) -> Result<Option<Mac>, String> {
+/// The hardware addresses of the routers that are not `ip` itself.
+fn routers(programs: &Programs, ip: Ipv4Addr) -> Vec<Mac> {
+    let all = programs.routers.iter().filter_map(|it| match it {
+        IpAddr::V4(router) if *router != ip => neighbor_mac(*router),
+        _ => None,
+    });
+    all.collect()
+}
+
+fn probe(
+    arping: &Path,
+    ip: Ipv4Addr,
+    dev: &str,
+    window: Duration,
+    routers: &[Mac],
+) -> Result<Answers, String> {
     let own = own_macs().map_err(|e| format!("this host's devices could not be listed: {e}"))?;
     // Longer than the window: we end it. The limit is for the case that we are killed.
     let limit = (window.as_secs() + 2).to_string();
@@ -98,6 +155,15 @@ fn probe(arping: &Path, ip: Ipv4Addr, dev: &str, window: Duration) -> Result<Opt
         .args(["-D", "-f", "-w", limit.as_str(), "-I", dev])
         .arg(ip.to_string());
     let foreign = |out: &Output| answer(&out.stdout, ip).filter(|mac| !own.contains(mac));
+    let mut router = None;
+    let mut host_in = |out: &Output| {
+        let mac = foreign(out)?;
+        let is_router = routers.contains(&mac);
+        if is_router {
+            router = Some(mac);
+        }
+        (!is_router).then_some(mac)
+    };
 
     let deadline = Deadline::after(window);
     let mut next = Deadline::after(Duration::ZERO);
@@ -118,7 +184,7 @@ fn probe(arping: &Path, ip: Ipv4Addr, dev: &str, window: Duration) -> Result<Opt
             let Some(out) = child.look(|_, _| ()) else {
                 return true;
             };
-            match (foreign(&out), probes_sent(&out.stdout)) {
+            match (host_in(&out), probes_sent(&out.stdout)) {
                 (Some(mac), _) => verdict = Some(Ok(mac)),
                 (None, Some(probes)) => sent += probes,
                 (None, None) => verdict = Some(Err(complaint(&out))),
@@ -130,21 +196,27 @@ fn probe(arping: &Path, ip: Ipv4Addr, dev: &str, window: Duration) -> Result<Opt
     // All at once, so that none has to be waited for.
     running.iter().for_each(Background::interrupt);
     if let Some(verdict) = early {
-        return verdict.map(Some);
+        return verdict.map(|mac| Answers {
+            host: Some(mac),
+            router,
+        });
     }
     let mut found = None;
     let summary = Deadline::after(SUMMARY_TIME);
     for child in running {
         if let Ok(out) = child.wait(summary) {
             sent += probes_sent(&out.stdout).unwrap_or(0);
-            found = found.or_else(|| foreign(&out));
+            found = found.or_else(|| host_in(&out));
         }
     }
     // Silence proves nothing when this host was too busy to ask.
     if found.is_none() && sent == 0 {
         return Err(format!("nothing was sent within {} ms", window.as_millis()));
     }
-    Ok(found)
+    Ok(Answers {
+        host: found,
+        router,
+    })
 }
 
 fn ask_vip_ctl(

@@ -4,7 +4,7 @@
 //! The scripts asked ssh only, and took a host that ssh could not reach within its timeout for
 //! dead, while its database went on writing.
 
-use crate::arp::{ProbeError, link_to, who_has};
+use crate::arp::{ProbeError, link_to, who_answers};
 use crate::deadline::Deadline;
 use crate::ping;
 use crate::programs::Programs;
@@ -47,6 +47,13 @@ pub enum Probe {
     Tcp(u16),
 }
 
+impl Finding {
+    /// Whether the host has to be taken for alive by it.
+    pub fn is_life(&self) -> bool {
+        !matches!(self, Self::Silent | Self::Router(_))
+    }
+}
+
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,6 +72,8 @@ pub enum Finding {
     Alive(String),
     /// It was asked, several times, and did not answer.
     Silent,
+    /// Only a router answered in its place, as some do for every address: no sign of life.
+    Router(String),
     /// It could not be asked, and why. Counts as life: nothing was proved.
     CouldNotProbe(String),
 }
@@ -93,11 +102,7 @@ impl Signs {
     /// Whether the host has to be taken for alive: any answer, and any probe that could not be
     /// sent. False only when every probe was sent and none was answered.
     pub fn is_alive(&self) -> bool {
-        self.signs.is_empty()
-            || self
-                .signs
-                .iter()
-                .any(|sign| sign.finding != Finding::Silent)
+        self.signs.is_empty() || self.signs.iter().any(|sign| sign.finding.is_life())
     }
 }
 
@@ -130,7 +135,18 @@ impl fmt::Display for Signs {
                     f,
                     "no sign of life from {addr} within {window_ms} ms ({})",
                     probes.unwrap_or_else(|| "nothing was asked".to_owned())
-                )
+                )?;
+                let router = list(&|sign| match &sign.finding {
+                    Finding::Router(mac) => Some(mac.clone()),
+                    _ => None,
+                });
+                match router {
+                    Some(mac) => write!(
+                        f,
+                        "; the gateway answers for it from {mac}, which is no sign of life"
+                    ),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -184,7 +200,7 @@ pub fn signs_of_life(
     drop(sender);
     // Each probe ends by itself soon after the window; the channel ends with the last one.
     for sign in receiver {
-        let life = sign.finding != Finding::Silent;
+        let life = sign.finding.is_life();
         signs.push(sign);
         if life && stop_at_first {
             break;
@@ -219,9 +235,12 @@ fn ask(
                 }
             }),
         (Probe::Arp, Some(device)) => {
-            who_has(programs, addr, device, window).map_or_else(unknown, |answer| match answer {
-                Some(mac) => Finding::Alive(format!("answered from {mac}")),
-                None => Finding::Silent,
+            who_answers(programs, addr, device, window).map_or_else(unknown, |answers| {
+                match (answers.host, answers.router) {
+                    (Some(mac), _) => Finding::Alive(format!("answered from {mac}")),
+                    (None, Some(router)) => Finding::Router(router.to_string()),
+                    (None, None) => Finding::Silent,
+                }
             })
         }
         (Probe::Arp, None) => Finding::CouldNotProbe("not on a network of this host".to_owned()),
@@ -341,6 +360,14 @@ mod tests {
             "192.168.1.101 counts as alive, not every probe could be sent: arp: no right"
         );
         assert!(signs(Vec::new()).is_alive(), "nothing asked proves nothing");
+        let mut router = dead.clone();
+        router.signs[1].finding = Finding::Router("02:00:c0:a8:01:01".to_owned());
+        assert!(!router.is_alive());
+        assert_eq!(
+            router.to_string(),
+            "no sign of life from 192.168.1.101 within 500 ms (icmp, arp, tcp 22, tcp 54321); the \
+             gateway answers for it from 02:00:c0:a8:01:01, which is no sign of life"
+        );
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct State {
     /// The newest timeline that a failover has told this host of, whether its history has come or not: a
     /// promotion here must not take that number again. 0: none.
     pub timeline: Timeline,
+    /// A promotion of this host's standby was asked for, and nobody has seen yet what became of it.
+    pub promotion: Option<FenceMark>,
     /// When this host stopped its own primary, because it saw nobody any more.
     pub self_fenced: Option<String>,
     /// The recovery that is under way.

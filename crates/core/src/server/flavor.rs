@@ -35,6 +35,8 @@ pub struct Flavor {
     pub basebackup: &'static str,
     /// The configuration file, in the data directory and in `KB_ETC_PATH`.
     pub conf_file: &'static str,
+    /// The file of settings that the server itself writes, and reads last.
+    pub auto_conf: &'static str,
     /// Directory of the replication slots, in the data directory.
     pub slots_dir: &'static str,
     /// The control file, in the data directory.
@@ -59,6 +61,10 @@ pub struct Flavor {
     pub stat_replication: &'static str,
     /// View of this standby's WAL receiver.
     pub stat_wal_receiver: &'static str,
+    /// View of the sessions.
+    pub stat_activity: &'static str,
+    /// Function: the processes with a lock that this one waits for.
+    pub blocking_pids: &'static str,
     /// View of the replication slots.
     pub replication_slots: &'static str,
     /// Function: is this server in recovery.
@@ -145,6 +151,7 @@ pub static KINGBASE: Flavor = Flavor {
     rewind_unsynced: &[],
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
+    auto_conf: "kingbase.auto.conf",
     slots_dir: "sys_replslot",
     control_file: "global/sys_control",
     standby_settings: StandbySettings::OwnFile,
@@ -154,6 +161,8 @@ pub static KINGBASE: Flavor = Flavor {
     search_path: "sys_catalog,pg_catalog",
     stat_replication: "sys_stat_replication",
     stat_wal_receiver: "sys_stat_wal_receiver",
+    stat_activity: "sys_stat_activity",
+    blocking_pids: "sys_blocking_pids",
     replication_slots: "sys_replication_slots",
     is_in_recovery: "sys_is_in_recovery",
     last_receive: "sys_last_xlog_receive_location",
@@ -193,6 +202,7 @@ pub static POSTGRES: Flavor = Flavor {
     rewind_unsynced: &["--no-sync"],
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
+    auto_conf: "postgresql.auto.conf",
     slots_dir: "pg_replslot",
     control_file: "global/pg_control",
     standby_settings: StandbySettings::Configuration {
@@ -206,6 +216,8 @@ pub static POSTGRES: Flavor = Flavor {
     search_path: "pg_catalog",
     stat_replication: "pg_stat_replication",
     stat_wal_receiver: "pg_stat_wal_receiver",
+    stat_activity: "pg_stat_activity",
+    blocking_pids: "pg_blocking_pids",
     replication_slots: "pg_replication_slots",
     is_in_recovery: "pg_is_in_recovery",
     last_receive: "pg_last_wal_receive_lsn",

@@ -549,13 +549,27 @@ impl Instance {
     pub fn start(&self, log: &Path, deadline: Deadline) -> Result<Output, RunError> {
         // Where that fails the server says what is wrong with the directory.
         let _ = unbar(&self.data);
-        let cmd = self
-            .command(self.flavor.ctl)
+        let cmd = self.start_command(log);
+        run(&cmd, deadline)?.checked(&cmd)
+    }
+
+    /// The same for a standby whose `restore_command` hangs: until its next start it has none.
+    pub fn start_without_archive(
+        &self,
+        log: &Path,
+        deadline: Deadline,
+    ) -> Result<Output, RunError> {
+        let _ = unbar(&self.data);
+        let cmd = self.start_command(log).args(["-o", "-c restore_command="]);
+        run(&cmd, deadline)?.checked(&cmd)
+    }
+
+    fn start_command(&self, log: &Path) -> Cmd {
+        self.command(self.flavor.ctl)
             .args(["start", "-W", "-D"])
             .arg(&self.data)
             .arg("-l")
-            .arg(log);
-        run(&cmd, deadline)?.checked(&cmd)
+            .arg(log)
     }
 
     /// The command that brings a crashed primary to a clean shutdown: crash recovery and the end, in
@@ -701,7 +715,7 @@ pub fn terminate(process: &Process) {
 }
 
 /// What `work` reads from the database's disk; `None` if that hangs.
-fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     workers::within(Deadline::after(DISK_TIME), work)
 }
 
@@ -758,7 +772,7 @@ fn all_pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-fn process(pid: i32) -> Option<Process> {
+pub(crate) fn process(pid: i32) -> Option<Process> {
     parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -777,7 +791,7 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
 }
 
 /// All processes that descend from `roots` and are none of them.
-fn descendants(roots: &[Process]) -> Vec<Process> {
+pub(crate) fn descendants(roots: &[Process]) -> Vec<Process> {
     let all = all_processes().unwrap_or_default();
     let mut family: HashSet<i32> = roots.iter().map(|process| process.pid).collect();
     loop {
@@ -802,7 +816,7 @@ fn before(deadline: Deadline, rest: Duration) -> Deadline {
     deadline.at_most(deadline.remaining().saturating_sub(rest))
 }
 
-fn send(signal: Signal, pid: i32) {
+pub(crate) fn send(signal: Signal, pid: i32) {
     // It may have ended meanwhile: that is what is wanted, and looked for afterwards.
     let _ = kill(Pid::from_raw(pid), signal);
 }

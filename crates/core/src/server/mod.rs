@@ -7,6 +7,7 @@ pub mod conninfo;
 pub mod disk;
 pub mod flavor;
 pub mod instance;
+pub mod replay;
 pub mod replication;
 pub mod settings;
 pub mod slots;

@@ -6,6 +6,7 @@ use crate::flavor::Flavor;
 use crate::lsn::Lsn;
 use crate::sql::{Row, Session, SqlError};
 pub use failover_rules::facts::standby::Standby;
+use failover_rules::promotion::ReplaySession;
 
 /// Host, name, state, the standby's position, the primary's, the synchronous state.
 fn from_row(row: &Row) -> Standby {
@@ -49,6 +50,57 @@ pub fn standbys(
     );
     let rows = session.query(&statement, deadline)?;
     Ok(rows.iter().map(from_row).collect())
+}
+
+/// What the process `startup`, which replays, waits for, as `type:event`; `None`: for nothing, or the server
+/// does not tell (up to version 9.6).
+///
+/// # Errors
+/// It does not answer.
+pub fn replay_waits_for(
+    session: &Session,
+    names: &Flavor,
+    startup: i32,
+    deadline: Deadline,
+) -> Result<Option<String>, SqlError> {
+    let statement = format!(
+        "SELECT wait_event_type || ':' || wait_event FROM {} WHERE pid = {startup}",
+        names.stat_activity
+    );
+    let mut rows = session.query(&statement, deadline)?;
+    Ok(rows.pop().and_then(|row| row.into_iter().next().flatten()))
+}
+
+/// The sessions that may hold up the replay by the process `startup`: those with an open transaction.
+///
+/// # Errors
+/// It does not answer.
+pub fn replay_sessions(
+    session: &Session,
+    names: &Flavor,
+    startup: i32,
+    deadline: Deadline,
+) -> Result<Vec<ReplaySession>, SqlError> {
+    let statement = format!(
+        "SELECT pid, usename, application_name, xact_start, age(backend_xmin), \
+         pid = ANY ({}({startup})) FROM {} \
+         WHERE xact_start IS NOT NULL AND usename IS NOT NULL AND pid <> pg_backend_pid()",
+        names.blocking_pids, names.stat_activity
+    );
+    let rows = session.query(&statement, deadline)?;
+    Ok(rows.iter().filter_map(replay_session).collect())
+}
+
+fn replay_session(row: &Row) -> Option<ReplaySession> {
+    let cell = |at: usize| row.get(at).cloned().flatten();
+    Some(ReplaySession {
+        pid: cell(0)?.parse().ok()?,
+        user: cell(1).unwrap_or_default(),
+        application: cell(2).unwrap_or_default(),
+        since: cell(3),
+        snapshot_age: cell(4).and_then(|age| age.parse().ok()),
+        blocks: cell(5).is_some_and(|it| it.starts_with('t')),
+    })
 }
 
 #[cfg(test)]

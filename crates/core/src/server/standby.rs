@@ -228,6 +228,41 @@ impl<'a> StandbyFiles<'a> {
         Ok(())
     }
 
+    /// What the server has for `name` at its next reload, as far as its own files tell.
+    pub fn of_the_server(&self, name: &str) -> Option<String> {
+        let files = [self.names.auto_conf, self.names.conf_file];
+        files.iter().find_map(|file| {
+            let text = read(&self.dir.join(file)).ok()??;
+            settings::value(&text, name)
+        })
+    }
+
+    /// Sets `name` for the server, where it does not do that itself; it takes a reload.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn set_for_server(&self, name: &str, value: &str) -> Result<()> {
+        let file = self.dir.join(self.names.auto_conf);
+        let text = read(&file)?.unwrap_or_default();
+        self.write(&file, &settings::set(&text, name, value))
+    }
+
+    /// Takes `restore_command` out of settings that the server reads from a file of their own. False: it
+    /// reads them with all others, and takes an option for it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn forget_archive(&self) -> Result<bool> {
+        if self.names.standby_settings != StandbySettings::OwnFile {
+            return Ok(false);
+        }
+        let mark = self.mark();
+        if let Some(text) = read(&mark)? {
+            self.write(&mark, &settings::comment_out(&text, "restore_command"))?;
+        }
+        Ok(true)
+    }
+
     fn slot(&self) -> String {
         format!("slot_{}", self.config.node_name)
     }

@@ -4,11 +4,14 @@
 use crate::config::SyncDegrade;
 use crate::deadline::Deadline;
 use crate::flavor::Flavor;
+use crate::instance::Instance;
 use crate::journal::Journal;
 use crate::procedure::Done;
 use crate::replication::{Standby, standbys};
-use crate::sql::{Session, SqlError, quote};
+use crate::sql::{Session, SqlError, SqlFailure, quote};
+use crate::standby::StandbyFiles;
 use anyhow::{Result, bail};
+pub use failover_rules::synchronous::{Wait, judge, number};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -31,54 +34,138 @@ pub struct Gone {
     pub name: String,
 }
 
-/// Takes the primary of `session` from synchronous to asynchronous, unless a standby streams for
-/// which its commits may wait.
+/// Where the setting is changed: by the server, or in its files where it does not change it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// A session with the primary.
+    pub session: &'a Session,
+    /// Its names.
+    pub names: &'a Flavor,
+    /// The primary's files, where this is its host.
+    pub files: Option<(&'a Instance, &'a StandbyFiles<'a>)>,
+    /// For what is done.
+    pub journal: &'a Journal,
+}
+
+/// Takes the primary from synchronous to asynchronous, unless a standby streams for which its commits may
+/// wait. Where fewer stream than commits wait for, they wait for those.
 pub fn to_async(
-    session: &Session,
-    names: &Flavor,
+    place: Place<'_>,
     policy: SyncDegrade,
     gone: Option<&Gone>,
-    journal: &Journal,
     deadline: Deadline,
 ) -> Result<Done> {
-    let before = show(session, deadline)?;
+    let journal = place.journal;
+    let before = show(place.session, deadline)?;
     if before.is_empty() {
         journal.line("it is asynchronous already");
         return Ok(Done::AlreadySo("asynchronous already".to_owned()));
     }
-    if let Some(standby) = streaming_standby(session, names, gone, deadline)? {
-        journal.line(format!("standby {standby} streams, it stays synchronous"));
-        return Ok(Done::Skipped(format!("standby {standby} streams")));
-    }
+    let all = waited_for(place.session, place.names, gone, deadline)?;
+    let wanted = match judge(&before, all.len()) {
+        Wait::Enough | Wait::Raise(_) => {
+            let standby = all.first().cloned().unwrap_or_default();
+            journal.line(format!("standby {standby} streams, it stays synchronous"));
+            return Ok(Done::Skipped(format!("standby {standby} streams")));
+        }
+        Wait::Nobody => String::new(),
+        Wait::Lower(lowered) => lowered,
+    };
     if policy == SyncDegrade::Never {
-        journal.line(
-            "no standby streams and SYNC_DEGRADE is never: it stays synchronous, commits wait for \
-             a standby",
-        );
+        journal.line(match wanted.is_empty() {
+            true => {
+                "no standby streams and SYNC_DEGRADE is never: it stays synchronous, commits wait for \
+                 a standby"
+            }
+            false => {
+                "fewer standbys stream than commits wait for and SYNC_DEGRADE is never: it stays as it \
+                 is, commits wait for more of them"
+            }
+        });
         return Ok(Done::Skipped("SYNC_DEGRADE is never".to_owned()));
     }
-    set(session, names, "", journal, deadline)?;
-    Ok(Done::Did(format!("{SETTING} was '{before}', is ''")))
-}
-
-/// Takes the primary of `session` from asynchronous to synchronous: its commits wait for one of
-/// `nodes` (the primary itself may be among them: it is no standby of its own).
-pub fn to_sync(
-    session: &Session,
-    names: &Flavor,
-    nodes: &[String],
-    journal: &Journal,
-    deadline: Deadline,
-) -> Result<Done> {
-    let wanted = format!("1 ({})", nodes.join(", "));
-    let before = show(session, deadline)?;
-    if before == wanted {
-        return Ok(Done::AlreadySo(format!("{SETTING} is '{wanted}'")));
+    if !wanted.is_empty() {
+        journal.stamped(format!(
+            "commits wait for {} standbys, and only {} of them stream ({}): they wait for those, until \
+             the others stream again",
+            number(&before),
+            all.len(),
+            all.join(", ")
+        ));
     }
-    set(session, names, &wanted, journal, deadline)?;
+    set(place, &wanted, deadline)?;
     Ok(Done::Did(format!(
         "{SETTING} was '{before}', is '{wanted}'"
     )))
+}
+
+/// Takes the primary from asynchronous to synchronous: its commits wait for one of `nodes` (the primary
+/// itself may be among them: it is no standby of its own).
+pub fn to_sync(place: Place<'_>, nodes: &[String], deadline: Deadline) -> Result<Done> {
+    let wanted = format!("1 ({})", nodes.join(", "));
+    let before = show(place.session, deadline)?;
+    if before == wanted {
+        return Ok(Done::AlreadySo(format!("{SETTING} is '{wanted}'")));
+    }
+    set(place, &wanted, deadline)?;
+    Ok(Done::Did(format!(
+        "{SETTING} was '{before}', is '{wanted}'"
+    )))
+}
+
+/// Has commits wait for as many standbys as before they were too few. `None`: they do, or it is too soon.
+pub fn raise(place: Place<'_>, deadline: Deadline) -> Result<Option<Done>> {
+    let before = show(place.session, deadline)?;
+    let all = waited_for(place.session, place.names, None, deadline)?;
+    let Wait::Raise(wanted) = judge(&before, all.len()) else {
+        return Ok(None);
+    };
+    place.journal.stamped(format!(
+        "{} standbys stream again ({}): commits wait for more of them, as before",
+        all.len(),
+        all.join(", ")
+    ));
+    set(place, &wanted, deadline)?;
+    Ok(Some(Done::Did(format!(
+        "{SETTING} was '{before}', is '{wanted}'"
+    ))))
+}
+
+/// The same as [`to_async`] for a primary that takes no session, on its own host: by its files.
+pub fn to_async_by_file(
+    instance: &Instance,
+    files: &StandbyFiles<'_>,
+    policy: SyncDegrade,
+    journal: &Journal,
+) -> Result<Done> {
+    let before = files.of_the_server(SETTING).unwrap_or_default();
+    if before.is_empty() {
+        journal.line("it is asynchronous already");
+        return Ok(Done::AlreadySo("asynchronous already".to_owned()));
+    }
+    if instance.sends_wal()? {
+        return Ok(Done::Skipped("a standby streams".to_owned()));
+    }
+    if policy == SyncDegrade::Never {
+        return Ok(Done::Skipped("SYNC_DEGRADE is never".to_owned()));
+    }
+    set_in_file(instance, files, "", journal)?;
+    Ok(Done::Did(format!("{SETTING} was '{before}', is ''")))
+}
+
+fn set_in_file(
+    instance: &Instance,
+    files: &StandbyFiles<'_>,
+    value: &str,
+    journal: &Journal,
+) -> Result<()> {
+    files.set_for_server(SETTING, value)?;
+    instance.reload()?;
+    journal.stamped(format!(
+        "{SETTING} is set to '{value}' in its file {}, and the server told to read it",
+        instance.flavor.auto_conf
+    ));
+    Ok(())
 }
 
 /// What the primary of `session` has as the names of its synchronous standbys.
@@ -88,21 +175,33 @@ pub fn show(session: &Session, deadline: Deadline) -> Result<String, SqlError> {
 }
 
 /// Sets it, and waits until the server has taken it.
-fn set(
-    session: &Session,
-    names: &Flavor,
-    value: &str,
-    journal: &Journal,
-    deadline: Deadline,
-) -> Result<()> {
+fn set(place: Place<'_>, value: &str, deadline: Deadline) -> Result<()> {
+    let Place {
+        session,
+        names,
+        journal,
+        ..
+    } = place;
     let statement = format!("ALTER SYSTEM SET {SETTING} = {}", quote(value));
-    session.query(&statement, deadline)?;
-    journal.line("ALTER SYSTEM");
-    session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
-    journal.line(format!(
-        "{}\n-----------------\n t\n(1 row)",
-        names.reload_heading
-    ));
+    match (session.query(&statement, deadline), place.files) {
+        (Ok(_), _) => {
+            journal.line("ALTER SYSTEM");
+            session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
+            journal.line(format!(
+                "{}\n-----------------\n t\n(1 row)",
+                names.reload_heading
+            ));
+        }
+        (Err(error), Some((instance, files))) if is_refused(&error) => {
+            journal.stamped(format!("warning: ALTER SYSTEM is refused ({error})"));
+            set_in_file(instance, files, value, journal)?;
+        }
+        (Err(error), None) if is_refused(&error) => bail!(
+            "ALTER SYSTEM is refused ({error}): on the primary's host set {SETTING} = '{value}' where the \
+             server's settings are kept, and have it read them; network_rewind there does it at its next run"
+        ),
+        (Err(error), _) => return Err(error.into()),
+    }
     let mut has = String::new();
     let taken = deadline.poll(ASK_INTERVAL, || match show(session, deadline) {
         Ok(now) if now == value => Some(Ok(())),
@@ -118,26 +217,34 @@ fn set(
     }
 }
 
-/// The same, seen none in `times` looks within a second or two: the time that a standby with a hiccup
-/// needs to come back.
+/// Whether the server changes no settings at all (`allow_alter_system` is off), or not for us.
+fn is_refused(error: &SqlError) -> bool {
+    let refusals = ["0A000", "42501"];
+    matches!(&error.failure, SqlFailure::Server { code, .. } if refusals.contains(&code.as_str()))
+}
+
+/// The standbys that stream and that commits wait for, seen fewer than `needed` in `times` looks within a
+/// second or two: the time that a standby with a hiccup needs to come back.
 ///
 /// # Errors
 /// The server does not answer, or there was no time to look that often.
-pub fn streaming_after_looks(
+pub fn waited_for_after_looks(
     session: &Session,
     names: &Flavor,
     gone: Option<&Gone>,
+    needed: usize,
     times: u32,
     deadline: Deadline,
-) -> Result<Option<String>> {
+) -> Result<Vec<String>> {
     let mut left = times;
     let found = deadline.poll(LOOK_INTERVAL.min(LOOK_TIME / times), || {
-        match streaming_standby(session, names, gone, Deadline::after(ONE_LOOK)) {
-            Ok(Some(standby)) => return Some(Ok(Some(standby))),
-            Ok(None) => left -= 1,
-            Err(error) => return Some(Err(error)),
+        match waited_for(session, names, gone, Deadline::after(ONE_LOOK)) {
+            Ok(all) => {
+                left -= 1;
+                (all.len() >= needed || left == 0).then_some(Ok(all))
+            }
+            Err(error) => Some(Err(error)),
         }
-        (left == 0).then_some(Ok(None))
     });
     match found {
         Some(result) => Ok(result?),
@@ -145,23 +252,25 @@ pub fn streaming_after_looks(
     }
 }
 
-/// A standby that streams and that commits may wait for; `gone` does not count.
-pub fn streaming_standby(
+/// The standbys that stream and that commits may wait for; `gone` does not count.
+pub fn waited_for(
     session: &Session,
     names: &Flavor,
     gone: Option<&Gone>,
     deadline: Deadline,
-) -> Result<Option<String>, SqlError> {
+) -> Result<Vec<String>, SqlError> {
     let standbys = standbys(session, names, deadline)?;
-    Ok(first_that_counts(&standbys, gone))
+    Ok(those_that_count(&standbys, gone))
 }
 
-fn first_that_counts(standbys: &[Standby], gone: Option<&Gone>) -> Option<String> {
+fn those_that_count(standbys: &[Standby], gone: Option<&Gone>) -> Vec<String> {
     let is_gone = |standby: &Standby| gone.is_some_and(|gone| standby.is(gone.address, &gone.name));
-    let mut counting = standbys.iter().filter(|standby| standby.is_waited_for());
-    let found = counting.find(|standby| !is_gone(standby))?;
-    let address = found.address.map(|address| address.to_string());
-    Some(format!("{} ({})", found.name, address.unwrap_or_default()))
+    let counting = standbys.iter().filter(|standby| standby.is_waited_for());
+    let named = |standby: &Standby| {
+        let address = standby.address.map(|address| address.to_string());
+        format!("{} ({})", standby.name, address.unwrap_or_default())
+    };
+    counting.filter(|it| !is_gone(it)).map(named).collect()
 }
 
 #[cfg(test)]
@@ -197,8 +306,12 @@ mod tests {
             // Over a unix socket.
             (vec![row("node103", "")], Some("node103 ()")),
         ] {
-            assert_eq!(first_that_counts(&rows, Some(&gone)).as_deref(), expected);
+            let found = those_that_count(&rows, Some(&gone));
+            assert_eq!(found.first().map(String::as_str), expected);
         }
-        assert!(first_that_counts(&[row("node102", "192.168.1.102")], None).is_some());
+        assert_eq!(
+            those_that_count(&[row("node102", "192.168.1.102")], None).len(),
+            1
+        );
     }
 }

@@ -8,6 +8,7 @@ use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
 pub use failover_rules::facts::status::Status;
+use failover_rules::promotion::Unasked;
 use std::time::Duration;
 
 /// A server that lives answers in milliseconds; one that is frozen never.
@@ -64,9 +65,34 @@ pub fn look_and_stay(
                 status.obstacle.get_or_insert_with(|| error.to_string());
             }
             status.trouble = Some(error.to_string());
+            look_without_session(instance, &mut status);
             (status, None)
         }
     }
+}
+
+/// What is known of a standby that gives no answer. It can be promoted all the same, unless it is stopped.
+fn look_without_session(instance: &Instance, status: &mut Status) {
+    status.recovers = recovers(instance, status.control_state.as_deref());
+    status.received = instance.received_by_title().filter(|_| status.recovers);
+    if let Some(process) = instance.stopped_process() {
+        status.obstacle.get_or_insert_with(|| {
+            format!(
+                "process {pid} of its database is stopped (SIGSTOP): have it go on (kill -CONT {pid})",
+                pid = process.pid
+            )
+        });
+    }
+}
+
+/// Whether the server is in recovery by its files and processes; `control_state` is its control file's.
+pub fn recovers(instance: &Instance, control_state: Option<&str>) -> bool {
+    let seen = Unasked {
+        control_state,
+        set_up_as_standby: instance.is_set_up_as_standby(),
+        replays: instance.startup().is_ok_and(|it| it.is_some()),
+    };
+    seen.is_in_recovery()
 }
 
 /// What stands in the way of a promotion and is seen without the server.

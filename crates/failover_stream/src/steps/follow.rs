@@ -14,6 +14,7 @@ use failover_core::flavor::StandbySettings;
 use failover_core::instance::{Process, START_LOG, terminate};
 use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, Procedure};
+use failover_core::promotion;
 use failover_core::slots;
 use failover_core::sql::{Session, Target};
 use failover_core::standby::{NOBODY, Pointed, StandbyFiles};
@@ -123,6 +124,12 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     };
     if state.rewind_is_unfinished(instance.data()) {
         return Ok(context.leave("a rewind of this node is unfinished: it stays down"));
+    }
+    // Whoever is promoted now, this host must not be it later.
+    if let Err(error) = promotion::clear_up(host, instance, &state, context.journal, deadline) {
+        context.journal.stamped(format!(
+            "warning: a promotion that was asked for here could not be withdrawn: {error:#}"
+        ));
     }
     let follows = context.files().follows();
     if let Some(by_now) = moved_on(context.leader, follows.as_deref()) {

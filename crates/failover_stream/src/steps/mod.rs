@@ -4,6 +4,7 @@
 pub mod fence;
 pub mod follow;
 pub mod promote;
+mod replay;
 
 use crate::args::StepName;
 use anyhow::{Context, Result};
@@ -17,8 +18,9 @@ use failover_core::needs;
 use failover_core::peer::{RETURN_TIME, step_command};
 use failover_core::procedure::Frame;
 use failover_core::process::Cmd;
+use failover_core::promotion::WITHDRAW_TIME;
 use failover_core::status;
-pub use failover_rules::plan::failover::{ANSWER_TIME, PROMOTION_SLACK, VIP_TIME};
+pub use failover_rules::plan::failover::{ANSWER_TIME, LAST_LOOK, PROMOTION_SLACK, VIP_TIME};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -123,8 +125,11 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Fence | Self::Hold | Self::Follow(_) => Duration::ZERO,
-            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK,
+            Self::Status | Self::Hold | Self::Follow(_) => Duration::ZERO,
+            // It may have begun late, on a host whose login takes long: its end is worth a last look.
+            Self::Fence => LAST_LOOK,
+            // One that is given up is withdrawn, too, before it answers.
+            Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK + WITHDRAW_TIME,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The promote step: this host becomes the primary. Every part asks first whether its goal holds,
 //! so that a second run ends where the first would have.
 
+use super::fence::MARK_SLACK;
+use super::replay::{Replay, Seen};
 use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use failover_core::arp::Announcement;
@@ -12,14 +14,18 @@ use failover_core::journal::Journal;
 use failover_core::lsn::Lsn;
 use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::process::{Output, RunError};
+use failover_core::promotion::{self, WITHDRAW_TIME};
 use failover_core::replication::is_in_recovery;
 use failover_core::slots;
 use failover_core::sql::{Session, SqlError, SqlFailure, Target};
+use failover_core::standby::StandbyFiles;
 use failover_core::state::{InstanceLock, LockError, StateDir};
-use failover_core::synchronous::{streaming_standby, to_async};
+use failover_core::status::recovers;
+use failover_core::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
 use failover_core::vip::{Did, Vip};
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
+use failover_rules::facts::status::is_primary_state;
 use failover_rules::failover::lag_refusal;
 use failover_rules::plan::Budget;
 use failover_rules::plan::failover as plan;
@@ -33,6 +39,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// A promotion that arrives while the WAL receiver dies can be slept through by the server, for
 /// up to `wal_retrieve_retry_interval` (5 s): after this long it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// Between two looks at what it waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// For a login. A server that lives gives one in milliseconds; one that takes none can be promoted, too.
+const LOGIN_TIME: Duration = Duration::from_millis(800);
 /// For a few small files.
 const FILES_TIME: Duration = Duration::from_millis(500);
 /// For the other standbys, which were told to follow this host, to stream from it: the promotion stands,
@@ -68,13 +78,17 @@ fn carry_out(step: plan::Promote, promote: &mut Promote<'_>, deadline: Deadline)
 
 /// What the steps work on.
 pub struct Promote<'a> {
-    here: &'a Here<'a>,
+    pub(super) here: &'a Here<'a>,
     order: &'a Promotion,
-    journal: &'a Journal,
+    pub(super) journal: &'a Journal,
     /// For all steps but the promotion itself.
     deadline: Deadline,
     lock: Option<InstanceLock>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
+    /// Why the server takes no session, where it does not: all is asked of its files and processes then.
+    pub(super) unasked: Option<String>,
+    /// The promotion was asked for, and has not been seen to come true.
+    asked: bool,
     /// A primary already when we came.
     already: bool,
     /// The VIP may be here, put on by us or by a run before this one.
@@ -83,11 +97,11 @@ pub struct Promote<'a> {
 }
 
 impl<'a> Promote<'a> {
-    fn config(&self) -> &'a Config {
+    pub(super) fn config(&self) -> &'a Config {
         &self.here.host.config
     }
 
-    fn names(&self) -> &'static Flavor {
+    pub(super) fn names(&self) -> &'static Flavor {
         self.here.instance.flavor
     }
 
@@ -107,12 +121,21 @@ impl<'a> Promote<'a> {
         budget.min(self.deadline.remaining().max(LEAST_TIME))
     }
 
-    fn session(&self) -> Result<&Session> {
+    pub(super) fn session(&self) -> Result<&Session> {
         self.session.as_ref().context("no SQL session is open")
     }
 
+    /// Asks the server, or its control file where it takes no session.
+    fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool> {
+        if self.unasked.is_none() {
+            return Ok(self.ask_whether_in_recovery(deadline)?);
+        }
+        let control = self.here.instance.control_data(deadline)?;
+        Ok(!is_primary_state(&control.state))
+    }
+
     /// Asks in the open session, or in a new one where that one broke off or owes an answer.
-    fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
+    fn ask_whether_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => Session::open(&self.here.host.sql_target(), deadline)?,
@@ -159,6 +182,8 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         deadline: frame.deadline,
         lock: None,
         session: None,
+        unasked: None,
+        asked: false,
         already: false,
         vip_on: false,
         announcements: Vec::new(),
@@ -171,12 +196,37 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         ..frame
     };
     let result = procedure::run(&steps(), &mut context, frame);
-    if result.is_err() && context.vip_on {
-        take_vip_back(&context);
+    match (&result, context.asked) {
+        (Err(_), true) => withdraw(&context),
+        (Err(_), false) if context.vip_on => take_vip_back(&context),
+        _ => {}
     }
     result.map(|()| PromoteReport {
         already: context.already,
     })
+}
+
+/// A promotion that is given up must not come true later, beside another primary.
+fn withdraw(context: &Promote<'_>) {
+    let (here, journal) = (context.here, context.journal);
+    let deadline = Deadline::after(WITHDRAW_TIME);
+    match promotion::withdraw(here.host, &here.instance, journal, deadline) {
+        Ok(_) => forget_promotion(context),
+        Err(error) => journal.stamped(format!(
+            "warning: the promotion could not be withdrawn, and may come true later: {error:#}"
+        )),
+    }
+}
+
+fn forget_promotion(context: &Promote<'_>) {
+    let Ok(state) = context.here.host.state() else {
+        return;
+    };
+    if let Err(error) = promotion::forget(state) {
+        context.journal.stamped(format!(
+            "warning: the mark of this promotion stays: {error:#}"
+        ));
+    }
 }
 
 /// A VIP on a host that did not become primary sends clients to a database that refuses writes.
@@ -220,9 +270,10 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         Err(error) => return Err(error.into()),
     };
     is_whole(&state, &context.here.instance)?;
-    let session = Session::open(&context.here.host.sql_target(), deadline)?;
-    session.value("select 33333", deadline)?;
-    context.session = Some(session);
+    if let Err(error) = log_in(context, deadline.at_most(LOGIN_TIME)) {
+        do_without_session(context, error, deadline)?;
+        return Ok(Done::Did("the database is in recovery".to_owned()));
+    }
     context.already = !context.is_in_recovery(deadline)?;
     if context.already {
         is_successor(context, deadline)?;
@@ -247,6 +298,33 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     Ok(Done::Did(
         "the database answers and is in recovery".to_owned(),
     ))
+}
+
+fn log_in(context: &mut Promote<'_>, deadline: Deadline) -> Result<(), SqlError> {
+    let session = Session::open(&context.here.host.sql_target(), deadline)?;
+    session.value("select 33333", deadline)?;
+    context.session = Some(session);
+    Ok(())
+}
+
+/// A standby need not take a session to be promoted: `error` is why ours was not taken.
+fn do_without_session(
+    context: &mut Promote<'_>,
+    error: SqlError,
+    deadline: Deadline,
+) -> Result<()> {
+    let instance = &context.here.instance;
+    let control = instance.control_data(deadline)?;
+    let stopped = instance.stopped_process();
+    if stopped.is_some() || !recovers(instance, Some(&control.state)) {
+        return Err(error.into());
+    }
+    context.journal.stamped(format!(
+        "its database takes no session, and is in recovery by its control file and its processes: it is \
+         promoted all the same ({error})"
+    ));
+    context.unasked = Some(error.to_string());
+    Ok(())
 }
 
 /// What a rewind has begun and not finished is no history at all.
@@ -285,6 +363,9 @@ fn wait_wal(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let names = context.names();
     let question = format!("SELECT {}(), {}()", names.last_receive, names.last_replay);
     let mut have = Lsn::default();
+    if context.unasked.is_some() {
+        return Ok(wait_wal_unasked(context, target, deadline));
+    }
     let session = context.session()?;
     // A server that stops answering is an error, not a lag.
     let arrived = deadline.poll(ASK_INTERVAL, || {
@@ -322,6 +403,28 @@ fn wait_wal(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
             Ok(Done::Did(text))
         }
     }
+}
+
+/// The same by the title of the WAL receiver: that of a primary which was stopped cleanly has sent all of it.
+fn wait_wal_unasked(context: &Promote<'_>, target: Lsn, deadline: Deadline) -> Done {
+    let instance = &context.here.instance;
+    let mut have = None;
+    let arrived = deadline.poll(ASK_INTERVAL, || {
+        have = instance.received_by_title().max(have);
+        (have > Some(target)).then_some(())
+    });
+    let text = match (arrived, have) {
+        (Some(()), _) => return Done::Did(format!("the shutdown checkpoint at {target} is here")),
+        (None, Some(have)) => format!(
+            "it was last seen to receive {have}, the shutdown checkpoint of the old primary is at {target}"
+        ),
+        (None, None) => format!(
+            "whether the shutdown checkpoint of the old primary at {target} is here is not known: the \
+             database takes no session, and no WAL receiver runs"
+        ),
+    };
+    context.journal.stamped(format!("warning: {text}"));
+    Done::Did(text)
 }
 
 fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
@@ -368,14 +471,18 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
         ));
         return Ok(Done::AlreadySo("it was a primary".to_owned()));
     }
-    journal.line("check db if is alive");
-    context.select_33333("  ", deadline.at_most(ANSWER_TIME))?;
-    journal.stamped(format!(
-        "{} is ok , to prepare execute promote",
-        names.server
-    ));
+    if context.unasked.is_none() {
+        journal.line("check db if is alive");
+        context.select_33333("  ", deadline.at_most(ANSWER_TIME))?;
+        journal.stamped(format!(
+            "{} is ok , to prepare execute promote",
+            names.server
+        ));
+    }
     reserve_timelines(context, deadline);
+    mark_promotion(context);
     journal.line("execute promote");
+    context.asked = true;
     // A program that hangs may have asked all the same; one that failed has not.
     match context.ask_for_promotion(deadline) {
         Ok(_) | Err(RunError::TimedOut { .. }) => journal.line("server promoting"),
@@ -384,6 +491,13 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     let times = wait_until_promoted(context, deadline);
     release_timelines(context);
     let times = times?;
+    context.asked = false;
+    forget_promotion(context);
+    // One that was asked for again may not have been read.
+    let _ = context.here.instance.take_promotion_back();
+    if context.unasked.take().is_some() {
+        let _ = log_in(context, Deadline::after(ANSWER_TIME));
+    }
     // The promotion's own time is not the failover's.
     context.deadline = Deadline::after(before);
     // From here on nothing ends the run: it is the primary, and what follows has to be done.
@@ -405,6 +519,21 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
         1 => "out of recovery".to_owned(),
         times => format!("out of recovery, asked for {times} times"),
     }))
+}
+
+/// For the next run, should this one be killed before it has seen the end.
+fn mark_promotion(context: &Promote<'_>) {
+    let config = context.config();
+    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
+    let marked = match context.here.host.state() {
+        Ok(state) => promotion::mark(state, context.journal.run(), lasts),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = marked {
+        context.journal.stamped(format!(
+            "warning: should this run be killed, nobody would know that it asked for a promotion: {error:#}"
+        ));
+    }
 }
 
 /// Two timelines of one number, from one position, look the same to every tool there is.
@@ -449,8 +578,9 @@ fn release_timelines(context: &Promote<'_>) {
 /// How often the promotion had to be asked for until the server was out of recovery.
 fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<u32> {
     let mut times = 1;
-    let mut ask_again = Deadline::after(ASK_AGAIN);
+    let mut look = Deadline::after(ASK_AGAIN);
     let mut silence = Deadline::after(SILENCE);
+    let mut replay = Replay::default();
     let promoted = deadline.poll(ASK_INTERVAL, || {
         match context.is_in_recovery(deadline.at_most(ANSWER_TIME)) {
             Ok(false) => return Some(Ok(())),
@@ -459,17 +589,25 @@ fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<
             Err(error) if silence.passed() => return Some(Err(error)),
             Err(_) => {}
         }
-        if ask_again.passed() && context.nothing_left_to_replay(deadline.at_most(ANSWER_TIME)) {
-            times += 1;
-            // Its failure shows in that the server stays in recovery.
-            let _ = context.ask_for_promotion(deadline);
-            ask_again = Deadline::after(ASK_AGAIN);
+        if !look.passed() {
+            return None;
+        }
+        look = Deadline::after(LOOK_AGAIN);
+        match replay.see_to(context, deadline) {
+            Ok(Seen::GoesOn) => {}
+            Ok(Seen::AskAgain) => {
+                times += 1;
+                // Its failure shows in that the server stays in recovery.
+                let _ = context.ask_for_promotion(deadline);
+                look = Deadline::after(ASK_AGAIN);
+            }
+            Err(error) => return Some(Err(error)),
         }
         None
     });
     match promoted {
         Some(Ok(())) => Ok(times),
-        Some(Err(error)) => Err(error.into()),
+        Some(Err(error)) => Err(error),
         None => bail!(
             "still in recovery {} s after the promotion was asked for: see the server's log, and \
              raise PROMOTE_TIMEOUT if it replays",
@@ -479,47 +617,38 @@ fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<
 }
 
 impl Promote<'_> {
-    fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
+    pub(super) fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
         let instance = &self.here.instance;
         instance.ask_for_promotion(deadline.at_most(ANSWER_TIME))
-    }
-
-    fn nothing_left_to_replay(&self, deadline: Deadline) -> bool {
-        let names = self.names();
-        let question = format!("SELECT {}(), {}()", names.last_receive, names.last_replay);
-        self.session().is_ok_and(|session| {
-            session
-                .row::<2>(&question, deadline)
-                .is_ok_and(|[received, replayed]| {
-                    let position = |text: Option<String>| text.and_then(|t| t.parse::<Lsn>().ok());
-                    position(replayed) >= position(received)
-                })
-        })
     }
 }
 
 fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     context.journal.stamped("sync to async");
+    let (config, instance) = (context.config(), &context.here.instance);
+    let files = StandbyFiles::new(instance.flavor, config, instance.data(), instance.user());
+    let Some(session) = &context.session else {
+        return to_async_by_file(instance, &files, config.sync_degrade, context.journal);
+    };
     if context.order.followers > 0 {
         // Those that are being pointed to this host need a moment to stream from it.
         let patience = deadline.at_most(FOLLOWER_TIME);
-        let (session, names) = (context.session()?, context.names());
+        let needed = number(&show(session, patience)?);
         let _ = patience.poll(FOLLOWER_INTERVAL, || {
-            match streaming_standby(session, names, None, patience) {
-                Ok(None) => None,
+            match waited_for(session, context.names(), None, patience) {
+                Ok(all) if all.len() < needed => None,
                 // An error shows below, where it counts.
                 found => Some(found),
             }
         });
     }
-    to_async(
-        context.session()?,
-        context.names(),
-        context.config().sync_degrade,
-        None,
-        context.journal,
-        deadline,
-    )
+    let place = Place {
+        session,
+        names: context.names(),
+        files: Some((instance, &files)),
+        journal: context.journal,
+    };
+    to_async(place, config.sync_degrade, None, deadline)
 }
 
 fn keep_slot(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {

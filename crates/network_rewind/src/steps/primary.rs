@@ -13,7 +13,8 @@ use failover_core::process::Cmd;
 use failover_core::replication::{Standby, is_in_recovery, standbys};
 use failover_core::sql::Session;
 use failover_core::ssh::Ssh;
-use failover_core::synchronous::{self, streaming_after_looks, to_async, to_sync};
+use failover_core::standby::StandbyFiles;
+use failover_core::synchronous::{self, Place, number, to_async, to_sync, waited_for_after_looks};
 use failover_core::vip::{self, Did};
 use std::net::IpAddr;
 
@@ -156,33 +157,49 @@ pub fn announce_there(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     Ok(Done::Did(format!("{host}: {}", out.stdout.trim())))
 }
 
-/// Commits wait for a standby that has caught up, and for none where none streams.
+/// Commits wait for a standby that has caught up, and for no more of them than stream.
 pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (config, names, journal) = (work.config(), work.names(), work.journal);
+    let (instance, user) = (work.instance, work.instance.user());
+    let files = StandbyFiles::new(names, config, instance.data(), user);
     let session = work.session(deadline.at_most(budget::ANSWER))?;
     let setting = synchronous::show(session, deadline)?;
     let all = standbys(session, names, deadline)?;
-    if all.iter().any(Standby::is_waited_for) {
+    let place = Place {
+        session,
+        names,
+        files: Some((instance, &files)),
+        journal,
+    };
+    let waited = all.iter().filter(|it| it.is_waited_for()).count();
+    if waited > 0 && waited >= number(&setting) {
+        if let Some(done) = synchronous::raise(place, deadline)? {
+            return Ok(done);
+        }
         return Ok(Done::AlreadySo(format!("commits wait for '{setting}'")));
     }
     let limit = config.data_size_diff << 20;
     let caught_up = |standby: &&Standby| standby.can_be_waited_for(limit, &config.all_node_name);
-    if let Some(standby) = all.iter().find(caught_up).filter(|_| config.sync_flag) {
+    let becomes_sync = config.sync_flag && waited == 0;
+    if let Some(standby) = all.iter().find(caught_up).filter(|_| becomes_sync) {
         journal.stamped(format!("{} has caught up, async to sync", standby.name));
-        let nodes = &config.all_node_name;
-        return to_sync(session, names, nodes, journal, deadline);
+        return to_sync(place, &config.all_node_name, deadline);
     }
     if setting.is_empty() {
         return Ok(Done::AlreadySo("commits wait for nobody".to_owned()));
     }
-    let looks = config.health_check_max_retries;
-    match streaming_after_looks(session, names, None, looks, deadline)? {
-        Some(standby) => Ok(Done::AlreadySo(format!("standby {standby} streams"))),
-        None => {
-            journal.stamped("sync to async");
-            to_async(session, names, config.sync_degrade, None, journal, deadline)
-        }
+    let (looks, needed) = (config.health_check_max_retries, number(&setting));
+    let found = waited_for_after_looks(session, names, None, needed, looks, deadline)?;
+    if found.len() >= needed {
+        return Ok(Done::AlreadySo(format!(
+            "standby {} streams",
+            found.join(", ")
+        )));
     }
+    if found.is_empty() {
+        journal.stamped("sync to async");
+    }
+    to_async(place, config.sync_degrade, None, deadline)
 }
 
 /// A recovery that was under way when this node was promoted, and why it was stopped once, are over.

@@ -12,7 +12,7 @@ use failover_core::replication::Standby;
 use failover_core::slots;
 use failover_core::state::Stage;
 use failover_core::status;
-use failover_core::synchronous::to_sync;
+use failover_core::synchronous::{Place, to_sync};
 use std::time::Duration;
 
 /// How often the primary is asked for its standbys.
@@ -276,7 +276,13 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let names = work.names();
     journal.line("SYNC RECOVER MODE ...");
     journal.stamped("remote primary node change sync");
-    let done = to_sync(work.session(deadline)?, names, nodes, journal, deadline)?;
+    let place = Place {
+        session: work.session(deadline)?,
+        names,
+        files: None,
+        journal,
+    };
+    let done = to_sync(place, nodes, deadline)?;
     journal.line("SYNC RECOVER MODE DONE");
     Ok(done)
 }

@@ -11,6 +11,9 @@ pub struct Status {
     pub running: bool,
     /// What the server said; `None` if it did not answer.
     pub in_recovery: Option<bool>,
+    /// It gave no answer, and is in recovery by its control file, its settings and its processes.
+    #[serde(default)]
+    pub recovers: bool,
     /// Why something is not known.
     pub trouble: Option<String>,
     /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if

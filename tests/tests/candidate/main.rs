@@ -1,0 +1,10 @@
+//! A failover that comes through, whatever the standby is like: what a candidate may be busy with, refuse,
+//! or lack. On the real thing; needs root.
+
+mod archive;
+mod given_up;
+mod late_fence;
+mod no_session;
+mod router;
+mod scene;
+mod sessions;
