@@ -27,7 +27,7 @@ const PORT_INTERVAL: Duration = Duration::from_millis(300);
 
 /// What comes in from the threads.
 enum News {
-    /// For the journal.
+    /// For the journal: the fence step says what it does.
     Say(Message),
     Heard(Heard),
 }

@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
         value
     }
 
-    fn all(&self) -> Result<(Exit, String)> {
+    fn say_beginning(&self) {
         let journal = self.journal;
         journal.line("---------------------------------------------------------------------");
         journal.stamped("recover beging...");
@@ -313,6 +313,11 @@ impl<'a> Run<'a> {
             "my pid is {},officially began to perform recovery",
             std::process::id()
         ));
+    }
+
+    fn all(&self) -> Result<(Exit, String)> {
+        let journal = self.journal;
+        self.say_beginning();
         let state = self.state();
         // A state that cannot be read is no pause: the data has to be protected all the same.
         if !state.as_ref().is_ok_and(|state| state.paused.is_some())

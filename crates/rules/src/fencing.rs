@@ -12,6 +12,7 @@ use crate::facts::mac::Mac;
 use crate::facts::report::FenceReport;
 use crate::facts::status::Status;
 use crate::failover::{Unfit, obstacle, pass_over};
+use crate::plan::failover::LAST_LOOK;
 pub use old_primary::{
     Fenced, NoReport, OldPrimary, Signs, VipHolder, fenced, may_promote, needs_hold, vip_holder,
 };
@@ -28,9 +29,6 @@ const LIFE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a fence waits for a standby that can be promoted. Here it says so in some 15 ms, over
 /// ssh in 100. Whoever says nothing in that time may still be able to.
 const CANDIDATE_TIME: Duration = Duration::from_secs(1);
-/// For the end of a fence that has begun and is late: without it nobody is promoted, and the old primary is
-/// down.
-pub const LAST_LOOK: Duration = Duration::from_millis(1500);
 /// How long an address has to answer when it is asked a second time.
 pub const SECOND_LOOK: Duration = Duration::from_millis(150);
 
@@ -266,7 +264,8 @@ impl Fencing {
     /// for the whole round: a timer that ran out after it was asked, and before the wait for the next one is
     /// reckoned, would be slept through.
     pub fn go_on(&mut self, now: Duration) -> Option<Round> {
-        if self.ends() <= now {
+        let end = self.end_of_looking();
+        if end <= now {
             return None;
         }
         let mut asks = Vec::new();
@@ -309,12 +308,12 @@ impl Fencing {
             Some(patience),
         ];
         let running = timers.into_iter().flatten().filter(|timer| *timer > now);
-        let until = running.fold(self.ends(), Duration::min);
+        let until = running.fold(end, Duration::min);
         Some(Round { asks, until })
     }
 
-    /// When it is over, whatever is known by then. A fence that has begun and is late is worth a last look.
-    fn ends(&self) -> Duration {
+    /// A fence that is under way, and of which nobody has told yet how it ended, gets a last look.
+    fn end_of_looking(&self) -> Duration {
         match self.fence_began && !self.findings.old_primary.report_is_in() {
             true => self.limits.deadline + LAST_LOOK,
             false => self.limits.deadline,

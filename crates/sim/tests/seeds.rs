@@ -11,7 +11,7 @@ use failover_sim::{Fault, Options, Plan, Setup, What, Wrong, run, run_plan};
 const MISSED: [(&str, u64); 12] = [
     ("hold", 5036),
     ("fence_mark", 122),
-    ("quorum", 1163),
+    ("quorum", 2579),
     ("pool_search", 62),
     ("left_first", 1559),
     ("rival", 814),

@@ -7,7 +7,6 @@ pub mod conninfo;
 pub mod disk;
 pub mod flavor;
 pub mod instance;
-pub mod promotion;
 pub mod replay;
 pub mod replication;
 pub mod settings;

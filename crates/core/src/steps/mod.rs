@@ -3,4 +3,5 @@
 //! Decides nothing about other hosts. Uses every room; only the tools may use it.
 
 pub mod needs;
+pub mod promotion;
 pub mod status;

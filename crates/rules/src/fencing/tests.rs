@@ -374,6 +374,18 @@ fn a_login_that_fails_is_tried_again() {
 }
 
 #[test]
+fn a_fence_that_has_begun_and_is_late_is_waited_for() {
+    let mut fencing = ordered();
+    fencing.hear(Heard::Vip(Ok(None)), ms(100));
+    fencing.hear(Heard::FenceBegan, ms(3_900));
+    assert_eq!(fencing.go_on(ms(4_000)).unwrap().until, ms(5_500));
+    assert_eq!(fencing.clone().go_on(ms(5_500)), None);
+    fencing.hear(Heard::Fence(report()), ms(4_800));
+    assert_eq!(fencing.go_on(ms(4_800)), None);
+    assert!(fencing.old_primary().report_is_in());
+}
+
+#[test]
 fn a_host_that_lives_is_looked_at_again() {
     let mut fencing = ordered();
     fencing.hear(Heard::Signs(signs(true)), ms(100));

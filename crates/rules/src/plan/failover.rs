@@ -16,6 +16,9 @@ pub const SHOW_TIME: Duration = Duration::from_secs(30);
 /// What a promotion may take beyond its budget and `PROMOTE_TIMEOUT`: the least time of its last
 /// steps, and the way back.
 pub const PROMOTION_SLACK: Duration = Duration::from_secs(3);
+/// For the end of a fence that has begun and is late: without it nobody is promoted, and the old primary is
+/// down.
+pub const LAST_LOOK: Duration = Duration::from_millis(1500);
 /// For one answer of a server that lives.
 pub const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// For `ip`, which takes milliseconds.
