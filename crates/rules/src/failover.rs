@@ -372,6 +372,41 @@ pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, St
     }
 }
 
+/// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
+pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
+    let candidates: Vec<Candidate> = seen
+        .iter()
+        .filter_map(|(host, status)| Candidate::from_status(*host, status, true).ok())
+        .collect();
+    let best = candidates
+        .iter()
+        .max_by_key(|it| (it.timeline, it.promoted, it.position));
+    let (nobody, todo) = match best {
+        Some(it) if it.promoted => (
+            format!("{} is a primary on timeline {}", it.address, it.timeline),
+            format!("attach it here: attach_node --pool {pool} -n ID, with its id"),
+        ),
+        Some(it) => (
+            format!(
+                "the standby {} runs, at {} on timeline {}",
+                it.address, it.position, it.timeline
+            ),
+            format!(
+                "attach it here: attach_node --pool {pool} -n ID, with its id; where the primary is lost, \
+                 run failover_stream by hand with {} for %H and that id for %m",
+                it.address
+            ),
+        ),
+        None => (
+            "none runs".to_owned(),
+            "start a database, the last primary first, and attach it to the pool".to_owned(),
+        ),
+    };
+    format!(
+        "no node is left to promote (%H is empty or %m is -1), nothing is changed; {nobody}: {todo}"
+    )
+}
+
 /// Whether the WAL that the new primary misses, in bytes, is more than `MAX_FAILOVER_LAG` (MB,
 /// `None`: any) allows.
 pub fn lag_refusal(missing: u64, max_megabytes: Option<u64>) -> Option<String> {
