@@ -480,7 +480,10 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         }
     }
     let missing = missing.join("; ");
-    match (missing.is_empty(), failover.config().sync_flag) {
+    // Whoever sets `given` has given up what only the others have.
+    let config = failover.config();
+    let gives_up = config.failover_candidate == FailoverCandidate::Given;
+    match (missing.is_empty(), config.sync_flag && !gives_up) {
         (true, _) => {
             // A host that went out of sight meanwhile was not held: with the old primary it may be more.
             see_majority(
@@ -629,11 +632,16 @@ fn furthest(
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
         fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, is_lost);
     let (mut candidates, mut unfit) = (Vec::new(), Vec::new());
+    // By its files a standby may seem to have less than it has.
+    let mut unasked = Vec::new();
     for peer in &failover.standbys {
         let host = peer.address();
         let answer = answers
             .remove(&host)
             .unwrap_or_else(|| Err(PeerError::NotRun("no answer in time".to_owned())));
+        if config.sync_flag && matches!(&answer, Ok(status) if decide::is_unasked(status)) {
+            unasked.push((host, Unfit::Silent));
+        }
         match judge(host, answer, was_down(host)) {
             Ok(candidate) => {
                 journal.line(format!(
@@ -652,6 +660,8 @@ fn furthest(
     }
     let choice = decide::choose(&candidates, failover.given)
         .context("no standby can be promoted: see the lines before; bring one of them up and run this command again")?;
+    unasked.retain(|(host, _)| *host != choice.address);
+    unfit.extend(unasked);
     pass_over(failover, &unfit, &candidates, choice.address)?;
     journal.stamped(format!(
         "{} becomes the new primary: {}",

@@ -267,6 +267,11 @@ pub fn obstacle(status: &Status) -> Option<String> {
     status.obstacle.clone().or_else(down)
 }
 
+/// Whether a standby takes no session, and its position is what its files and processes tell: at least that.
+pub fn is_unasked(status: &Status) -> bool {
+    status.in_recovery.is_none() && status.recovers
+}
+
 /// Whether a standby that the pool had down is not worth waiting for; `seen`: what it said a moment ago.
 pub fn is_lost(seen: Option<&Status>, synchronous: bool) -> bool {
     match seen {
@@ -578,6 +583,52 @@ mod tests {
                 [Never, Unreachable, Always].map(|policy| may_promote(policy, &outcome).is_ok());
             assert_eq!(got, expected, "{what}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn a_standby_that_takes_no_session_is_a_candidate() {
+        let silent = Status {
+            running: true,
+            recovers: true,
+            control: Some(Lsn(7)),
+            timeline: 2,
+            ..Status::default()
+        };
+        let candidate = Candidate::from_status(ip(102), &silent, false).unwrap();
+        assert_eq!(
+            (candidate.timeline, candidate.position, candidate.promoted),
+            (2, Lsn(7), false)
+        );
+        assert!(is_unasked(&silent));
+        let stopped = Status {
+            obstacle: Some("stopped".to_owned()),
+            ..silent.clone()
+        };
+        assert!(Candidate::from_status(ip(102), &stopped, false).is_err());
+        let frozen = Status {
+            recovers: false,
+            ..silent
+        };
+        assert!(Candidate::from_status(ip(102), &frozen, false).is_err());
+    }
+
+    #[test]
+    fn the_line_for_a_pool_that_knows_nobody() {
+        let status = |in_recovery| Status {
+            running: true,
+            in_recovery: Some(in_recovery),
+            timeline: 2,
+            ..Status::default()
+        };
+        let said = |seen: Vec<(IpAddr, Status)>| nobody_left(&seen.into_iter().collect(), ip(101));
+        assert!(said(vec![]).ends_with(
+            "none runs: start a database, the last primary first, and attach it to the pool"
+        ));
+        assert!(said(vec![(ip(102), status(true))]).contains("the standby 192.168.1.102 runs, at 0/0 on timeline 2: attach it here: attach_node --pool 192.168.1.101 -n ID"));
+        assert!(
+            said(vec![(ip(102), status(false))])
+                .contains("192.168.1.102 is a primary on timeline 2: attach it here")
+        );
     }
 
     #[test]
