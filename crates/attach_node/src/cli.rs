@@ -41,6 +41,9 @@ pub struct Cli {
     /// Look, and say what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Ask the pool at this address instead of KB_POOL_VIP: one of several that has a node down
+    #[arg(long, value_name = "ADDRESS")]
+    pub pool: Option<std::net::IpAddr>,
     /// The configuration [default: ../etc/HAmodule.conf beside the program]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -22,7 +22,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// Does what the command line asks.
 pub fn run(cli: &Cli) -> Result<Exit> {
-    let config = ThisHost::load(cli.config.as_deref())?.config;
+    let mut config = ThisHost::load(cli.config.as_deref())?.config;
+    config.kb_pool_vip = cli.pool.unwrap_or(config.kb_pool_vip);
     let names = Flavor::of(&config).map_err(usage)?;
     let pool = Pool::new(&config, names);
     let journal = match cli.json {

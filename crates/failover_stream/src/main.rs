@@ -167,10 +167,7 @@ fn serve(
     dry_run: bool,
 ) -> Result<()> {
     match *request {
-        Request::NobodyLeft => anyhow::bail!(
-            "no node is left to promote (%H is empty or %m is -1), nothing is changed: start a \
-             database, the last primary first, and attach it to the pool"
-        ),
+        Request::NobodyLeft => anyhow::bail!(run::nobody_left(crew, deadline)),
         Request::StandbyDown { failed, primary } => {
             let mut context = standby::StandbyDown::new(crew, journal, deadline, failed, primary)?;
             if dry_run {
@@ -183,6 +180,9 @@ fn serve(
             let mut failover = run::Failover::new(crew, journal, deadline, old_primary, given);
             if dry_run {
                 say(&run::plan(&failover).join("\n"));
+                if let Some(note) = needs::no_alter_system(&crew.here, deadline) {
+                    say(&note);
+                }
                 return Ok(());
             }
             run::fail_over(&mut failover)

@@ -34,6 +34,8 @@ use std::time::Duration;
 
 /// How long asynchronous standbys may take to tell their positions.
 const POSITIONS_TIME: Duration = Duration::from_secs(1);
+/// For all hosts to say how they are, where the pool says that none is up.
+const NOBODY_TIME: Duration = Duration::from_secs(2);
 /// Of the failover's time, what is kept for the promotion's own parts.
 const PROMOTION_RESERVE: Duration = Duration::from_secs(2);
 /// For taking the VIP off another standby.
@@ -293,6 +295,20 @@ pub fn plan(failover: &Failover<'_>) -> Vec<String> {
     lines
 }
 
+/// What is said where the pool knows nobody. Its standbys may run all the same: an old pool drops an attach
+/// that reaches it while it is busy.
+pub fn nobody_left(crew: &Arc<Crew>, deadline: Deadline) -> String {
+    let config = &crew.here.config;
+    let hosts = config.kb_all_ip.iter();
+    let peers: Vec<Peer> = hosts.map(|host| Peer::new(crew, *host)).collect();
+    let limit = deadline.at_most(NOBODY_TIME);
+    let answers = fencing::ask_standbys(crew, &peers, limit, |_| false);
+    let seen = answers
+        .into_iter()
+        .filter_map(|(host, it)| Some((host, it.ok()?)));
+    decide::nobody_left(&seen.collect(), config.kb_localhost_ip)
+}
+
 fn trust_ip(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     ask_trust_ip(&failover.crew, failover.journal, deadline)
 }
@@ -403,7 +419,9 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let seen = &failover.findings.standbys;
     let standbys = failover.standbys.iter().map(Peer::address);
     let unheard: Vec<IpAddr> = standbys.filter(|it| !seen.contains_key(it)).collect();
-    let living = fencing::living(&failover.crew, &unheard);
+    let mut living = fencing::living(&failover.crew, &unheard);
+    // Where nobody listens on the database's port nothing streams.
+    living.retain(|host| fencing::may_stream(&failover.crew, *host));
     let listens =
         |host: IpAddr| decide::may_acknowledge_on(seen.get(&host), living.contains(&host));
     // Also to those that have not answered yet: whatever they are asked next, they answer it held.
@@ -559,11 +577,16 @@ fn furthest(
     let mut answers: HashMap<IpAddr, Result<Status, PeerError>> =
         fencing::ask_standbys(&failover.crew, &failover.standbys, deadline, is_lost);
     let (mut candidates, mut unfit) = (Vec::new(), Vec::new());
+    // By its files a standby may seem to have less than it has.
+    let mut unasked = Vec::new();
     for peer in &failover.standbys {
         let host = peer.address();
         let answer = answers
             .remove(&host)
             .unwrap_or_else(|| Err(PeerError::NotRun("no answer in time".to_owned())));
+        if config.sync_flag && matches!(&answer, Ok(status) if decide::is_unasked(status)) {
+            unasked.push((host, Unfit::Silent));
+        }
         match judge(host, answer, was_down(host)) {
             Ok(candidate) => {
                 journal.line(format!(
@@ -582,6 +605,8 @@ fn furthest(
     }
     let choice = decide::choose(&candidates, failover.given)
         .context("no standby can be promoted: see the lines before; bring one of them up and run this command again")?;
+    unasked.retain(|(host, _)| *host != choice.address);
+    unfit.extend(unasked);
     pass_over(failover, &unfit, &candidates, choice.address)?;
     journal.stamped(format!(
         "{} becomes the new primary: {}",

@@ -113,6 +113,11 @@ pub fn obstacle(status: &Status) -> Option<String> {
     status.obstacle.clone().or_else(down)
 }
 
+/// Whether a standby takes no session, and its position is what its files and processes tell: at least that.
+pub fn is_unasked(status: &Status) -> bool {
+    status.in_recovery.is_none() && status.recovers
+}
+
 /// Whether a standby that the pool had down is not worth waiting for; `seen`: what it said a moment ago.
 pub fn is_lost(seen: Option<&Status>, synchronous: bool) -> bool {
     match seen {
@@ -217,6 +222,41 @@ pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, St
     }
 }
 
+/// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
+pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
+    let candidates: Vec<Candidate> = seen
+        .iter()
+        .filter_map(|(host, status)| Candidate::from_status(*host, status, true).ok())
+        .collect();
+    let best = candidates
+        .iter()
+        .max_by_key(|it| (it.timeline, it.promoted, it.position));
+    let (nobody, todo) = match best {
+        Some(it) if it.promoted => (
+            format!("{} is a primary on timeline {}", it.address, it.timeline),
+            format!("attach it here: attach_node --pool {pool} -n ID, with its id"),
+        ),
+        Some(it) => (
+            format!(
+                "the standby {} runs, at {} on timeline {}",
+                it.address, it.position, it.timeline
+            ),
+            format!(
+                "attach it here: attach_node --pool {pool} -n ID, with its id; where the primary is lost, \
+                 run failover_stream by hand with {} for %H and that id for %m",
+                it.address
+            ),
+        ),
+        None => (
+            "none runs".to_owned(),
+            "start a database, the last primary first, and attach it to the pool".to_owned(),
+        ),
+    };
+    format!(
+        "no node is left to promote (%H is empty or %m is -1), nothing is changed; {nobody}: {todo}"
+    )
+}
+
 /// Whether the WAL that the new primary misses, in bytes, is more than `MAX_FAILOVER_LAG` (MB,
 /// `None`: any) allows.
 pub fn lag_refusal(missing: u64, max_megabytes: Option<u64>) -> Option<String> {
@@ -236,6 +276,52 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 168, 1, last])
+    }
+
+    #[test]
+    fn a_standby_that_takes_no_session_is_a_candidate() {
+        let silent = Status {
+            running: true,
+            recovers: true,
+            control: Some(Lsn(7)),
+            timeline: 2,
+            ..Status::default()
+        };
+        let candidate = Candidate::from_status(ip(102), &silent, false).unwrap();
+        assert_eq!(
+            (candidate.timeline, candidate.position, candidate.promoted),
+            (2, Lsn(7), false)
+        );
+        assert!(is_unasked(&silent));
+        let stopped = Status {
+            obstacle: Some("stopped".to_owned()),
+            ..silent.clone()
+        };
+        assert!(Candidate::from_status(ip(102), &stopped, false).is_err());
+        let frozen = Status {
+            recovers: false,
+            ..silent
+        };
+        assert!(Candidate::from_status(ip(102), &frozen, false).is_err());
+    }
+
+    #[test]
+    fn the_line_for_a_pool_that_knows_nobody() {
+        let status = |in_recovery| Status {
+            running: true,
+            in_recovery: Some(in_recovery),
+            timeline: 2,
+            ..Status::default()
+        };
+        let said = |seen: Vec<(IpAddr, Status)>| nobody_left(&seen.into_iter().collect(), ip(101));
+        assert!(said(vec![]).ends_with(
+            "none runs: start a database, the last primary first, and attach it to the pool"
+        ));
+        assert!(said(vec![(ip(102), status(true))]).contains("the standby 192.168.1.102 runs, at 0/0 on timeline 2: attach it here: attach_node --pool 192.168.1.101 -n ID"));
+        assert!(
+            said(vec![(ip(102), status(false))])
+                .contains("192.168.1.102 is a primary on timeline 2: attach it here")
+        );
     }
 
     fn candidate(last: u8, timeline: Timeline, position: u64, promoted: bool) -> Candidate {

@@ -7,13 +7,17 @@ use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
 use failover_core::journal::{Journal, print_json};
 use failover_core::terminal::complain;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Does what the command line asks.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let host = ThisHost::load(cli.config.as_deref())?;
     let configured = DiskCheck::from_config(&host.config).map_err(usage)?;
     let check = cli.apply_to(configured).map_err(usage)?;
+    may_write(&host, &check)?;
     // Not into the log of the recovery, which may be on the disk that hangs.
     let journal = match cli.json {
         true => Journal::to_nobody(),
@@ -29,6 +33,23 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         true => Exit::Done,
         false => Exit::Failed,
     })
+}
+
+/// That another user may not write is no fault of a disk.
+fn may_write(host: &ThisHost, check: &DiskCheck) -> Result<()> {
+    let user = &host.config.kb_execute_sys_user;
+    if host.us.is_root() || host.us.name == *user {
+        return Ok(());
+    }
+    let refused = |it: &&PathBuf| access(it.as_path(), AccessFlags::W_OK) == Err(Errno::EACCES);
+    match check.directories.iter().find(refused) {
+        Some(directory) => Err(usage(format!(
+            "{} may not write in {}: run it as {user} (KB_EXECUTE_SYS_USER) or root",
+            host.us.name,
+            directory.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn report(mounts: &[Mount]) -> Value {

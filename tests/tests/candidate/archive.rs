@@ -1,7 +1,7 @@
 //! A `restore_command` that hangs.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, Node, wait_for};
+use lab::{Lab, wait_for};
 
 use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, log_line, set, two_hosts, went_through};
 
@@ -9,20 +9,15 @@ use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, log_line, set, two_hosts, went_
 fn waits_for_archive(lab: &Lab, command: &str) -> Result<()> {
     let (primary, standby) = (lab.node(101), lab.node(102));
     set(standby, &[("restore_command", command)])?;
-    // Without a stream it asks the archive.
-    kill_receiver(standby)?;
     primary.psql("set synchronous_commit = local; insert into probe values ('before')")?;
     wait_for("the command to run", SOON, || {
+        // Without a stream it asks the archive, once it has read its settings.
+        standby.run(&["pkill", "-f", "walreceiver"], SOON)?;
         standby
             .run(&["pgrep", "-f", "sleep 7777"], SOON)?
             .success()?;
         Ok(())
     })
-}
-
-fn kill_receiver(node: &Node) -> Result<()> {
-    node.run(&["pkill", "-f", "walreceiver"], SOON)?.success()?;
-    Ok(())
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A clean stop that takes some seconds, on a host whose login takes long.
 
 use anyhow::{Context, Result};
-use lab::layout::DATA;
 use lab::{Lab, LabOptions};
 
 use crate::scene::{FAILOVER, PRIMARY_DOWN, went_through};
@@ -35,7 +34,6 @@ fn the_far_side_ends_first() -> Result<()> {
         })?;
         slow_login(&lab, seconds)?;
         lab.node(101).psql("select pg_switch_wal()")?;
-        let _ = DATA;
         let run = lab.node(102).failover(&PRIMARY_DOWN, FAILOVER)?;
         went_through(&lab, &run).context(seconds)?;
     }

@@ -2,9 +2,11 @@
 //! or lack. On the real thing; needs root.
 
 mod archive;
+mod detach;
 mod given_up;
 mod late_fence;
 mod no_session;
 mod router;
 mod scene;
 mod sessions;
+mod synchronous;

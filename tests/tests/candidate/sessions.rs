@@ -8,7 +8,7 @@ use crate::scene::{
 };
 
 /// The standby has a report open, and its replay waits for that for ever.
-fn held_up(lab: &Lab, sql: &str, conflict: &[&str]) -> Result<lab::Running> {
+pub fn held_up(lab: &Lab, sql: &str, conflict: &[&str]) -> Result<lab::Running> {
     let (primary, standby) = (lab.node(101), lab.node(102));
     primary.psql("create table report as select n from generate_series(1, 1000) n")?;
     set(standby, &[("max_standby_streaming_delay", "-1")])?;
@@ -40,7 +40,7 @@ fn held_up(lab: &Lab, sql: &str, conflict: &[&str]) -> Result<lab::Running> {
 
 const SNAPSHOT: &str =
     "begin isolation level repeatable read; select count(*) from report; select pg_sleep(200)";
-const LOCK: &str = "begin; select count(*) from report; select pg_sleep(200)";
+pub const LOCK: &str = "begin; select count(*) from report; select pg_sleep(200)";
 
 #[test]
 fn a_report_with_an_old_snapshot_is_ended_and_named() -> Result<()> {

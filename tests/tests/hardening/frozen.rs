@@ -49,7 +49,8 @@ fn a_frozen_candidate_does_not_hang_it() -> Result<()> {
         new.thaw_database();
         assert!(new.in_recovery()?);
         assert_eq!(prober.two_writers(), None);
-        lab.wait_until_nothing_runs(ARPING)?;
+        // The refusal comes before the network has said who has the VIP.
+        lab.wait_until_nothing_runs(2 * ARPING)?;
     }
     Ok(())
 }

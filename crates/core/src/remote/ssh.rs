@@ -8,6 +8,8 @@ use crate::deadline::Deadline;
 use crate::known_hosts::{self, KnownKeys, Verdict};
 use crate::process::{Cmd, Output, RunError, Stream};
 use crate::users::SystemUser;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 use std::cell::Cell;
@@ -91,6 +93,31 @@ pub struct Ssh {
     login: Login,
 }
 
+/// `LIBSSH2_ERROR_KEX_FAILURE`.
+const KEX_FAILURE: i32 = -5;
+
+/// Whether the private key in `file` is encrypted.
+fn has_passphrase(file: &Path) -> bool {
+    is_encrypted(&std::fs::read_to_string(file).unwrap_or_default())
+}
+
+/// The older forms say it in a header, OpenSSH's own in the name of its cipher.
+fn is_encrypted(key: &str) -> bool {
+    if key.contains("ENCRYPTED") {
+        return true;
+    }
+    let body: String = key
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    let Ok(bytes) = BASE64.decode(body.trim()) else {
+        return false;
+    };
+    // After the magic the length of the name, four bytes, then the name.
+    let cipher = bytes.strip_prefix(b"openssh-key-v1\0");
+    cipher.is_some_and(|rest| !rest.starts_with(b"\0\0\0\x04none"))
+}
+
 impl Ssh {
     /// Connects, checks the host's key, logs in. Every failure is [`RunError::Unreachable`].
     pub fn connect(login: &Login, deadline: Deadline) -> Result<Self, RunError> {
@@ -155,9 +182,29 @@ impl Ssh {
             match self.session.handshake() {
                 Ok(()) => return Ok(()),
                 Err(e) if e.code() == EAGAIN => self.wait(deadline, "ssh handshake")?,
+                Err(e) if e.code() == ErrorCode::Session(KEX_FAILURE) => {
+                    return Err(self.login.failed(self.nothing_in_common()));
+                }
                 Err(e) => return Err(self.login.failed(format!("handshake: {}", e.message()))),
             }
         }
+    }
+
+    /// The host takes only what the library that we speak ssh with does not know.
+    fn nothing_in_common(&self) -> String {
+        let known = |kind| {
+            self.session
+                .supported_algs(kind)
+                .unwrap_or_default()
+                .join(",")
+        };
+        format!(
+            "no key exchange, host key or cipher in common: its sshd must allow one of KexAlgorithms {}, of \
+             HostKeyAlgorithms {} and of Ciphers {} (sshd_config there)",
+            known(MethodType::Kex),
+            known(MethodType::HostKey),
+            known(MethodType::CryptCs)
+        )
     }
 
     fn check_host_key(&self, known: &KnownKeys) -> Result<(), RunError> {
@@ -198,6 +245,11 @@ impl Ssh {
             })?;
             match attempt {
                 Ok(()) => return Ok(()),
+                Err(_) if has_passphrase(key) => tried.push(format!(
+                    "{}: the key has a passphrase, and nobody is there to type it: make one without \
+                     (ssh-keygen -p), or name another in SSH_KEY_FILE",
+                    key.display()
+                )),
                 Err(why) => tried.push(format!("{}: {why}", key.display())),
             }
         }

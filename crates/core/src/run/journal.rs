@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -303,6 +303,8 @@ struct LogFile {
     path: PathBuf,
     owner: Option<SystemUser>,
     file: Option<File>,
+    /// It ends with half a line, as a full disk leaves one: the next line begins on its own.
+    torn: bool,
     /// Said once per run, not per line.
     complained: bool,
 }
@@ -313,15 +315,14 @@ impl LogFile {
             path: path.to_owned(),
             owner,
             file: None,
+            torn: false,
             complained: false,
         }
     }
 
     fn append(&mut self, line: &str) {
-        let written = self
-            .open()
-            .and_then(|file| file.write_all(format!("{line}\n").as_bytes()));
-        if let Err(error) = written {
+        if let Err(error) = self.write(line) {
+            self.torn = true;
             if !self.complained {
                 self.complained = true;
                 syslog(&format!(
@@ -333,14 +334,46 @@ impl LogFile {
         }
     }
 
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        self.open()?;
+        let text = match self.torn {
+            true => format!("\n{line}\n"),
+            false => format!("{line}\n"),
+        };
+        self.open()?.write_all(text.as_bytes())?;
+        self.torn = false;
+        Ok(())
+    }
+
     fn open(&mut self) -> io::Result<&mut File> {
         if self.file.is_none() {
             self.file = Some(open_for_append(&self.path, self.owner.as_ref())?);
+            self.torn = ends_torn(&self.path);
         }
         self.file
             .as_mut()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// Whether the file does not end with a whole line.
+fn ends_torn(path: &Path) -> bool {
+    let last = || -> io::Result<Option<u8>> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() || meta.len() == 0 {
+            return Ok(None);
+        }
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, meta.len() - 1)?;
+        Ok(Some(byte[0]))
+    };
+    // One that cannot be read is taken for whole.
+    matches!(last(), Ok(Some(byte)) if byte != b'\n')
 }
 
 /// Opens for appending, creating it with mode 0640. The directory may belong to the database's
@@ -415,6 +448,23 @@ mod tests {
             "{seen}"
         );
         assert!(seen.contains(r#"{"line":"second"}"#), "{seen}");
+    }
+
+    #[test]
+    fn half_a_line_is_not_continued() {
+        let dir = std::env::temp_dir().join(format!("torn-{}", clock::run_name()));
+        std::fs::create_dir(&dir).unwrap();
+        let file = dir.join("events");
+        for (before, expected) in [
+            ("", "new\n"),
+            ("old\n", "old\nnew\n"),
+            ("{\"half", "{\"half\nnew\n"),
+        ] {
+            std::fs::write(&file, before).unwrap();
+            LogFile::new(&file, None).append("new");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

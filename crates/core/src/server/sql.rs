@@ -404,8 +404,8 @@ fn failure(error: &postgres::Error) -> SqlFailure {
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             SqlState::INVALID_CATALOG_NAME,
         ];
-        // The pool has no code of its own for it.
-        if login.contains(code) || message == "authentication failed" {
+        // The pool has no code of its own for it, and puts the method before it ("md5").
+        if login.contains(code) || message.ends_with("authentication failed") {
             return SqlFailure::Login(message);
         }
         return SqlFailure::Server {

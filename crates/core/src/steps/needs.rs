@@ -7,6 +7,7 @@ use crate::flavor::Flavor;
 use crate::host::ThisHost;
 use crate::identity::Identity;
 use crate::programs::{MissingProgram, Programs};
+use crate::sql::Session;
 use crate::users::SystemUser;
 use crate::vip::{Rights, Vip, VipError, find, ipv4_addresses};
 use nix::errno::Errno;
@@ -14,6 +15,8 @@ use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use std::path::Path;
 use std::time::Duration;
 
+/// For the server's answer to a question about its settings.
+const SERVER_TIME: Duration = Duration::from_millis(800);
 /// For this host's own sshd to take a connection or to refuse it.
 const OWN_SSHD: Duration = Duration::from_millis(100);
 
@@ -97,6 +100,7 @@ pub fn check(config: Config) -> Vec<Finding> {
             }
             if host.config.has_database() {
                 of_database(&host.config, &mut said);
+                of_server(&host, &mut said);
                 of_vip(&host, &mut said);
             }
         }
@@ -175,6 +179,26 @@ fn of_database(config: &Config, said: &mut Said) {
             );
         }
     }
+}
+
+/// What the server itself would refuse, where it runs.
+fn of_server(host: &ThisHost, said: &mut Said) {
+    if let Some(text) = no_alter_system(host, Deadline::after(SERVER_TIME)) {
+        said.note("KB_DATA_PATH", text);
+    }
+}
+
+/// Whether `ALTER SYSTEM` is turned off (PostgreSQL 17), and what follows from that.
+pub fn no_alter_system(host: &ThisHost, deadline: Deadline) -> Option<String> {
+    let session = Session::open(&host.sql_target(), deadline).ok()?;
+    let question = "SELECT current_setting('allow_alter_system', true)";
+    let off = session.value(question, deadline).ok()?? == "off";
+    off.then(|| {
+        "allow_alter_system is off in this server: from another host nobody can make it asynchronous, and \
+         commits wait until the minute's run here has done that in the server's own file. Turn it on, or \
+         keep synchronous_standby_names at a number that one standby may miss"
+            .to_owned()
+    })
 }
 
 fn of_vip(host: &ThisHost, said: &mut Said) {

@@ -58,6 +58,17 @@ pub fn look_and_stay(
     if !status.running {
         return (status, None);
     }
+    // One that is stopped gives no answer, and the wait for it is time that a failover does not have.
+    if let Some(process) = instance.stopped_process() {
+        let pid = process.pid;
+        status.trouble = Some(format!("process {pid} of its database is stopped"));
+        status.obstacle.get_or_insert_with(|| {
+            format!(
+                "process {pid} of its database is stopped (SIGSTOP): have it go on (kill -CONT {pid})"
+            )
+        });
+        return (status, None);
+    }
     match ask_server(host, instance, &mut status, deadline.at_most(SQL_TIME)) {
         Ok(session) => (status, Some(session)),
         Err(error) => {
@@ -75,14 +86,6 @@ pub fn look_and_stay(
 fn look_without_session(instance: &Instance, status: &mut Status) {
     status.recovers = recovers(instance, status.control_state.as_deref());
     status.received = instance.received_by_title().filter(|_| status.recovers);
-    if let Some(process) = instance.stopped_process() {
-        status.obstacle.get_or_insert_with(|| {
-            format!(
-                "process {pid} of its database is stopped (SIGSTOP): have it go on (kill -CONT {pid})",
-                pid = process.pid
-            )
-        });
-    }
 }
 
 /// Whether the server is in recovery by its files and processes; `control_state` is its control file's.
