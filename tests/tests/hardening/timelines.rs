@@ -1,9 +1,22 @@
 //! Two promotions from the same position never get timelines of the same number.
 
 use anyhow::{Result, ensure};
-use lab::layout::{DATA, DB_BIN};
+use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN};
+use lab::wait_for;
 
 use crate::scene::{FAILOVER, SOON, assert_only_primary, log_line, three_hosts};
+
+/// What the pool calls the command with when node102, the primary, went down and node103 is left.
+const SECOND_DOWN: [&str; 8] = [
+    "192.168.1.103",
+    "1",
+    "1",
+    "192.168.1.102",
+    "192.168.1.102",
+    "2",
+    "0",
+    DATA,
+];
 
 /// A person has promoted node102, and node103 has not followed it when that one dies, too. Its history is
 /// not on node103, which would take the same number.
@@ -16,17 +29,7 @@ fn a_second_promotion_from_the_same_position_has_another_number() -> Result<()> 
     first.psql("set synchronous_commit = local; insert into probe values ('first')")?;
     first.kill_database()?;
 
-    let down = [
-        "192.168.1.103",
-        "1",
-        "1",
-        "192.168.1.102",
-        "192.168.1.102",
-        "2",
-        "0",
-        DATA,
-    ];
-    second.failover(&down, FAILOVER)?.success()?;
+    second.failover(&SECOND_DOWN, FAILOVER)?.success()?;
     assert_only_primary(&lab, 103)?;
     log_line(second, "timelines up to 2 are another host's")?;
     second.psql("checkpoint")?;
@@ -53,5 +56,32 @@ fn a_second_promotion_from_the_same_position_has_another_number() -> Result<()> 
             SOON,
         )?
         .success()?;
+    Ok(())
+}
+
+/// The command runs twice, as it may. The standby that was told of it twice takes the next number when it
+/// is promoted itself: past one that nobody has no standby could follow it.
+#[test]
+fn a_second_run_of_a_failover_leaves_no_number_out() -> Result<()> {
+    let lab = three_hosts("hard-timelines-twice", true)?;
+    let (old, first, second) = (lab.node(101), lab.node(102), lab.node(103));
+    old.kill_database()?;
+    // Of two that are equally far the pool's choice is promoted.
+    first.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    ensure!(!first.in_recovery()?, "node103 was promoted");
+    first.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    wait_for("node103 to follow", SOON, || lab.streams(103, 102))?;
+
+    first.kill_database()?;
+    second.failover(&SECOND_DOWN, FAILOVER)?.success()?;
+    second.psql("checkpoint")?;
+    let timeline = second.psql("select timeline_id from pg_control_checkpoint()")?;
+    assert_eq!(timeline, "3");
+    ensure!(
+        !second
+            .failover_log()?
+            .contains("their numbers are left out"),
+        "a number was left out"
+    );
     Ok(())
 }

@@ -14,6 +14,8 @@ fn copying(pgpool: &[(&str, &str)]) -> LabOptions {
     let mut options = LabOptions {
         pools: 3,
         pgpool: settings(pgpool),
+        // Commits that wait keep their connections, and a client that gave up makes another.
+        postgres: settings(&[("max_connections", "500")]),
         ..three_hosts()
     };
     let config = settings(&[("REWIND_FALLBACK", "basebackup"), ("SYNC_DEGRADE", "never")]);
