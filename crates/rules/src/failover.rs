@@ -51,15 +51,14 @@ pub fn unheld(missing: &str, synchronous: bool, gives_up: bool) -> Result<String
         )),
         (true, false) => Err(format!(
             "a standby may go on acknowledging the old primary, which nobody could fence, and those \
-             commits would be lost ({missing}): correct that, or stop its database, then run this \
-             command again. {GIVE_UP}"
+             commits would be lost ({missing}): {WAY_OUT}"
         )),
     }
 }
 
 /// How a person passes over a host.
-const GIVE_UP: &str = "To give up what only that host has, set FAILOVER_CANDIDATE=given: then the host \
-                       that the command names is promoted";
+const WAY_OUT: &str = "correct that and run this command again. To give up what only that host has, set \
+                       FAILOVER_CANDIDATE=given: then the host that the command names is promoted";
 
 /// A standby that could be promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,11 +140,10 @@ pub enum Unfit {
 /// where that is a risk, or what a person has to do first. `best`: the furthest candidate; `None`: it is
 /// not known yet. A synchronous cluster may have acknowledged commits that only `host` has.
 pub fn pass_over(host: IpAddr, unfit: &Unfit, best: Option<&Candidate>) -> Result<String, String> {
-    let way_out = format!("correct that and run this command again. {GIVE_UP}");
     match unfit {
         Unfit::NotUnderstood(why) => Err(format!(
             "{host} answered, but not with a usable report ({why}). It may have the last acknowledged \
-             commits, so nobody is promoted: {way_out}"
+             commits, so nobody is promoted: {WAY_OUT}"
         )),
         Unfit::Known(status, why)
             if best.is_some_and(|best| {
@@ -155,7 +153,7 @@ pub fn pass_over(host: IpAddr, unfit: &Unfit, best: Option<&Candidate>) -> Resul
         {
             Err(format!(
                 "{host} is further than every candidate (at {} on timeline {}) and cannot be promoted \
-                 ({why}), so nobody is promoted: {way_out}",
+                 ({why}), so nobody is promoted: {WAY_OUT}",
                 status.position(),
                 status.timeline
             ))

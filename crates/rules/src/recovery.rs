@@ -418,15 +418,15 @@ fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> 
 /// What is said where the pool's primary is an old one.
 fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
-    let here = match server(&view.me) {
-        Server::Primary => " and has the database VIP",
-        _ => "",
+    let here = match view.me.vip_here {
+        true => "has the database VIP",
+        false => "does not have the database VIP",
     };
     act(
         Action::NeedsPerson,
         format!(
-            "the pool has {address} as its primary, on timeline {theirs}; this node is on timeline {}, \
-             which was promoted from that one{here}: {address} is an old primary, and following it would \
+            "the pool has {address} as its primary, on timeline {theirs}; this node ({here}) is on \
+             timeline {}, which was promoted from that one: {address} is an old primary, and following it would \
              lose what came after. Stop its database, then promote the newest node (failover_stream), \
              or run network_rewind --force here if {address} is to be kept",
             view.me.timeline
@@ -1109,8 +1109,10 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
 /// A standby that is down, and no pool has a primary. Where the last primary is there and may be started,
 /// it comes first: with a standby that runs, which a failover may be promoting, it would stay down.
 fn start_standby(view: &View, why: &str) -> Decision {
-    let why = format!("{why}; this node does not run, and was a standby");
-    let start = || act(Action::StartStandby, format!("{why}: it is started"));
+    let start = || {
+        let text = format!("{why}; this node does not run, and was a standby: it is started");
+        act(Action::StartStandby, text)
+    };
     if !view.policy.max_available {
         return start();
     }
@@ -1127,7 +1129,7 @@ fn start_standby(view: &View, why: &str) -> Decision {
         Some((address, _)) => act(
             Action::Refuse,
             format!(
-                "{why}; {address} was the last primary, and comes first: its network_rewind starts it \
+                "{why}; this node does not run, and was a standby; {address} was the last primary, and comes first: its network_rewind starts it \
                  (MAX_AVAILABLE_LEVEL). If that does not run there, start its database"
             ),
         ),

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A server that lives answers in milliseconds; one that is frozen never.
 const SQL_TIME: Duration = Duration::from_millis(800);
 
+/// SQLSTATE of a server that has no connection left.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
 /// How the instance of this host is.
 pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status {
     look_and_stay(host, instance, deadline).0
@@ -75,8 +78,11 @@ pub fn look_and_stay(
             if matches!(error.failure, SqlFailure::Login(_)) {
                 status.obstacle.get_or_insert_with(|| error.to_string());
             }
-            status.trouble = Some(error.to_string());
             look_without_session(instance, &mut status);
+            if is_crowded(&error) && is_primary_by_files(instance, &status) {
+                status.in_recovery = Some(false);
+            }
+            status.trouble = Some(error.to_string());
             (status, None)
         }
     }
@@ -86,6 +92,19 @@ pub fn look_and_stay(
 fn look_without_session(instance: &Instance, status: &mut Status) {
     status.recovers = recovers(instance, status.control_state.as_deref());
     status.received = instance.received_by_title().filter(|_| status.recovers);
+}
+
+/// Whether the server lives, takes sessions, and has none left for us: its clients hang, say, where their
+/// commits wait for a standby.
+fn is_crowded(error: &SqlError) -> bool {
+    matches!(&error.failure, SqlFailure::Server { code, .. } if code == TOO_MANY_CONNECTIONS)
+}
+
+/// A server that lives writes this into its control file at the end of its recovery, and not before.
+fn is_primary_by_files(instance: &Instance, status: &Status) -> bool {
+    !status.recovers
+        && !instance.is_set_up_as_standby()
+        && status.control_state.as_deref() == Some("in production")
 }
 
 /// Whether the server is in recovery by its files and processes; `control_state` is its control file's.
