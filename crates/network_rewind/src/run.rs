@@ -27,7 +27,7 @@ use failover_core::standby::StandbyFiles;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::terminal::{complain, say};
 use failover_core::workers;
-use failover_rules::facts::view::{PoolSays, View};
+use failover_rules::facts::view::{Policy, PoolSays, View};
 use failover_rules::recovery::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
 use std::fs;
 use std::io::ErrorKind;
@@ -38,6 +38,8 @@ use std::time::{Duration, Instant};
 /// How often is decided in one run: a standby that was started is looked at again, and a primary that
 /// was stopped.
 const ROUNDS: usize = 4;
+/// After a look at another host that took so long this host's own server is looked at anew.
+const LATE: Duration = Duration::from_secs(1);
 /// For a first look at the data directory, before its disk was checked.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -347,13 +349,8 @@ impl<'a> Run<'a> {
             let copy_program = self.site.instance.flavor.basebackup;
             let wanted = policy(self.config(), copy_program, self.cli.force);
             let (view, verdict, session) = self.timed("decide", || {
-                let (mut view, session) = eyes.view(wanted, &state, network, &pool);
-                let verdict = loop {
-                    match decide(&view) {
-                        Decision::Look(look) => eyes.look(look, &mut view),
-                        Decision::Do(verdict) => break verdict,
-                    }
-                };
+                let (view, verdict, session) =
+                    see_and_decide(&eyes, wanted, &state, network, &pool);
                 let why = verdict.why.clone();
                 ((view, verdict, session), Outcome::Done, why)
             });
@@ -706,6 +703,7 @@ impl<'a> Run<'a> {
             fork: None,
             primary_wal: Vec::new(),
             checkpoint: None,
+            redo: None,
         }
     }
 
@@ -785,6 +783,29 @@ impl<'a> Run<'a> {
                 .line("recovery success,exit script with success");
         }
         Ok(())
+    }
+}
+
+/// What is seen, what follows from it, and the session with this host's server.
+fn see_and_decide(
+    eyes: &Eyes<'_>,
+    wanted: Policy,
+    state: &State,
+    network: bool,
+    pool: &Answer,
+) -> (View, Verdict, Option<Session>) {
+    let (mut view, session) = eyes.view(wanted, state, network, pool);
+    loop {
+        match decide(&view) {
+            Decision::Look(look) => {
+                let begun = Instant::now();
+                eyes.look(look, &mut view);
+                if begun.elapsed() > LATE {
+                    view.me = eyes.me();
+                }
+            }
+            Decision::Do(verdict) => return (view, verdict, session),
+        }
     }
 }
 

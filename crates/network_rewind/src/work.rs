@@ -73,6 +73,8 @@ pub struct Work<'a> {
     /// The last checkpoint before anything was done: a rewind needs no WAL before it, if it comes
     /// before the fork.
     pub checkpoint: Option<Lsn>,
+    /// Where a recovery from that one begins.
+    pub redo: Option<Lsn>,
 }
 
 impl<'a> Work<'a> {

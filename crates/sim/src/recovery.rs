@@ -15,6 +15,8 @@ use failover_rules::recovery::{
 
 /// How often is decided in one run.
 const ROUNDS: usize = 4;
+/// After a look that took so long (ms) the node itself is looked at anew.
+const LATE: u64 = 1_000;
 /// Until a standby that was started must stream, in a recovery.
 const STREAMING: u64 = 60_000;
 /// The same where it was merely started.
@@ -236,6 +238,8 @@ pub struct Recovery {
     phase: Phase,
     /// When this phase or step began.
     since: u64,
+    /// How long the last look has taken (ms).
+    waited: u64,
     force: bool,
     network: bool,
     pool: Option<Table>,
@@ -259,6 +263,7 @@ impl Recovery {
             host,
             phase: Phase::Begin,
             since: 0,
+            waited: 0,
             force: false,
             network: false,
             pool: None,
@@ -296,6 +301,9 @@ impl Recovery {
             Phase::Look(look) => {
                 if let Some(view) = &mut self.view {
                     look::look(world, self.host, look, view);
+                    if self.waited >= LATE {
+                        view.me = look::status(world, self.host);
+                    }
                 }
                 self.go_on(Phase::Decide, 1)
             }
@@ -342,8 +350,8 @@ impl Recovery {
         };
         match decide_without(view, &world.options.out()) {
             Decision::Look(look) => {
-                let delay = look::takes(world, self.host, look);
-                self.go_on(Phase::Look(look), delay)
+                self.waited = look::takes(world, self.host, look);
+                self.go_on(Phase::Look(look), self.waited)
             }
             Decision::Do(verdict) => self.begin_acting(world, me, verdict),
         }

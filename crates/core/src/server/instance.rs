@@ -164,6 +164,8 @@ pub struct ControlData {
     pub state: String,
     /// Position of the last checkpoint; after a clean stop, of the shutdown checkpoint.
     pub checkpoint: Lsn,
+    /// Where a recovery from that checkpoint begins: at its beginning, which may be segments before.
+    pub redo: Lsn,
     /// Timeline of the last checkpoint.
     pub timeline: Timeline,
     /// A standby has replayed at least up to here; 0/0 on a primary.
@@ -200,6 +202,7 @@ impl ControlData {
         Some(Self {
             state: field("Database cluster state")?.to_owned(),
             checkpoint: field("Latest checkpoint location")?.parse().ok()?,
+            redo: field("Latest checkpoint's REDO location")?.parse().ok()?,
             timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
             min_recovery: field("Minimum recovery ending location")?.parse().ok()?,
             min_recovery_timeline: field("Min recovery ending loc's timeline")?.parse().ok()?,
@@ -904,6 +907,7 @@ mod tests {
         let text = "pg_control version number:            1300\n\
              Database cluster state:               shut down\n\
              Latest checkpoint location:           0/66000028\n\
+             Latest checkpoint's REDO location:    0/65FFFF28\n\
              Latest checkpoint's REDO WAL file:    0000000F0000000000000066\n\
              Latest checkpoint's TimeLineID:       15\n\
              Minimum recovery ending location:     0/0\n\
@@ -913,6 +917,7 @@ mod tests {
              Data page checksum version:           0\n";
         let control = ControlData::parse(text).unwrap();
         assert_eq!(control.checkpoint.to_string(), "0/66000028");
+        assert_eq!(control.redo.to_string(), "0/65FFFF28");
         assert_eq!((control.timeline, control.is_clean_primary()), (15, true));
         assert!(control.can_be_rewound && control.segment_size == 16 << 20);
         let blind = ControlData::parse(&text.replace(" on\n", " off\n")).unwrap();

@@ -10,7 +10,7 @@ use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::history::History;
-use failover_core::lsn::{Lsn, segment_name, segment_number};
+use failover_core::lsn::{Lsn, Timeline, segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd, RunError};
 use failover_core::state::{Stage, identity_of};
@@ -138,6 +138,7 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
         ));
     }
     work.checkpoint = Some(control.checkpoint);
+    work.redo = Some(control.redo);
     let own = work.own_history(control.timeline)?;
     work.fork = own.fork_with(&history);
     if let Some(why) = same_number(&own, &history) {
@@ -332,8 +333,10 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 /// file that the primary has under the same name is overwritten in place, the others are only removed.
 fn wal_to_keep(work: &Work<'_>, segment_size: u64) -> Result<Vec<(String, bool)>> {
     let theirs: HashSet<&str> = work.primary_wal.iter().map(String::as_str).collect();
-    let first = match (work.checkpoint, work.fork) {
-        (Some(checkpoint), Some((_, fork))) if checkpoint <= fork => checkpoint.0 / segment_size,
+    let first = match (work.checkpoint, work.redo, work.fork) {
+        (Some(checkpoint), Some(redo), Some((_, fork))) if checkpoint <= fork => {
+            redo.0 / segment_size
+        }
         _ => 0,
     };
     let dir = work.data().join(work.names().wal_dir);
@@ -498,7 +501,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
                 "{} did nothing, and this node has WAL up to {end}, beyond the fork at {at}",
                 names.rewind
             ),
-            _ => sync_rewound(work),
+            _ => give_back_wal(work, fork, before.segment_size).and_then(|()| sync_rewound(work)),
         }
     });
     match output {
@@ -517,6 +520,35 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         }
         Err(error) => failed_rewind(work, &error),
     }
+}
+
+/// The rewind removes what the primary does not have, WAL before the fork too. The server begins where the
+/// last common checkpoint says, and that may be segments before the one in which the checkpoint itself is:
+/// the primary may have none of them any more.
+fn give_back_wal(work: &Work<'_>, fork: Option<(Timeline, Lsn)>, segment_size: u64) -> Result<()> {
+    let Some((timeline, at)) = fork else {
+        return Ok(());
+    };
+    let wal = work.data().join(work.names().wal_dir);
+    let kept = work.kept().join(KEPT_WAL);
+    if !kept.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&kept).with_context(|| kept.display().to_string())? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        let number = segment_number(&name, segment_size);
+        let common = number.is_some_and(|it| it < at.0 / segment_size)
+            && (1..=timeline).any(|it| {
+                number.is_some_and(|number| segment_name(it, number, segment_size) == name)
+            });
+        let target = wal.join(&name);
+        if common && !target.exists() && fs::hard_link(kept.join(&name), &target).is_err() {
+            copy_synced(&kept.join(&name), &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Counts a rewind that failed, and says what the next run does.
