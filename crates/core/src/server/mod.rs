@@ -14,3 +14,4 @@ pub mod slots;
 pub mod sql;
 pub mod standby;
 pub mod synchronous;
+mod wal_end;

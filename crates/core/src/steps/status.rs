@@ -91,7 +91,11 @@ pub fn look_and_stay(
 /// What is known of a standby that gives no answer. It can be promoted all the same, unless it is stopped.
 fn look_without_session(instance: &Instance, status: &mut Status) {
     status.recovers = recovers(instance, status.control_state.as_deref());
-    status.received = instance.received_by_title().filter(|_| status.recovers);
+    if status.recovers {
+        let size = status.segment_size.unwrap_or(16 << 20);
+        let in_wal = instance.end_of_wal(status.timeline, size);
+        status.received = instance.received_by_title().max(in_wal);
+    }
 }
 
 /// Whether the server lives, takes sessions, and has none left for us: its clients hang, say, where their
