@@ -127,6 +127,11 @@ impl Instance {
         }
     }
 
+    /// Whether it is the one that replays: without it the server takes sessions all the same.
+    pub fn is_startup(process: &Process) -> bool {
+        is_startup(&title_of(process.pid))
+    }
+
     /// A process of the server that is stopped (SIGSTOP), and without which nothing is promoted.
     pub fn stopped_process(&self) -> Option<Process> {
         let processes = self.processes().ok()?;

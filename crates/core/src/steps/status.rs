@@ -61,16 +61,18 @@ pub fn look_and_stay(
     if !status.running {
         return (status, None);
     }
-    // One that is stopped gives no answer, and the wait for it is time that a failover does not have.
     if let Some(process) = instance.stopped_process() {
         let pid = process.pid;
-        status.trouble = Some(format!("process {pid} of its database is stopped"));
         status.obstacle.get_or_insert_with(|| {
             format!(
                 "process {pid} of its database is stopped (SIGSTOP): have it go on (kill -CONT {pid})"
             )
         });
-        return (status, None);
+        // It gives no answer, and the wait for one is time that a failover does not have.
+        if !Instance::is_startup(&process) {
+            status.trouble = Some(format!("process {pid} of its database is stopped"));
+            return (status, None);
+        }
     }
     match ask_server(host, instance, &mut status, deadline.at_most(SQL_TIME)) {
         Ok(session) => (status, Some(session)),
