@@ -37,6 +37,7 @@ const SAID_TO_NOBODY: [&str; 30] = [
     "Database cluster state",
     "Latest checkpoint …",
     "Latest checkpoint's TimeLineID",
+    "Latest checkpoint's REDO location",
     "Minimum recovery ending location",
     "Min recovery ending loc's timeline",
     "Data page checksum version",

@@ -113,14 +113,42 @@ pub(super) fn without_a_primary(scene: &mut Scene<'_>) -> Played {
     })?;
     both_are_promoted(scene)?;
     scene.start_rounds();
-    // Of the two the pool finds one, by its own order; the other one is copied.
-    let primary = scene.one_is_left()?;
+    // Nothing proves which of the two is the right one: they say so, and a person decides.
+    let primary = a_person_keeps_the_pools(scene)?;
     let end = scene.is_whole(primary)?;
     nobody_said_so_too_early(scene.lab)?;
     Ok(Expected {
         two: by_mistake(),
         ..end
     })
+}
+
+/// What the one that the pool does not name says is done: it is stopped, and recovered with `--force`.
+/// Which host is kept then.
+fn a_person_keeps_the_pools(scene: &mut Scene<'_>) -> Result<u8> {
+    const SAYS: &str = "stop the other, and run network_rewind --force there";
+    let lab = scene.lab;
+    let says = |number: u8| {
+        let log = lab.node(number).recovery_log();
+        log.is_ok_and(|log| log.contains(SAYS))
+    };
+    scene.sees("one of them names both, and what to do", RECOVERY, || {
+        ensure!(says(102) || says(103), "neither does");
+        Ok(())
+    })?;
+    let (lost, kept) = match says(102) {
+        true => (102, 103),
+        false => (103, 102),
+    };
+    scene.does(
+        &format!("node{lost} is stopped and recovered by hand, as its log says"),
+        |lab| {
+            let node = lab.node(lost);
+            node.stop_database("fast")?;
+            node.recover(&["--force"], RECOVERY)?.success().map(drop)
+        },
+    )?;
+    Ok(kept)
 }
 
 /// Whoever said that its recovery went well streamed: the step before had seen it at the primary.
