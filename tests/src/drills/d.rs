@@ -196,7 +196,7 @@ fn source_dies(scene: &mut Scene<'_>) -> Played {
         running.wait()
     })?;
     says(&run, 66, "the rewind failed")?;
-    stays_down(old, 66, "a rewind of this node is unfinished")?;
+    stays_down(old, 1, "an interrupted rewind")?;
     scene.reads(101, "recovery.log", "a rewind of this node is unfinished")?;
     scene.sees("the pool gives up", FAILOVER, || {
         ensure!(lab.pool_nodes().is_err(), "it answers");
