@@ -1,6 +1,8 @@
 //! The table, row by row: each row is what a good view becomes by a small change, followed by its
 //! near misses, what looks like the row and must not be it.
 
+mod manual;
+
 use super::*;
 use crate::facts::left::{Pause, Recovery};
 use crate::facts::standby::Standby;
