@@ -7,6 +7,8 @@ use super::*;
 use crate::facts::left::{Pause, Recovery};
 use crate::facts::standby::Standby;
 use crate::facts::view::{Policy, PoolView};
+use proptest::prop_assert;
+use proptest::test_runner::{Config, TestRng, TestRunner};
 
 const ME: IpAddr = ip(101);
 const PRIMARY: IpAddr = ip(102);
@@ -1021,17 +1023,15 @@ fn the_vip_leaves_a_host_whose_server_is_sure_to_be_no_primary() {
 
 // What holds whatever is seen.
 
-/// The same choices on every run (xorshift).
-struct Choices(u64);
+/// Choices that are made by bytes, one each. A zero is the first one, so that a failing view shrinks to the
+/// simplest one that fails.
+struct Choices(std::vec::IntoIter<u8>);
 
 impl Choices {
     fn of<T>(&mut self, all: impl Into<Vec<T>>) -> T {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
         let mut all = all.into();
-        let at = (self.0 >> 20) % all.len() as u64;
-        all.swap_remove(usize::try_from(at).unwrap())
+        let at = usize::from(self.0.next().unwrap_or_default()) % all.len();
+        all.swap_remove(at)
     }
 
     fn flag(&mut self) -> bool {
@@ -1292,15 +1292,27 @@ fn may_take_over(view: &View, start: bool) -> bool {
 
 #[test]
 fn whatever_is_seen_nothing_is_stopped_or_started_without_reason() {
-    let mut choices = Choices(0x9E37_79B9_7F4A_7C15);
-    let mut seen = std::collections::HashMap::new();
-    for _ in 0..60_000 {
+    let config = Config {
+        cases: 60_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let seen = std::cell::RefCell::new(std::collections::HashMap::new());
+    let bytes = proptest::collection::vec(proptest::num::u8::ANY, 200);
+    let tried = TestRunner::new_with_rng(config, rng).run(&bytes, |bytes| {
+        let mut choices = Choices(bytes.into_iter());
         let mut view = choices.view();
         let action = choices.decide(&mut view);
+        let mut seen = seen.borrow_mut();
         *seen.entry(std::mem::discriminant(&action)).or_insert(0) += 1;
-        let ok = has_reason(action, &view);
-        assert!(ok, "{action:?} for {view:#?}");
+        prop_assert!(has_reason(action, &view), "{action:?} for {view:#?}");
+        Ok(())
+    });
+    if let Err(error) = tried {
+        panic!("{error}");
     }
+    let seen = seen.into_inner();
     assert_eq!(seen.len(), 16, "not every action was decided on: {seen:?}");
 }
 

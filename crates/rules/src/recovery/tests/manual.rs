@@ -3,7 +3,7 @@
 
 use super::*;
 
-const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recovery.md");
+const MANUAL: &str = include_str!("../../../../../docs/recovery.md");
 const HEADING: &str = "| seen | done | exit |";
 
 /// How a row's first cell begins, what it describes, and what is done.
@@ -23,8 +23,7 @@ fn exit(decision: &Decision) -> &'static str {
 
 /// The first and the last cell of each row of the manual.
 fn manual() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(MANUAL).unwrap();
-    let rows = text.lines().skip_while(|line| *line != HEADING).skip(2);
+    let rows = MANUAL.lines().skip_while(|line| *line != HEADING).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
