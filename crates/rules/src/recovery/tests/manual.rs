@@ -40,7 +40,9 @@ fn the_manuals_table_is_this_one() {
         unfinished_rows(),
         pools(),
         others(),
+        others_without_a_stream(),
         nobody_named(),
+        nobody_named_and_down(),
     ]
     .concat();
     let manual = manual();
@@ -235,6 +237,12 @@ fn others() -> Vec<Row> {
             },
             person(),
         ),
+    ]
+}
+
+/// The same, and it does not stream.
+fn others_without_a_stream() -> Vec<Row> {
+    vec![
         (
             "... a standby, running or down, that a failover under way holds",
             || {
@@ -335,6 +343,12 @@ fn nobody_named() -> Vec<Row> {
             no_pool,
             takes_over(false),
         ),
+    ]
+}
+
+/// The same, and a primary that was stopped.
+fn nobody_named_and_down() -> Vec<Row> {
+    vec![
         (
             "no pool, or no primary; this node stopped itself",
             || {
