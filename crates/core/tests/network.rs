@@ -69,35 +69,33 @@ fn who_has_an_address() {
 fn signs_of_life_of_a_living_a_firewalled_and_a_dead_host() {
     let hosts = Hosts::new();
     let listener = hosts.on_peer(|| TcpListener::bind((PEER, 22)).unwrap());
-    let look = |addr, stop_at_first| {
+    let look = |addr, enough: fn(&Finding) -> bool| {
         let target = Target {
             addr,
             ssh_port: 22,
             database_port: 54321,
         };
-        hosts.on_here(|| {
-            timed(|| signs_of_life(target, &Programs::default(), WINDOW, stop_at_first))
-        })
+        hosts.on_here(|| timed(|| signs_of_life(target, &Programs::default(), WINDOW, enough)))
     };
-    let (signs, took) = look(PEER, false);
+    let (signs, took) = look(PEER, |_| false);
     println!("all signs of a living host: {took:?}: {signs}");
     assert_eq!(signs.signs.len(), 4, "{signs}");
     for sign in &signs.signs {
         assert!(matches!(sign.finding, Finding::Alive(_)), "{sign:?}");
     }
-    let (signs, took) = look(PEER, true);
+    let (signs, took) = look(PEER, Finding::is_life);
     println!("first sign of a living host: {took:?}: {signs}");
     assert!(signs.is_alive() && took < Duration::from_millis(200));
     drop(listener);
 
-    let (signs, took) = look(NOBODY, true);
+    let (signs, took) = look(NOBODY, Finding::is_life);
     println!("a dead host: {took:?}: {signs}");
     assert!(!signs.is_alive(), "{signs}");
     assert!(took < Duration::from_millis(900), "{took:?}");
     assert!(signs.signs.iter().any(|sign| sign.probe == Probe::Arp));
 
     // Behind a router that does not exist: nothing can be sent, which proves nothing.
-    let (signs, _) = look(Ipv4Addr::new(10, 10, 0, 1), false);
+    let (signs, _) = look(Ipv4Addr::new(10, 10, 0, 1), |_| false);
     assert!(signs.is_alive(), "{signs}");
     assert!(signs.signs.iter().all(|sign| sign.probe != Probe::Arp));
 }

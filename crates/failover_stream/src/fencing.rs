@@ -241,7 +241,7 @@ fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
         database_port: config.kb_port,
     };
     // All of them, not only the first: a refused port proves less than an answer.
-    let signs = signs_of_life(target, &crew.here.programs, config.probe_timeout, false);
+    let signs = signs_of_life(target, &crew.here.programs, config.probe_timeout, |_| false);
     let answered = |sign: &Sign| {
         matches!(sign.probe, Probe::Icmp | Probe::Arp) && matches!(sign.finding, Finding::Alive(_))
     };

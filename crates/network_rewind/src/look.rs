@@ -10,7 +10,7 @@ use failover_core::flavor::Flavor;
 use failover_core::history::{History, file_name};
 use failover_core::host::ThisHost;
 use failover_core::instance::Instance;
-use failover_core::life::{Finding, Target as Probed, signs_of_life};
+use failover_core::life::seen;
 use failover_core::lsn::Timeline;
 use failover_core::peer;
 use failover_core::pool::address_of;
@@ -24,7 +24,6 @@ use failover_rules::facts::view::{
     BaseBackup, Fence, Policy, PoolSays, PoolView, Primary, Seen, View,
 };
 use failover_rules::recovery::Look;
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
 
@@ -227,39 +226,14 @@ impl<'a> Eyes<'a> {
     /// a network that is down, is what is looked for.
     fn life(&self) -> Seen {
         let config = self.config();
-        let others = other_hosts(config);
+        let others = config.rest_of_cluster();
         let hosts = others.len() + 1;
-        let (told, answers) = channel();
-        for address in others {
-            let IpAddr::V4(addr) = address else { continue };
-            let (told, programs) = (told.clone(), self.here.programs.clone());
-            let window = config.probe_timeout;
-            let target = Probed {
-                addr,
-                ssh_port: config.ssh_port,
-                database_port: config.kb_port,
-            };
-            workers::start(move || {
-                let signs = signs_of_life(target, &programs, window, false);
-                let mut seen = signs.signs.iter();
-                let alive = seen.any(|sign| matches!(sign.finding, Finding::Alive(_)));
-                let _ = told.send(alive);
-            });
-        }
-        drop(told);
+        let answers = seen(others, config, &self.here.programs);
         Seen {
             others: answers.iter().filter(|alive| *alive).count(),
             hosts,
         }
     }
-}
-
-/// All hosts with a database or a pool but this one.
-fn other_hosts(config: &Config) -> HashSet<IpAddr> {
-    let all = config
-        .other_hosts()
-        .chain(config.kb_pool_ips.iter().copied());
-    all.filter(|host| *host != config.kb_localhost_ip).collect()
 }
 
 /// What is allowed and wanted. As the configuration says; `copy_program` is the server's own.
@@ -272,7 +246,7 @@ pub fn policy(config: &Config, copy_program: &str, force: bool) -> Policy {
             .copied()
             .zip(config.all_node_name.iter().cloned())
             .collect(),
-        hosts: other_hosts(config).len() + 1,
+        hosts: config.rest_of_cluster().len() + 1,
         force,
         auto_recovery: config.auto_primary_recovery,
         max_available: config.max_available_level,

@@ -17,6 +17,7 @@ mod syntax;
 mod tests;
 mod value;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -140,6 +141,13 @@ impl Config {
     pub fn other_hosts(&self) -> impl Iterator<Item = IpAddr> {
         let hosts = self.kb_all_ip.iter().copied();
         hosts.filter(|&host| host != self.kb_localhost_ip)
+    }
+
+    /// All hosts with a database or a pool but this one, each once.
+    pub fn rest_of_cluster(&self) -> HashSet<IpAddr> {
+        let pools = self.kb_pool_ips.iter().copied();
+        let all = self.other_hosts().chain(pools);
+        all.filter(|host| *host != self.kb_localhost_ip).collect()
     }
 
     /// What must never be printed: both passwords, plain and encoded, without empty ones. Longer

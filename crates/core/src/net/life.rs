@@ -5,9 +5,11 @@
 //! dead, while its database went on writing.
 
 use crate::arp::{ProbeError, link_to, who_answers};
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::ping;
 use crate::programs::Programs;
+use crate::workers;
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -51,6 +53,11 @@ impl Finding {
     /// Whether the host has to be taken for alive by it.
     pub fn is_life(&self) -> bool {
         !matches!(self, Self::Silent | Self::Router(_))
+    }
+
+    /// Whether the host itself was seen to live: a probe that could not be sent shows nothing.
+    pub fn is_seen(&self) -> bool {
+        matches!(self, Self::Alive(_))
     }
 }
 
@@ -152,14 +159,39 @@ impl fmt::Display for Signs {
     }
 }
 
+/// Which of `hosts` are seen to live, asked side by side: an answer for each, as it comes. For those who
+/// count the hosts that they see; silence, or a network that is down, is what they look for.
+pub fn seen(
+    hosts: impl IntoIterator<Item = IpAddr>,
+    config: &Config,
+    programs: &Programs,
+) -> mpsc::Receiver<bool> {
+    let (told, answers) = mpsc::channel();
+    for host in hosts {
+        let IpAddr::V4(addr) = host else { continue };
+        let (told, programs) = (told.clone(), programs.clone());
+        let window = config.probe_timeout;
+        let target = Target {
+            addr,
+            ssh_port: config.ssh_port,
+            database_port: config.kb_port,
+        };
+        workers::start(move || {
+            let found = signs_of_life(target, &programs, window, Finding::is_seen);
+            let _ = told.send(found.signs.iter().any(|sign| sign.finding.is_seen()));
+        });
+    }
+    answers
+}
+
 /// Asks `target` in every way that this host has by itself, all side by side and each several
-/// times within `window` (`PROBE_TIMEOUT`). `stop_at_first`: the first sign of life ends it, after
+/// times within `window` (`PROBE_TIMEOUT`). The first finding that is `enough` ends it, after
 /// milliseconds; the other probes then run out by themselves, soon after the window.
 pub fn signs_of_life(
     target: Target,
     programs: &Programs,
     window: Duration,
-    stop_at_first: bool,
+    enough: fn(&Finding) -> bool,
 ) -> Signs {
     let mut probes = vec![
         Probe::Icmp,
@@ -200,9 +232,9 @@ pub fn signs_of_life(
     drop(sender);
     // Each probe ends by itself soon after the window; the channel ends with the last one.
     for sign in receiver {
-        let life = sign.finding.is_life();
+        let ends = enough(&sign.finding);
         signs.push(sign);
-        if life && stop_at_first {
+        if ends {
             break;
         }
     }
@@ -370,6 +402,16 @@ mod tests {
         );
     }
 
+    /// Whoever counts the hosts that are seen must not be content with a probe that was never sent.
+    #[test]
+    fn a_probe_that_could_not_be_sent_is_life_and_not_seen() {
+        let unsent = Finding::CouldNotProbe("no program arping".to_owned());
+        assert!(unsent.is_life() && !unsent.is_seen());
+        assert!(!Finding::Silent.is_life() && !Finding::Silent.is_seen());
+        let answered = Finding::Alive("answers".to_owned());
+        assert!(answered.is_life() && answered.is_seen());
+    }
+
     #[test]
     fn this_host_lives_and_shows_it_at_once() {
         let started = Instant::now();
@@ -381,7 +423,7 @@ mod tests {
             },
             &Programs::default(),
             Duration::from_secs(5),
-            true,
+            Finding::is_life,
         );
         assert!(found.is_alive());
         assert!(started.elapsed() < Duration::from_secs(1), "{found}");
