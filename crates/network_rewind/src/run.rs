@@ -335,7 +335,7 @@ impl<'a> Run<'a> {
         }
         let network = self.timed("trust-ip", || self.trust_ip())?;
         if !self.cli.dry_run {
-            self.unbar();
+            self.unbar(&state);
         }
         let mut pool = self.ask_pool(network);
         let eyes = Eyes {
@@ -398,10 +398,9 @@ impl<'a> Run<'a> {
 
     /// A data directory that is whole may be started by whoever wants to. A run that was killed may have
     /// left it barred.
-    fn unbar(&self) {
+    fn unbar(&self, state: &State) {
         let half = |it: &Recovery| matches!(it.stage, Stage::Rewinding | Stage::Copying);
-        let state = self.state();
-        if state.is_ok_and(|state| !state.recovery.as_ref().is_some_and(half)) {
+        if !state.recovery.as_ref().is_some_and(half) {
             // Where it cannot be changed it was not: a start says what is wrong with it.
             let _ = instance::unbar(self.site.instance.data());
         }
@@ -692,7 +691,7 @@ impl<'a> Run<'a> {
                 Action::FailOver { old } => Some(old),
                 _ => None,
             },
-            primary: whom(action).unwrap_or(site.here.config.kb_localhost_ip),
+            primary: action.follows().unwrap_or(site.here.config.kb_localhost_ip),
             me: view.me.clone(),
             session: None,
             seen: None,
@@ -772,7 +771,9 @@ impl<'a> Run<'a> {
         };
         if let Err(error) = procedure::run(&steps, &mut work, frame) {
             let_go(&mut work);
-            self.unbar();
+            if let Ok(state) = self.state() {
+                self.unbar(&state);
+            }
             return Err(error);
         }
         if matches!(
@@ -827,19 +828,6 @@ fn let_go(work: &mut Work<'_>) {
         work.journal.stamped(format!("warning: {error:#}"));
     }
     work.lock = None;
-}
-
-/// The host that an action follows.
-fn whom(action: Action) -> Option<IpAddr> {
-    match action {
-        Action::StopWrongPrimary { primary, .. }
-        | Action::Recover { primary }
-        | Action::Follow { primary }
-        | Action::Start { primary }
-        | Action::Rejoin { primary, .. }
-        | Action::Wait { primary } => Some(primary),
-        _ => None,
-    }
 }
 
 /// How a run ends that did what was decided.

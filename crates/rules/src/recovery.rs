@@ -135,6 +135,21 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The host that it follows.
+    pub fn follows(self) -> Option<IpAddr> {
+        match self {
+            Self::StopWrongPrimary { primary, .. }
+            | Self::Recover { primary }
+            | Self::Follow { primary }
+            | Self::Start { primary }
+            | Self::Rejoin { primary, .. }
+            | Self::Wait { primary } => Some(primary),
+            _ => None,
+        }
+    }
+}
+
 fn act(action: Action, why: impl Into<String>) -> Decision {
     Decision::Do(Verdict {
         action,
@@ -149,6 +164,14 @@ enum Server {
     Primary,
     Standby,
     Silent,
+}
+
+/// The other hosts that answered.
+fn answered(
+    others: &[(IpAddr, Result<Status, String>)],
+) -> impl Iterator<Item = (IpAddr, &Status)> {
+    let answers = others.iter();
+    answers.filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)))
 }
 
 fn server(me: &Status) -> Server {
@@ -270,9 +293,7 @@ fn no_longer_primary(view: &View) -> Decision {
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let mut answers = others
-        .iter()
-        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    let mut answers = answered(others);
     match answers.find(|(_, it)| it.in_recovery == Some(false)) {
         Some((address, it)) if it.timeline >= view.me.timeline => act(
             Action::Detach,
@@ -309,9 +330,7 @@ fn named_primary(view: &View, out: Without<'_>) -> Decision {
     let is_rival = |it: &Status| {
         it.in_recovery == Some(false) && it.timeline > view.me.timeline && it.vip_here
     };
-    let answers = others
-        .iter()
-        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
+    let answers = answered(others);
     let rivals = answers.filter(|(_, it)| is_rival(it));
     match rivals.max_by_key(|(_, it)| it.timeline) {
         Some((address, _)) => rival(view, address, "the pool has this node as its primary"),
@@ -1230,10 +1249,7 @@ fn fail_over(view: &View, why: &str) -> Decision {
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let answers = others
-        .iter()
-        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
-    let answers: Vec<(IpAddr, &Status)> = answers.collect();
+    let answers: Vec<(IpAddr, &Status)> = answered(others).collect();
     if let Some(decision) = old_one_runs(view, &answers, why, &[]) {
         return decision;
     }
@@ -1317,10 +1333,7 @@ fn last_one_down(view: &View, why: &str) -> Decision {
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let answers = others
-        .iter()
-        .filter_map(|(it, answer)| Some((*it, answer.as_ref().ok()?)));
-    let answers: Vec<(IpAddr, &Status)> = answers.collect();
+    let answers: Vec<(IpAddr, &Status)> = answered(others).collect();
     if let Some(decision) = old_one_runs(view, &answers, why, &[]) {
         return decision;
     }

@@ -208,19 +208,6 @@ pub fn steps(action: Action) -> &'static [Step] {
     }
 }
 
-/// The host that an action follows.
-fn whom(action: Action) -> Option<usize> {
-    match action {
-        Action::StopWrongPrimary { primary, .. }
-        | Action::Recover { primary }
-        | Action::Follow { primary }
-        | Action::Start { primary }
-        | Action::Rejoin { primary, .. }
-        | Action::Wait { primary } => Some(host_of(primary)),
-        _ => None,
-    }
-}
-
 #[derive(Debug)]
 enum Phase {
     Begin,
@@ -380,7 +367,7 @@ impl Recovery {
         }
         self.say(world, Some(verdict.action), &verdict.why);
         self.action = verdict.action;
-        self.primary = whom(verdict.action).unwrap_or(self.host);
+        self.primary = verdict.action.follows().map_or(self.host, host_of);
         if matches!(self.action, Action::Follow { .. }) {
             crate::check::pointed(world, self.host, self.primary);
         }
