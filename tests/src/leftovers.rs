@@ -52,7 +52,23 @@ impl Node {
             let name = line.split_whitespace().next();
             name.is_some_and(|name| TOOLS.contains(&name) || STARTED.contains(&name))
         };
-        Ok(list.lines().filter(is_ours).map(str::to_owned).collect())
+        let mut ours: Vec<String> = list.lines().filter(is_ours).map(str::to_owned).collect();
+        ours.retain(|line| !self.watches_in_vain(line));
+        Ok(ours)
+    }
+
+    /// Whether the process with this command line is the watch over a host whose sshd does not answer: it
+    /// stays as long as that.
+    fn watches_in_vain(&self, line: &str) -> bool {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| *word != "--watch");
+        let Some(host) = words.nth(1) else {
+            return false;
+        };
+        let knock = format!("timeout 1 bash -c '</dev/tcp/{host}/22'");
+        let knocked = self.run(&["sh", "-c", &knock], LIMIT);
+        knocked.is_ok_and(|end| end.code != Some(0))
     }
 
     /// Files below the installation (programs, configuration, data, logs) that are there only while

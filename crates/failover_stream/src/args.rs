@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "MS", requires = "step")]
     pub deadline: Option<u64>,
     /// The coordinator's run
-    #[arg(long, value_name = "NAME", requires = "step", hide = true)]
+    #[arg(long, value_name = "NAME", hide = true)]
     pub run: Option<String>,
     /// The host that the order is for: another one refuses it
     #[arg(long = "for", value_name = "ADDRESS", requires = "step", hide = true)]
@@ -118,6 +118,10 @@ pub struct Args {
         hide = true
     )]
     pub primary: Option<IpAddr>,
+    /// Have the host with this address look after its database as soon as it answers (left behind by a
+    /// failover that could not fence it)
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "step", hide = true)]
+    pub watch: Option<IpAddr>,
     /// For drills: die as by a power cut after the step of this name
     #[arg(long, value_name = "NAME", hide = true)]
     pub die_after: Option<String>,

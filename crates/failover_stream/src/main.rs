@@ -7,6 +7,7 @@ mod quorum;
 mod run;
 mod standby;
 mod steps;
+mod watch;
 
 use anyhow::Result;
 use args::{Args, Placeholders, Request};
@@ -23,6 +24,7 @@ use failover_core::supervised;
 use failover_core::terminal::{complain, parse, say};
 use failover_core::users::SystemUser;
 use peer::Crew;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +38,10 @@ fn main() -> ExitCode {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) => match args.step {
             Some(step) => answer(&Order::from_args(step, &args), &args),
-            None => return supervised::run(|| coordinate(&args)),
+            None => match args.watch {
+                Some(old) => watch_over(&args, old),
+                None => return supervised::run(|| coordinate(&args)),
+            },
         },
         Err(None) => Exit::Done,
         Err(Some(why)) => wrong(&why),
@@ -109,6 +114,30 @@ fn answer(order: &Order, args: &Args) -> Exit {
     }
 }
 
+/// What a failover has left behind.
+fn watch_over(args: &Args, old: IpAddr) -> Exit {
+    let here = match load(args) {
+        Ok(here) => here,
+        Err(why) => return wrong(&why),
+    };
+    let journal = journal(&here.config, args);
+    let exit = watch::watch(&here, old, &journal);
+    journal.flush();
+    exit
+}
+
+/// Where the lines and events of a failover go.
+fn journal(config: &Config, args: &Args) -> Journal {
+    Journal::to_files(
+        args.run.clone().unwrap_or_else(clock::run_name),
+        &config.failover_log_dir,
+        &config.event_log,
+        args.json,
+        SystemUser::named(&config.kb_execute_sys_user).ok(),
+    )
+    .hiding(config.secrets())
+}
+
 /// The whole failover.
 fn coordinate(args: &Args) -> Exit {
     let here = match load(args) {
@@ -117,15 +146,7 @@ fn coordinate(args: &Args) -> Exit {
     };
     let config = &here.config;
     let deadline = Deadline::after(config.failover_timeout);
-    let run = clock::run_name();
-    let journal = Journal::to_files(
-        run.clone(),
-        &config.failover_log_dir,
-        &config.event_log,
-        args.json,
-        SystemUser::named(&config.kb_execute_sys_user).ok(),
-    )
-    .hiding(config.secrets());
+    let journal = journal(config, args);
 
     let request = Placeholders::from_args(args).and_then(|given| {
         if !args.dry_run {
@@ -135,7 +156,7 @@ fn coordinate(args: &Args) -> Exit {
     });
     let crew = Arc::new(Crew {
         here: here.clone(),
-        run,
+        run: journal.run().to_owned(),
         die_after: args.die_after.clone(),
     });
     let (exit, why) = match request {

@@ -5,6 +5,7 @@ use crate::fencing::{self, Findings, Needed};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
 use crate::steps::{Leader, Order, PROMOTION_SLACK, Promotion};
+use crate::watch;
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
 use failover_core::deadline::Deadline;
@@ -72,6 +73,7 @@ fn carry_out(step: Coordinator, failover: &mut Failover<'_>, deadline: Deadline)
         Coordinator::Choose => choose(failover, deadline),
         Coordinator::Promote => promote(failover, deadline),
         Coordinator::Follow => follow(failover, deadline),
+        Coordinator::Watch => watch_old_primary(failover),
         Coordinator::Attach => attach(failover, deadline),
     }
 }
@@ -713,6 +715,18 @@ fn follow(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
             missing.join("; ")
         ),
     }
+}
+
+/// An old primary that comes back as one is a second primary, with the VIP, until its host looks.
+fn watch_old_primary(failover: &Failover<'_>) -> Result<Done> {
+    let old = failover.old_primary.address();
+    if failover.findings.old_primary.fenced_itself() {
+        return Ok(Done::Skipped("its own copy stopped it".to_owned()));
+    }
+    watch::leave(&failover.crew, old)?;
+    Ok(Done::Did(format!(
+        "as soon as {old} answers, network_rewind is started there"
+    )))
 }
 
 /// The newest timeline that any host has told of.

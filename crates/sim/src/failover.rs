@@ -21,8 +21,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The steps of the coordinator, in order, as the tool names them.
-pub const STEPS: [&str; 8] = [
-    "trust-ip", "quorum", "fence", "hold", "choose", "promote", "follow", "attach",
+pub const STEPS: [&str; 9] = [
+    "trust-ip", "quorum", "fence", "hold", "choose", "promote", "follow",
+    // Nothing in the model: a look that comes early is one of many, and those come at any moment.
+    "watch", "attach",
 ];
 /// Those on the old primary's host.
 pub const FENCE_STEPS: [&str; 4] = ["fence.vip-off", "fence.mark", "fence.stop", "fence.verify"];

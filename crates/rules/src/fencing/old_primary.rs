@@ -81,6 +81,11 @@ pub fn vip_holder(mac: Mac, old: &[Mac], standbys: &[Mac]) -> VipHolder {
 }
 
 impl OldPrimary {
+    /// Whether its own copy of the tool stopped it.
+    pub fn fenced_itself(&self) -> bool {
+        matches!(self.report, Some(Ok(_)))
+    }
+
     /// Whether its own copy of the tool had its say.
     pub fn report_is_in(&self) -> bool {
         matches!(self.report, Some(Ok(_) | Err(NoReport::Failed(_))))
@@ -174,5 +179,5 @@ pub fn may_promote(policy: PromoteWithoutFence, fenced: &Fenced) -> Result<(), S
 /// Whether the standbys have to stop listening to the old primary before anybody's position counts: its
 /// own copy of the tool did not stop it, and another standby than the new primary may acknowledge it.
 pub fn needs_hold(old: &OldPrimary, standbys: usize) -> bool {
-    standbys > 1 && !matches!(old.report, Some(Ok(_)))
+    standbys > 1 && !old.fenced_itself()
 }

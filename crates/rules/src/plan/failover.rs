@@ -41,6 +41,7 @@ pub enum Coordinator {
     Choose,
     Promote,
     Follow,
+    Watch,
     Attach,
 }
 
@@ -58,7 +59,7 @@ const QUORUM: Step<Coordinator> = step(
 );
 
 /// A primary is down.
-pub const COORDINATOR: [Step<Coordinator>; 8] = [
+pub const COORDINATOR: [Step<Coordinator>; 9] = [
     TRUST_IP,
     QUORUM,
     step(
@@ -91,6 +92,14 @@ pub const COORDINATOR: [Step<Coordinator>; 8] = [
         "see that the other standbys follow it",
         Coordinator::Follow,
         Budget::Of(FOLLOW_TIME),
+    )),
+    // Its own minute's run does the same, only later.
+    may_fail(step(
+        "watch",
+        "if the old primary's own host did not fence it: leave a watch, which has that host look as soon \
+         as it answers",
+        Coordinator::Watch,
+        Budget::Of(ANSWER_TIME),
     )),
     // The promotion stands, and a person can do it.
     may_fail(step(
