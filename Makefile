@@ -18,8 +18,10 @@ STATIC_OPENSSL = $(shell lib=$$(pkg-config --variable=libdir openssl 2>/dev/null
     OPENSSL_LIB_DIR=$$lib OPENSSL_INCLUDE_DIR=$$(pkg-config --variable=includedir openssl))
 
 # What `make bench` measures against and with. A shorter run: ONLY=failover|recovery|idle, REPETITIONS=n.
+# BESIDE=DIR measures the tools in that directory, of another commit, and these, and nothing else.
 BENCH_DEPS  = repmgr postgresql-15-repmgr strace
 ONLY        ?=
+BESIDE      ?=
 REPETITIONS ?= 9
 
 # What needs neither root nor the lab.
@@ -75,7 +77,8 @@ demo: lab-deps build ## a primary loses its power: the story as it happens (need
 	target/release/demo
 
 bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery|idle REPETITIONS=n (needs root)
-	target/release/bench --docs docs --repetitions $(REPETITIONS) $(if $(ONLY),--only $(ONLY))
+	target/release/bench --docs docs --repetitions $(REPETITIONS) $(if $(ONLY),--only $(ONLY)) \
+	    $(if $(BESIDE),--beside $(BESIDE))
 
 lint: build-deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::flavor::Flavor;
+use crate::host::Node;
 use crate::lab::Shared;
 use crate::layout::{
     DATA, DATABASE, DATABASE_PORT, DATABASE_VIP, DB_BIN, DB_ETC, DEVICE, GATEWAY, HOME, LOG,
@@ -207,9 +208,13 @@ fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
     ] {
         symlink(Path::new("/usr/sbin").join(name), pool.join(name))?;
     }
+    install_tools(&shared.options.tools, db, pool)
+}
+
+/// The tools in `from`. Those that are not built yet are left out; whoever needs one will miss it.
+fn install_tools(from: &Path, db: &Path, pool: &Path) -> Result<()> {
     for name in TOOLS {
-        let tool = shared.options.tools.join(name);
-        // Those that are not built yet are left out; whoever needs one will miss it.
+        let tool = from.join(name);
         if tool.exists() {
             for bin in [db, pool] {
                 install(&tool, &bin.join(name))?;
@@ -217,6 +222,16 @@ fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl Node {
+    /// Replaces the tools by those of another build, in the directory `from`.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn install_tools(&self, from: &Path) -> Result<()> {
+        install_tools(from, &self.path(DB_BIN)?, &self.path(POOL_BIN)?)
+    }
 }
 
 /// `HAmodule.conf` of a host.

@@ -1,6 +1,7 @@
 //! What the tools are measured against, and how it gets onto the hosts.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -112,6 +113,19 @@ pub fn register(primary: &Node, standby: &Node) -> Result<()> {
         node.run_as(USER, &command, LIMIT)?.success()?;
     }
     Ok(())
+}
+
+/// Beside another build: puts the tools onto the hosts whose turn it is.
+pub fn take_turns(lab: &Lab, beside: Option<&Path>, before: bool) -> Result<()> {
+    let Some(beside) = beside else {
+        return Ok(());
+    };
+    let own = std::env::current_exe()?;
+    let own = own.parent().context("a program without a directory")?;
+    let tools = if before { beside } else { own };
+    lab.nodes()
+        .iter()
+        .try_for_each(|node| node.install_tools(tools))
 }
 
 /// Takes the database VIP off a host, if it is there.

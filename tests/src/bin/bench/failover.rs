@@ -1,5 +1,6 @@
 //! How long clients wait when a primary is gone: from the start of the command until the first commit.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -42,6 +43,8 @@ impl Scene {
 enum Contender {
     Bare,
     Ours,
+    /// The tools of another build.
+    Before,
     Pgpool,
     Repmgr,
     Shell,
@@ -56,10 +59,19 @@ impl Contender {
         Self::Shell,
     ];
 
+    /// Those that are measured: all, or the other build and this one.
+    fn all(beside: Option<&Path>) -> Vec<Self> {
+        match beside {
+            Some(_) => vec![Self::Before, Self::Ours],
+            None => Self::ALL.to_vec(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare: pg_ctl promote -w",
             Self::Ours => "failover_stream",
+            Self::Before => "the other build",
             Self::Pgpool => "pgpool-II's failover.sh.sample",
             Self::Repmgr => "repmgr standby promote",
             Self::Shell => "shell, as in the case study",
@@ -73,7 +85,7 @@ impl Contender {
 
     /// The others leave the database VIP where it is, and commits waiting for a standby.
     fn goes_all_the_way(self) -> bool {
-        matches!(self, Self::Ours | Self::Shell)
+        matches!(self, Self::Ours | Self::Before | Self::Shell)
     }
 
     /// Starts it on the new primary's host, as whoever starts it there.
@@ -85,7 +97,7 @@ impl Contender {
             command
         };
         let (as_pool, command): (bool, Vec<String>) = match self {
-            Self::Ours => (true, named(format!("{POOL_BIN}/failover_stream"))),
+            Self::Ours | Self::Before => (true, named(format!("{POOL_BIN}/failover_stream"))),
             Self::Shell => (true, named(format!("{POOL_BIN}/shell/failover_stream.sh"))),
             Self::Bare => {
                 let command = [&pg_ctl, "promote", "-w", "-D", DATA];
@@ -134,8 +146,9 @@ const VIP: usize = 2;
 const CLIENT_GAP: &str = "longest client gap through the VIP, ms";
 const GAP: usize = 3;
 
-pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
-    let names = Contender::ALL.map(Contender::name);
+pub fn run(lab_name: &str, repetitions: usize, beside: Option<&Path>) -> Result<Part> {
+    let contenders = Contender::all(beside);
+    let names: Vec<&str> = contenders.iter().map(|it| it.name()).collect();
     let mut tables = Scene::ALL.map(|it| {
         let mut measures = MEASURES.to_vec();
         measures.extend((it == Scene::Detach).then_some(CLIENT_GAP));
@@ -151,10 +164,11 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
         for repetition in 0..repetitions {
             progress("failover", repetition, repetitions);
             for (at, scene) in Scene::ALL.into_iter().enumerate() {
-                for row in order(repetition, Contender::ALL.len()) {
-                    let contender = Contender::ALL[row];
+                for row in order(repetition, contenders.len()) {
+                    let contender = contenders[row];
                     if contender.can(scene) {
                         let what = format!("{} by {}", scene.title(), contender.name());
+                        contenders::take_turns(lab, beside, contender == Contender::Before)?;
                         measured(&what, contender == Contender::Ours, || {
                             let (table, steps) = (&mut tables[at], &mut steps[at]);
                             cluster.measure(scene, contender, row, table, steps)
@@ -166,7 +180,10 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
         Ok(())
     })?;
     Ok(Part {
-        verdicts: verdicts(&tables),
+        verdicts: match beside {
+            Some(_) => beside_before(&tables),
+            None => verdicts(&tables),
+        },
         tables: tables.into(),
         steps: steps.into(),
     })
@@ -300,6 +317,17 @@ impl<'a> Cluster<'a> {
         }
         Ok(())
     }
+}
+
+fn beside_before(tables: &[Table; 3]) -> Vec<Verdict> {
+    let [before, ours] = [0, 1];
+    let of = |table: &Table, measure: usize| {
+        let what = format!("{}: {}", table.title, MEASURES[measure]);
+        let (ours, before) = (table.median(ours, measure), table.median(before, measure));
+        crate::beside_before(&what, ours, before)
+    };
+    let both = |table| [INSIDE, COMMIT].map(|measure| of(table, measure));
+    tables.iter().flat_map(both).collect()
 }
 
 fn verdicts(tables: &[Table; 3]) -> Vec<Verdict> {

@@ -1,5 +1,6 @@
 //! What the minute costs in which there is nothing to do.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,22 +19,33 @@ const TRACE: &str = "/tmp/trace";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contender {
     Ours,
+    /// The tools of another build.
+    Before,
     Shell,
 }
 
 impl Contender {
     const ALL: [Self; 2] = [Self::Ours, Self::Shell];
 
+    /// Those that are measured: all, or the other build and this one.
+    fn all(beside: Option<&Path>) -> Vec<Self> {
+        match beside {
+            Some(_) => vec![Self::Before, Self::Ours],
+            None => Self::ALL.to_vec(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Ours => "network_rewind",
+            Self::Before => "the other build",
             Self::Shell => "shell, as in the case study",
         }
     }
 
     fn program(self) -> String {
         match self {
-            Self::Ours => format!("{DB_BIN}/network_rewind"),
+            Self::Ours | Self::Before => format!("{DB_BIN}/network_rewind"),
             Self::Shell => format!("{POOL_BIN}/shell/network_rewind.sh"),
         }
     }
@@ -41,7 +53,7 @@ impl Contender {
     /// The ping that it waits for: the first answer, or three packets.
     fn ping(self) -> [&'static str; 2] {
         match self {
-            Self::Ours => ["-c", "1"],
+            Self::Ours | Self::Before => ["-c", "1"],
             Self::Shell => ["-c", "3"],
         }
     }
@@ -57,9 +69,10 @@ const MEASURES: [&str; 7] = [
     "SQL logins",
 ];
 
-pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
+pub fn run(lab_name: &str, repetitions: usize, beside: Option<&Path>) -> Result<Part> {
+    let contenders = Contender::all(beside);
     let hosts = [(101, "primary"), (102, "standby")];
-    let names = Contender::ALL.map(Contender::name);
+    let names: Vec<&str> = contenders.iter().map(|it| it.name()).collect();
     let mut tables =
         hosts.map(|(_, role)| Table::new(format!("idle minute, {role}"), &MEASURES, &names));
     let mut steps = hosts.map(|(_, role)| Steps::new(format!("idle minute, {role}")));
@@ -77,22 +90,38 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
         for repetition in 0..repetitions {
             progress("idle minute", repetition, repetitions);
             for (at, (number, _)) in hosts.into_iter().enumerate() {
-                for row in order(repetition, Contender::ALL.len()) {
-                    measure(lab.node(number), row, &mut tables[at], &mut steps[at])?;
+                for row in order(repetition, contenders.len()) {
+                    let contender = contenders[row];
+                    contenders::take_turns(lab, beside, contender == Contender::Before)?;
+                    measure(
+                        lab.node(number),
+                        contender,
+                        row,
+                        &mut tables[at],
+                        &mut steps[at],
+                    )?;
                 }
             }
         }
         Ok(())
     })?;
     Ok(Part {
-        verdicts: tables.iter().flat_map(verdicts).collect(),
+        verdicts: match beside {
+            Some(_) => tables.iter().flat_map(beside_before).collect(),
+            None => tables.iter().flat_map(verdicts).collect(),
+        },
         tables: tables.into(),
         steps: steps.into(),
     })
 }
 
-fn measure(node: &Node, row: usize, table: &mut Table, steps: &mut Steps) -> Result<()> {
-    let contender = Contender::ALL[row];
+fn measure(
+    node: &Node,
+    contender: Contender,
+    row: usize,
+    table: &mut Table,
+    steps: &mut Steps,
+) -> Result<()> {
     let gateway = GATEWAY.to_string();
     let [flag, count] = contender.ping();
     let ping = ["ping", "-n", flag, count, "-w", "2", &gateway];
@@ -170,6 +199,14 @@ impl Started {
         started.processes += 1;
         trace.contains("execve").then_some(started)
     }
+}
+
+fn beside_before(table: &Table) -> Vec<Verdict> {
+    let of = |measure: usize| {
+        let what = format!("{}: {}", table.title, MEASURES[measure]);
+        crate::beside_before(&what, table.median(1, measure), table.median(0, measure))
+    };
+    [1, 2].map(of).into()
 }
 
 fn verdicts(table: &Table) -> Vec<Verdict> {

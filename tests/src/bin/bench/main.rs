@@ -38,6 +38,9 @@ struct Cli {
     /// Directory for bench.md and bench.svg; written after a complete run
     #[arg(long)]
     docs: Option<PathBuf>,
+    /// Beside another build of the tools, in this directory, and nothing else
+    #[arg(long, value_name = "DIR")]
+    beside: Option<PathBuf>,
     /// Name of the lab
     #[arg(long, default_value = "bench")]
     lab: String,
@@ -62,15 +65,16 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.repetitions > 0, "at least one repetition");
     let (begin, load) = (Instant::now(), load_before());
+    let beside = cli.beside.as_deref();
     let mut parts = Vec::new();
     for name in [Name::Failover, Name::Recovery, Name::Idle] {
         if cli.only.is_some_and(|only| only != name) {
             continue;
         }
         let part = match name {
-            Name::Failover => failover::run(&cli.lab, cli.repetitions)?,
-            Name::Recovery => recovery::run(&cli.lab, cli.repetitions)?,
-            Name::Idle => idle::run(&cli.lab, cli.repetitions)?,
+            Name::Failover => failover::run(&cli.lab, cli.repetitions, beside)?,
+            Name::Recovery => recovery::run(&cli.lab, cli.repetitions, beside)?,
+            Name::Idle => idle::run(&cli.lab, cli.repetitions, beside)?,
         };
         print!("{}", text(&part));
         for steps in &part.steps {
@@ -81,7 +85,7 @@ fn main() -> Result<()> {
     let minutes = begin.elapsed().as_secs() / 60;
     println!("{minutes} minutes, {} repetitions", cli.repetitions);
     match cli.docs {
-        Some(docs) if cli.only.is_none() && cli.repetitions >= COMPLETE => {
+        Some(docs) if cli.only.is_none() && beside.is_none() && cli.repetitions >= COMPLETE => {
             let run = format!("{} repetitions, {minutes} minutes. {load}", cli.repetitions);
             write_docs(&docs, &parts, &run)
         }
@@ -100,6 +104,12 @@ fn order(repetition: usize, of: usize) -> Vec<usize> {
         order.reverse();
     }
     order
+}
+
+/// A figure of these tools beside that of another build.
+fn beside_before(what: &str, ours: Option<f64>, before: Option<f64>) -> Verdict {
+    let ratio = ours.zip(before).map(|(ours, before)| ours / before);
+    Verdict::at_most(format!("{what}, to the other build"), 1.1, "times", ratio)
 }
 
 /// For whoever waits.

@@ -1,5 +1,6 @@
 //! How long an old primary needs until it streams from the new one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -50,6 +51,8 @@ impl Case {
 enum Contender {
     Bare,
     Ours,
+    /// The tools of another build.
+    Before,
     Repmgr,
     Shell,
 }
@@ -57,10 +60,19 @@ enum Contender {
 impl Contender {
     const ALL: [Self; 4] = [Self::Bare, Self::Ours, Self::Repmgr, Self::Shell];
 
+    /// Those that are measured: all, or the other build and this one.
+    fn all(beside: Option<&Path>) -> Vec<Self> {
+        match beside {
+            Some(_) => vec![Self::Before, Self::Ours],
+            None => Self::ALL.to_vec(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare: pg_rewind, pg_ctl start",
             Self::Ours => "network_rewind",
+            Self::Before => "the other build",
             Self::Repmgr => "repmgr node rejoin --force-rewind",
             Self::Shell => "shell, as in the case study",
         }
@@ -70,7 +82,7 @@ impl Contender {
     fn command(self, old: &Node, new: &Node) -> Vec<String> {
         match self {
             Self::Bare => vec!["sh".to_owned(), "-c".to_owned(), bare(old, new)],
-            Self::Ours => vec![format!("{DB_BIN}/network_rewind")],
+            Self::Ours | Self::Before => vec![format!("{DB_BIN}/network_rewind")],
             Self::Repmgr => contenders::repmgr_rejoin(new),
             Self::Shell => vec![format!("{POOL_BIN}/shell/network_rewind.sh")],
         }
@@ -100,19 +112,21 @@ const MEASURES: [&str; 2] = ["until it streams, ms", "inside the command, ms"];
 const STREAMS: usize = 0;
 const INSIDE: usize = 1;
 
-pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
+pub fn run(lab_name: &str, repetitions: usize, beside: Option<&Path>) -> Result<Part> {
+    let contenders = Contender::all(beside);
     let mut part = Part::default();
     for case in Case::ALL {
-        let names = Contender::ALL.map(Contender::name);
+        let names: Vec<&str> = contenders.iter().map(|it| it.name()).collect();
         let mut table = Table::new(case.title(), &MEASURES, &names);
         let mut steps = Steps::new(case.title());
         Lab::with(options(lab_name), |lab| {
             let cluster = Cluster::prepare(lab, case)?;
             for repetition in 0..repetitions {
                 progress(&case.title(), repetition, repetitions);
-                for row in order(repetition, Contender::ALL.len()) {
-                    let contender = Contender::ALL[row];
+                for row in order(repetition, contenders.len()) {
+                    let contender = contenders[row];
                     let what = format!("{} by {}", case.title(), contender.name());
+                    contenders::take_turns(lab, beside, contender == Contender::Before)?;
                     measured(&what, contender == Contender::Ours, || {
                         cluster.measure(contender, row, &mut table, &mut steps)
                     })?;
@@ -120,7 +134,14 @@ pub fn run(lab_name: &str, repetitions: usize) -> Result<Part> {
             }
             Ok(())
         })?;
-        part.verdicts.extend(verdicts(case, &table));
+        part.verdicts.extend(match beside {
+            Some(_) => vec![crate::beside_before(
+                &format!("{}: {}", table.title, MEASURES[STREAMS]),
+                table.median(1, STREAMS),
+                table.median(0, STREAMS),
+            )],
+            None => verdicts(case, &table),
+        });
         part.tables.push(table);
         part.steps.push(steps);
     }
