@@ -11,6 +11,7 @@ use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
 use failover_core::host::{Host, ThisHost};
 use failover_core::journal::Journal;
+use failover_core::life::{PortState, port_refuses};
 use failover_core::peer;
 use failover_core::process::Cmd;
 use failover_core::ssh::{Login, Ssh};
@@ -21,13 +22,17 @@ use std::time::Duration;
 
 /// How long it watches. Later the host's own minute has to do.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Between two attempts to reach the host.
+/// Between two knocks at the host's sshd.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// For one attempt: connection, login, and the answer.
-const ATTEMPT_TIME: Duration = Duration::from_secs(3);
-/// So many runs on the host are enough. The pool may not have found the new primary before the first
-/// ones, and then they change nothing.
-const RUNS: u32 = 20;
+/// For one login, and for an answer.
+const LOGIN_TIME: Duration = Duration::from_secs(3);
+/// Between two runs on the host: the pool may not have found the new primary before the first ones, and
+/// then they change nothing.
+const BETWEEN_RUNS: Duration = Duration::from_secs(1);
+/// Before the next login, where one was refused: the host may still be booting.
+const AFTER_REFUSAL: Duration = Duration::from_secs(5);
+/// So many logins are enough.
+const LOGINS: u32 = 20;
 
 /// Leaves a process behind that watches `old`, and goes on when this one has ended.
 pub fn leave(crew: &Crew, old: IpAddr) -> Result<()> {
@@ -55,38 +60,84 @@ pub fn watch(here: &ThisHost, old: IpAddr, journal: &Journal) -> Exit {
         // Its own minute comes as soon as we could.
         return Exit::Done;
     };
-    let deadline = Deadline::after(PATIENCE);
+    let watch = Watch {
+        here,
+        old,
+        login,
+        journal,
+        deadline: Deadline::after(PATIENCE),
+    };
     let mut runs = 0;
-    let _ = deadline.poll(INTERVAL, || {
-        let limit = deadline.at_most(ATTEMPT_TIME);
-        let status = peer::status(&here.config, &login, old, journal.run(), limit).ok()?;
-        let is_primary = status.running && status.in_recovery != Some(true);
-        if runs > 0 && !is_primary {
-            return Some(());
+    let mut refusal = None;
+    for _ in 0..LOGINS {
+        if !watch.answers() {
+            break;
         }
-        if runs == 0 {
+        let pause = match watch.look_once(&mut runs) {
+            Ok(true) => return Exit::Done,
+            Ok(false) => BETWEEN_RUNS,
+            Err(error) => {
+                refusal = Some(error);
+                AFTER_REFUSAL
+            }
+        };
+        watch.deadline.pause(pause);
+    }
+    if let (0, Some(error)) = (runs, refusal) {
+        journal.stamped(format!(
+            "warning: {old} answers again, and network_rewind could not be started there: {error:#}"
+        ));
+    }
+    Exit::Done
+}
+
+/// What a watch works with.
+struct Watch<'a> {
+    here: &'a ThisHost,
+    old: IpAddr,
+    login: Login,
+    journal: &'a Journal,
+    deadline: Deadline,
+}
+
+impl Watch<'_> {
+    /// Waits until the host's sshd takes a connection; false: it never did.
+    fn answers(&self) -> bool {
+        let port = self.here.config.ssh_port;
+        let accepts = || {
+            let limit = self.deadline.at_most(LOGIN_TIME);
+            (port_refuses(self.old, port, limit) == PortState::Accepts).then_some(())
+        };
+        self.deadline.poll(INTERVAL, accepts).is_some()
+    }
+
+    /// Has the host look after its database, as its cron does each minute, unless it has and that is no
+    /// primary any more. Whether it is done with. How a run ends stands in that host's own log.
+    ///
+    /// # Errors
+    /// The host did not let us in, or did not understand us.
+    fn look_once(&self, runs: &mut u32) -> Result<bool> {
+        let limit = self.deadline.at_most(LOGIN_TIME);
+        let (config, run) = (&self.here.config, self.journal.run());
+        let status = peer::status(config, &self.login, self.old, run, limit)?;
+        let is_primary = status.running && status.in_recovery != Some(true);
+        if *runs > 0 && !is_primary {
+            return Ok(true);
+        }
+        let ssh = Ssh::connect(&self.login, self.deadline.at_most(LOGIN_TIME))?;
+        if *runs == 0 {
             let database = match is_primary {
                 true => "with a database that is a primary",
                 false => "without a primary",
             };
-            journal.stamped(format!(
-                "{old} answers again, {database}: network_rewind is started there, see its recovery.log"
+            self.journal.stamped(format!(
+                "{} answers again, {database}: network_rewind is started there, see its recovery.log",
+                self.old
             ));
         }
-        runs += 1;
-        if let Err(error) = look(here, &login, deadline) {
-            journal.stamped(format!("warning: network_rewind was not started on {old}: {error:#}"));
-        }
-        (!is_primary || runs >= RUNS).then_some(())
-    });
-    Exit::Done
-}
-
-/// Has the host behind `login` look after its database, as its cron does each minute. How that ends stands
-/// in its own log.
-fn look(here: &ThisHost, login: &Login, deadline: Deadline) -> Result<()> {
-    let cmd = Cmd::new(here.config.kb_path.join("network_rewind"));
-    let ssh = Ssh::connect(login, deadline.at_most(ATTEMPT_TIME))?;
-    ssh.run(&cmd, deadline)?;
-    Ok(())
+        *runs += 1;
+        let cmd = Cmd::new(config.kb_path.join("network_rewind"));
+        ssh.run(&cmd, self.deadline)?;
+        Ok(!is_primary)
+    }
 }
