@@ -12,21 +12,15 @@ const FAILOVER: &str = include_str!("../fixtures/failover.log");
 const RECOVERY: &str = include_str!("../fixtures/recovery.log");
 const RECOVERY_V8R3: &str = include_str!("../fixtures/recovery.v8r3.log");
 
-/// Is this, the log of a power cut of node101, that of the case study? What `arping` prints, which
-/// takes a second, may come later.
+/// Is this, the log of a power cut of node101, that of the case study?
 ///
 /// # Errors
 /// The first line that differs.
 pub fn failover(log: &str, flavor: Flavor) -> Result<()> {
     let wanted = case_study(flavor);
-    let is_of_arping = |line: &&str| {
-        ["ARPING ", "Sent ", "Received "]
-            .iter()
-            .any(|it| line.starts_with(it))
-    };
     let log = without_times(log);
-    let (arping, mut lines): (Vec<&str>, Vec<&str>) = log.lines().partition(is_of_arping);
-    let (wanted_of_arping, wanted): (Vec<&str>, Vec<&str>) = wanted.lines().partition(is_of_arping);
+    let mut lines: Vec<&str> = log.lines().collect();
+    let wanted: Vec<&str> = wanted.lines().collect();
     lines.retain(|line| !line.starts_with("TIME old primary 192.168.1.101 is unreachable: "));
     for at in 0..lines.len().max(wanted.len()) {
         let (seen, wanted) = (lines.get(at), wanted.get(at));
@@ -35,10 +29,6 @@ pub fn failover(log: &str, flavor: Flavor) -> Result<()> {
             "{seen:?} in the place of {wanted:?} in {log}"
         );
     }
-    ensure!(arping == wanted_of_arping, "{arping:?}");
-    let command = log.split_once("/arping -U ");
-    let later = command.is_some_and(|(_, later)| later.contains("ARPING "));
-    ensure!(later, "arping's lines come before its command: {log}");
     Ok(())
 }
 

@@ -76,7 +76,10 @@ pub(crate) fn prepare(shared: &Shared, number: u8) -> Result<()> {
         }
     };
     for path in [DB_ETC, POOL_ETC] {
-        write(&at(path)?.join("HAmodule.conf"), &config, 0o640, UID)?;
+        // Root's, readable by the database's group: else vip_ctl would not use its rights.
+        let path = at(path)?.join("HAmodule.conf");
+        write(&path, &config, 0o640, 0)?;
+        chown(&path, None, Some(UID))?;
     }
     let passwords = format!("*:*:*:{SQL_USER}:{}\n", escaped(SQL_PASSWORD));
     write(&at(HOME)?.join(".pgpass"), &passwords, 0o600, UID)?;

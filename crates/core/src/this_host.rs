@@ -9,8 +9,8 @@ use crate::deadline::Deadline;
 use crate::exit::usage;
 use crate::identity::Identity;
 use crate::instance::{Instance, InstanceError};
-use crate::process::{Cmd, Output, RunError};
-use crate::programs::Programs;
+use crate::process::Cmd;
+use crate::programs::{Programs, RootSsh};
 use crate::sql::Target;
 use crate::ssh::{Login, Ssh};
 use crate::state::StateDir;
@@ -90,9 +90,15 @@ impl ThisHost {
 
     /// This host, by `config`.
     pub fn new(config: Config) -> Result<Self, UserError> {
+        let us = SystemUser::current()?;
+        let root = Login::new(&config, Ipv4Addr::LOCALHOST.into(), "root", &us);
+        let root = move |cmd: &Cmd, deadline| Ssh::connect(&root, deadline)?.run(cmd, deadline);
         Ok(Self {
-            us: SystemUser::current()?,
-            programs: Programs::from_config(&config),
+            us,
+            programs: Programs {
+                root: Some(RootSsh::new(root)),
+                ..Programs::from_config(&config)
+            },
             vip: Vip::from_config(&config),
             config,
         })
@@ -150,7 +156,7 @@ impl ThisHost {
         if find(vip.cidr.addr)?.is_some() {
             return Ok(Did::Nothing);
         }
-        self.with_rights(|rights| vip.add(&self.programs, rights, deadline))
+        vip.add(&self.programs, &Rights::choose(&self.programs)?, deadline)
     }
 
     /// Takes the database VIP off this host, if it is there.
@@ -158,23 +164,10 @@ impl ThisHost {
         if find(vip.cidr.addr)?.is_none() {
             return Ok(Did::Nothing);
         }
-        self.with_rights(|rights| vip.del(&self.programs, rights, deadline))
+        vip.del(&self.programs, &Rights::choose(&self.programs)?, deadline)
     }
 
-    fn with_rights<T>(
-        &self,
-        act: impl FnOnce(&Rights<'_>) -> Result<T, VipError>,
-    ) -> Result<T, VipError> {
-        let root = |cmd: &Cmd, deadline: Deadline| self.run_as_root(cmd, deadline);
-        act(&Rights::choose(&self.programs, Some(&root))?)
-    }
-
-    /// Runs `cmd` over ssh as root@localhost: the last way to a right, and what the scripts did.
-    pub fn run_as_root(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
-        Ssh::connect(&self.root_login(), deadline)?.run(cmd, deadline)
-    }
-
-    /// That login.
+    /// The login as root on this host: the last way to a right, and what the scripts did.
     pub fn root_login(&self) -> Login {
         Login::new(&self.config, Ipv4Addr::LOCALHOST.into(), "root", &self.us)
     }

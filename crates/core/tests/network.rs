@@ -3,15 +3,22 @@
 
 mod hosts;
 
-use failover_core::arp::{Announcement, Mac, link_to, neighbor_mac, own_mac, who_has};
+use failover_core::arp::{Mac, announce, link_to, neighbor_mac, own_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::life::{Finding, PortState, Probe, Target, port_refuses, signs_of_life};
 use failover_core::ping;
 use failover_core::process::{Cmd, Output, run};
-use failover_core::programs::Programs;
+use failover_core::programs::{Programs, RootSsh};
 use failover_core::vip::{Did, Rights, Vip, find};
 use hosts::{HERE, Hosts, PEER, ip, soon};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
@@ -47,15 +54,14 @@ fn who_has_an_address() {
         assert!(took >= WINDOW && took < WINDOW * 2, "{took:?}");
         println!("who_has, silence: {took:?}");
 
-        let down = who_has(&programs, PEER, "lo", WINDOW).unwrap_err();
-        assert!(!down.to_string().contains('\n'), "{down}");
-        let missing = who_has(&programs, PEER, "eth7", WINDOW).unwrap_err();
-        let text = missing.to_string();
-        assert!(text.starts_with("an ARP probe for 10.9.0.2 on eth7 could not be sent: "));
-        assert!(
-            text.ends_with("arping: Device eth7 not available."),
-            "{text}"
-        );
+        for (dev, why) in [
+            ("lo", "lo is no Ethernet device with ARP"),
+            ("eth7", "this host has no network device eth7"),
+        ] {
+            let error = who_has(&programs, PEER, dev, WINDOW).unwrap_err();
+            let expected = format!("an ARP probe for 10.9.0.2 on {dev} could not be sent: {why}");
+            assert_eq!(error.to_string(), expected);
+        }
     });
     // An address of our own: silence, unless somebody else has it too.
     ip(&format!("-n {} addr add {VIP}/24 dev eth0", hosts.here));
@@ -162,7 +168,7 @@ fn the_vip_moves_and_neighbors_learn_it() {
         hosts.peer
     ));
     hosts.on_here(|| {
-        let rights = Rights::choose(&programs, None).unwrap();
+        let rights = Rights::choose(&programs).unwrap();
         let (did, took) = timed(|| vip().add(&programs, &rights, soon()).unwrap());
         println!("add: {took:?}");
         assert_eq!(did, Did::Added);
@@ -171,12 +177,16 @@ fn the_vip_moves_and_neighbors_learn_it() {
         assert_eq!((held.dev.as_str(), held.prefix), ("eth0", 24));
         assert_eq!(held.label.as_deref(), Some("eth0:2"));
 
-        let announcement = Announcement::start(&programs, &vip()).unwrap();
-        let (lines, took) = timed(|| announcement.finish(soon()).unwrap());
+        let programs = Programs {
+            arping_dir: Some("/r3/db/bin".into()),
+            ..Programs::default()
+        };
+        let (lines, took) = timed(|| announce(&programs, &vip(), soon()).unwrap());
         println!("announcement: {took:?}");
         assert_eq!(
             lines,
             [
+                "execute: /r3/db/bin/arping -U 10.9.0.200 -I eth0 -w 1",
                 "ARPING 10.9.0.200 from 10.9.0.200 eth0",
                 "Sent 1 probes (1 broadcast(s))",
                 "Received 0 response(s)"
@@ -195,32 +205,88 @@ fn the_vip_moves_and_neighbors_learn_it() {
         .find_map(|word| word.parse::<Mac>().ok());
     assert_eq!(learned, Some(here_mac), "{}", table.stdout);
     hosts.on_here(|| {
-        let rights = Rights::choose(&programs, None).unwrap();
+        let rights = Rights::choose(&programs).unwrap();
         assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Removed);
         assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Nothing);
         assert_eq!(find(VIP).unwrap(), None);
         // Nothing to announce: one clear line, and no wait.
-        let announcement = Announcement::start(&programs, &vip()).unwrap();
-        let error = announcement.finish(soon()).unwrap_err().to_string();
-        assert!(error.ends_with("arping: bind: Cannot assign requested address"));
+        let error = announce(&programs, &vip(), soon()).unwrap_err().to_string();
+        assert!(error.ends_with("could not be sent: the address is not on this host"));
     });
+}
+
+/// Who listens to requests only, and who to replies only, learns the new holder.
+#[test]
+fn gratuitous_arp_is_sent_as_a_request_and_as_a_reply() {
+    let hosts = Hosts::new();
+    ip(&format!("-n {} addr add {VIP}/24 dev eth0", hosts.here));
+    let wire = hosts.on_peer(|| {
+        let (family, kind) = (AddressFamily::Packet, SockType::Raw);
+        socket(family, kind, SockFlag::empty(), SockProtocol::EthAll).unwrap()
+    });
+    setsockopt(&wire, ReceiveTimeout, &TimeVal::seconds(5)).unwrap();
+    let mac = hosts.on_here(|| {
+        announce(&Programs::default(), &vip(), soon()).unwrap();
+        own_mac("eth0").unwrap()
+    });
+    for operation in [1, 2] {
+        let frame = loop {
+            let mut frame = [0; 1514];
+            let length = recv(wire.as_raw_fd(), &mut frame, MsgFlags::empty()).unwrap();
+            let is_arp = frame[12..14] == [8, 6];
+            if is_arp && length >= 42 && frame[28..32] == VIP.octets() {
+                break frame;
+            }
+        };
+        assert_eq!(frame[..6], [0xff; 6], "to all");
+        assert_eq!(frame[20..22], [0, operation]);
+        assert_eq!(frame[22..28], mac.0);
+        assert_eq!(frame[38..42], VIP.octets());
+    }
+}
+
+/// It proves nothing, so that it counts as life.
+#[test]
+fn a_probe_that_could_not_be_sent_is_an_error_and_no_silence() {
+    let hosts = Hosts::new();
+    let ask = || who_has(&Programs::default(), NOBODY, "eth0", WINDOW);
+    let unprivileged = hosts.on_here(|| {
+        // Of this thread alone.
+        caps::clear(None, caps::CapSet::Effective).unwrap();
+        ask().unwrap_err().to_string()
+    });
+    assert!(
+        unprivileged
+            .contains("could not be sent: this user may neither change addresses nor send ARP"),
+        "{unprivileged}"
+    );
+    let unplugged = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| hosts.on_here(ask));
+        Deadline::after(WINDOW).pause(WINDOW / 4);
+        ip(&format!("-n {} link set eth0 down", hosts.here));
+        asking.join().unwrap().unwrap_err().to_string()
+    });
+    assert!(unplugged.contains("could not be sent: "), "{unplugged}");
+    let down = hosts.on_here(ask).unwrap_err().to_string();
+    assert!(down.ends_with("could not be sent: eth0 is down"), "{down}");
 }
 
 #[test]
 fn root_over_ssh_is_asked_to_run_vip_ctl() {
     let hosts = Hosts::new();
     hosts.on_here(|| {
-        let asked = std::cell::RefCell::new(Vec::new());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&asked);
         // In place of ssh: notes the command, and does what vip_ctl would.
-        let root = |cmd: &Cmd, deadline| {
-            asked.borrow_mut().push(cmd.to_string());
+        let root = RootSsh::new(move |cmd, deadline| {
+            notes.lock().unwrap().push(cmd.to_string());
             let action = cmd.to_string().split(' ').nth(1).unwrap().to_owned();
             let args = ["addr", &action, "10.9.0.200/24", "dev", "eth0"];
             run(&Cmd::new("/sbin/ip").args(args), deadline)
-        };
+        });
         let rights = Rights::ViaSsh {
             vip_ctl: "/db/bin/vip_ctl".into(),
-            root: &root,
+            root,
         };
         let programs = Programs::default();
         assert_eq!(vip().add(&programs, &rights, soon()).unwrap(), Did::Added);
@@ -228,17 +294,17 @@ fn root_over_ssh_is_asked_to_run_vip_ctl() {
         assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Removed);
         let address = "--vip 10.9.0.200/24 --dev eth0";
         assert_eq!(
-            *asked.borrow(),
+            *asked.lock().unwrap(),
             [
                 format!("/db/bin/vip_ctl add {address} --force"),
                 format!("/db/bin/vip_ctl del {address}")
             ]
         );
         // What reports success and changes nothing is no success.
-        let idle = |_: &Cmd, _: Deadline| Ok(Output::default());
+        let idle = RootSsh::new(|_, _| Ok(Output::default()));
         let rights = Rights::ViaSsh {
             vip_ctl: "/db/bin/vip_ctl".into(),
-            root: &idle,
+            root: idle,
         };
         let error = vip().add(&programs, &rights, soon()).unwrap_err();
         assert!(
@@ -257,7 +323,7 @@ fn the_hosts_own_address_survives_the_vip_that_came_before_it() {
     ip(&format!("-n {} addr add {HERE}/24 dev eth0", hosts.here));
     hosts.on_here(|| {
         let programs = Programs::default();
-        let rights = Rights::choose(&programs, None).unwrap();
+        let rights = Rights::choose(&programs).unwrap();
         assert_eq!(vip().del(&programs, &rights, soon()).unwrap(), Did::Removed);
         assert!(find(HERE).unwrap().is_some());
     });

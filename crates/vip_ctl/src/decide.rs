@@ -3,6 +3,7 @@
 use crate::cli::Action;
 use failover_core::arp::Mac;
 use failover_core::vip::{Held, Vip};
+use std::net::Ipv4Addr;
 
 /// What was asked.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +61,19 @@ pub fn decide(wish: Wish, seen: &Seen) -> Plan {
     }
 }
 
-/// Which address a process may change that has more rights than its caller: the configured one,
-/// as configured. Looking is free.
-pub fn permitted(action: Action, wanted: &Vip, configured: Option<&Vip>) -> Result<(), String> {
-    if action == Action::Status || configured == Some(wanted) {
+/// What a process may do that has more rights than its caller: change the configured address, as
+/// configured, and ask who has that or an address of `neighbors` (with the devices that lead there).
+pub fn permitted(
+    action: Action,
+    wanted: &Vip,
+    configured: Option<&Vip>,
+    neighbors: &[(Ipv4Addr, String)],
+) -> Result<(), String> {
+    let place = |vip: &Vip| (vip.cidr.addr, vip.dev.clone());
+    let asked = place(wanted);
+    let looks = action == Action::Status
+        && (neighbors.contains(&asked) || configured.map(place) == Some(asked));
+    if looks || configured == Some(wanted) {
         return Ok(());
     }
     let allowed = configured.map_or("none is configured".to_owned(), |vip| {
@@ -137,21 +147,33 @@ mod tests {
             dev: dev.to_owned(),
         };
         let configured = vip("192.168.1.200/24", "enp0s3");
+        let neighbors = [(Ipv4Addr::new(192, 168, 1, 101), "enp0s3".to_owned())];
         for action in [Action::Add, Action::Del] {
-            assert!(permitted(action, &configured, Some(&configured)).is_ok());
+            assert!(permitted(action, &configured, Some(&configured), &[]).is_ok());
             for other in [
                 vip("192.168.1.20/24", "enp0s3"),
                 vip("192.168.1.200/25", "enp0s3"),
                 vip("192.168.1.200/24", "eth1"),
             ] {
-                let why = permitted(action, &other, Some(&configured)).unwrap_err();
+                let why = permitted(action, &other, Some(&configured), &neighbors).unwrap_err();
                 assert!(
                     why.contains("only KB_VIP 192.168.1.200/24 on DEV enp0s3"),
                     "{why}"
                 );
             }
-            assert!(permitted(action, &configured, None).is_err());
+            assert!(permitted(action, &configured, None, &neighbors).is_err());
         }
-        assert!(permitted(Action::Status, &vip("192.168.1.1/24", "eth1"), None).is_ok());
+        let looks = |vip: &Vip| permitted(Action::Status, vip, Some(&configured), &neighbors);
+        assert!(looks(&vip("192.168.1.200/32", "enp0s3")).is_ok());
+        assert!(looks(&vip("192.168.1.101/32", "enp0s3")).is_ok());
+        assert!(
+            looks(&vip("192.168.1.1/32", "enp0s3")).is_err(),
+            "no host of the cluster"
+        );
+        assert!(
+            looks(&vip("192.168.1.101/32", "eth1")).is_err(),
+            "another network"
+        );
+        assert!(looks(&vip("192.168.1.200/32", "eth1")).is_err());
     }
 }

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     inherited::shed();
     let elevated = privilege::elevated();
-    if elevated && let Err(why) = privilege::hand_on() {
-        complain(Form::VipCtl.name(), &why);
+    if elevated {
+        privilege::empty_environment();
     }
     let exit = match cli::parse(std::env::args_os()) {
         Ask::Do(request) => match run::run(&request, elevated) {

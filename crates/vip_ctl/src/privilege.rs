@@ -1,28 +1,34 @@
 //! What changes when the installed file has capabilities that its caller lacks.
 
-use caps::{CapSet, Capability};
+use anyhow::Result;
+use caps::CapSet;
+use nix::unistd::{getgid, getuid, setresgid, setresuid};
 
 /// Whether this process has more rights than the user who started it (file capabilities, or
 /// setuid): what the user says is then taken with care.
 pub fn elevated() -> bool {
-    // SAFETY: two system interfaces without arguments of ours that could be wrong.
-    unsafe { libc::getuid() != 0 && libc::getauxval(libc::AT_SECURE) != 0 }
+    // SAFETY: a system interface without arguments of ours that could be wrong.
+    !getuid().is_root() && unsafe { libc::getauxval(libc::AT_SECURE) } != 0
 }
 
-/// Empties the environment, and lets the children (`ip`, `arping`) have the capabilities: an exec
-/// keeps only the ambient set. Before there is a second thread.
-///
-/// Where the kernel has no ambient set (before Linux 4.3), the file capabilities are worth nothing
-/// to the children: an error that is worth a line, and the next way is tried.
-pub fn hand_on() -> Result<(), String> {
+/// Before there is a second thread.
+pub fn empty_environment() {
     // SAFETY: there is only this thread.
     unsafe {
         libc::clearenv();
     }
-    for capability in [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW] {
-        caps::raise(None, CapSet::Inheritable, capability)
-            .and_then(|()| caps::raise(None, CapSet::Ambient, capability))
-            .map_err(|error| format!("cannot hand {capability} on to ip and arping: {error}"))?;
+}
+
+/// Down to the caller's rights, for good.
+///
+/// # Errors
+/// Some are left: then nothing may be done.
+pub fn give_up() -> Result<()> {
+    let (user, group) = (getuid(), getgid());
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    for set in [CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
+        caps::clear(None, set)?;
     }
     Ok(())
 }

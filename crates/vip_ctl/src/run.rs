@@ -2,8 +2,9 @@
 
 use crate::cli::{Action, Form, Request};
 use crate::decide::{Plan, Seen, Wish, decide, permitted};
+use crate::privilege;
 use anyhow::{Context, Result};
-use failover_core::arp::{Announcement, who_has};
+use failover_core::arp::{announce, link_to, who_has};
 use failover_core::clock;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -11,11 +12,12 @@ use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
 use failover_core::programs::Programs;
 use failover_core::ssh::Ssh;
-use failover_core::vip::{Did, Report, Rights, RootSsh, Vip, find};
-use std::net::IpAddr;
+use failover_core::terminal::complain;
+use failover_core::vip::{Did, Report, Rights, Vip, find};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// For `ip` and `arping`, which take milliseconds; an ssh login to root@localhost is included.
+/// For `ip`, which takes milliseconds; an ssh login to root@localhost is included.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// What came of it.
@@ -47,19 +49,10 @@ impl Done {
         }
     }
 
-    /// Gratuitous ARP, from the device that the address is on. An address that nobody was told of
-    /// is no success: the neighbors go on talking to the old holder.
+    /// Gratuitous ARP. An address that nobody was told of is no success: the neighbors go on talking
+    /// to the old holder.
     fn announce(&mut self, vip: &Vip, programs: &Programs, deadline: Deadline) {
-        let vip = Vip {
-            dev: self.report.device.clone(),
-            ..vip.clone()
-        };
-        let lines = Announcement::start(programs, &vip).and_then(|announcement| {
-            let command = announcement.command();
-            self.script.push(format!("execute: {command}"));
-            announcement.finish(deadline)
-        });
-        match lines {
+        match announce(programs, vip, deadline) {
             Ok(lines) => {
                 self.script.extend(lines);
                 self.sentence.push_str(", announced");
@@ -107,6 +100,7 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
         ));
     }
     let (host, lost) = ThisHost::load_even_lost(request.config.as_deref())?;
+    let elevated = elevated && keeps_rights(&host.config, request.form)?;
     host.is_meant(request.meant_for).map_err(usage)?;
     // A host that has lost its address must not keep the VIP either.
     if let Some(lost) = lost
@@ -126,40 +120,56 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
     }
     let vip = wanted(request, config)?;
     if elevated {
-        permitted(request.action, &vip, host.vip.as_ref()).map_err(usage)?;
+        permitted(request.action, &vip, host.vip.as_ref(), &neighbors(config)).map_err(usage)?;
     }
-    let here = Here {
-        programs: Programs {
-            only_roots: elevated,
-            ..host.programs.clone()
-        },
-        root: &|cmd, deadline| host.run_as_root(cmd, deadline),
+    let programs = Programs {
+        only_roots: elevated,
+        ..host.programs.clone()
     };
     let wish = Wish {
         action: request.action,
         force: request.force,
     };
-    let window = request.window.unwrap_or(config.probe_timeout);
-    let seen = look(wish, &vip, &here.programs, window)?;
+    let mut window = request.window.unwrap_or(config.probe_timeout);
+    if elevated {
+        window = window.min(config.probe_timeout);
+    }
+    let seen = look(wish, &vip, &programs, window)?;
     let plan = decide(wish, &seen);
     if request.dry_run {
-        dry_run(&plan, &vip, seen, &here)
+        dry_run(&plan, &vip, seen, &programs)
     } else {
-        carry_out(&plan, &vip, seen, &here)
+        carry_out(&plan, &vip, seen, &programs)
     }?
     .ending(request)
 }
 
-/// With what this host's addresses are changed.
-struct Here<'a> {
-    programs: Programs,
-    root: RootSsh<'a>,
+/// Whether what is done with more rights than the caller's is what root wrote down. If not, there are
+/// none of them left afterwards.
+fn keeps_rights(config: &Config, form: Form) -> Result<bool> {
+    if !config.only_roots {
+        privilege::give_up().context("the file capabilities could not be given up")?;
+        let file = config.path.display();
+        complain(
+            form.name(),
+            &format!(
+                "{file} can be changed by others than root, so the file capabilities are not used: \
+                 chown root {file}; chmod go-w {file}"
+            ),
+        );
+    }
+    Ok(config.only_roots)
 }
 
-impl Here<'_> {
-    fn rights(&self) -> Result<Rights<'_>> {
-        Ok(Rights::choose(&self.programs, Some(self.root))?)
-    }
+/// The cluster's hosts on networks of this one, each with the device that leads there: a failover asks
+/// for their signs of life.
+fn neighbors(config: &Config) -> Vec<(Ipv4Addr, String)> {
+    let hosts = config.kb_all_ip.iter().chain(&config.kb_pool_ips);
+    let all = hosts.filter_map(|host| match host {
+        IpAddr::V4(host) => Some((*host, link_to(*host).ok()??)),
+        IpAddr::V6(_) => None,
+    });
+    all.collect()
 }
 
 /// On another host, over ssh, with that host's own copy and configuration.
@@ -233,14 +243,13 @@ fn look(wish: Wish, vip: &Vip, programs: &Programs, window: Duration) -> Result<
     Ok(seen)
 }
 
-fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done> {
-    let programs = &host.programs;
+fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<Done> {
     let deadline = Deadline::after(LIMIT);
     let now = clock::stamp();
     match plan {
         Plan::Add => {
             let command = vip.add_command(&programs.ip()?);
-            let rights = host.rights()?;
+            let rights = Rights::choose(programs)?;
             let did = vip.add(programs, &rights, deadline)?;
             let here = find(vip.cidr.addr)?;
             let sentence = format!("{vip} added to {}", vip.dev);
@@ -264,7 +273,7 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done
         }
         Plan::Remove(held) => {
             let command = held.del_command(&programs.ip()?, vip.cidr.addr);
-            let did = vip.del(programs, &host.rights()?, deadline)?;
+            let did = vip.del(programs, &Rights::choose(programs)?, deadline)?;
             let sentence = format!("{vip} removed, it was {}", place(&seen));
             let mut done = Done::new(vip, &Seen::default(), did, sentence);
             done.script = vec![
@@ -297,9 +306,9 @@ fn carry_out(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done
 }
 
 /// What `plan` would change; one that changes nothing is carried out.
-fn dry_run(plan: &Plan, vip: &Vip, seen: Seen, host: &Here<'_>) -> Result<Done> {
+fn dry_run(plan: &Plan, vip: &Vip, seen: Seen, programs: &Programs) -> Result<Done> {
     let change = match plan {
-        Plan::Nothing | Plan::Refuse(_) => return carry_out(plan, vip, seen, host),
+        Plan::Nothing | Plan::Refuse(_) => return carry_out(plan, vip, seen, programs),
         Plan::Add => format!("would add {vip} to {} and announce it", vip.dev),
         Plan::Announce => format!("{vip} is {} already; would announce it", place(&seen)),
         Plan::Remove(_) => format!("would remove {vip}, it is {}", place(&seen)),

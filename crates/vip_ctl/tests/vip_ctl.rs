@@ -12,6 +12,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,6 @@ impl Installed {
             "DEV=",
             "KB_PATH=",
             "CMD_IP_PATH=",
-            "CMD_ARPING_PATH=",
         ];
         let others = SAMPLE
             .lines()
@@ -284,11 +284,24 @@ fn file_capabilities_are_for_the_configured_address_only() {
         "add --dev lo",
         "del --vip 10.9.0.1/24",
         "add --config /tmp/HAmodule.conf",
+        // Nobody's frames reach a network, or a host, that the configuration does not name.
+        "status --dev lo",
+        "status --vip 10.9.0.3/32",
     ] {
         let out = host.run_as_nobody(&host.program(), args);
         let line = one_line(&out, 2);
         assert!(line.contains("file capabilities"), "{args}: {line}");
     }
+    let started = Instant::now();
+    let asked = format!("status --json --window 60000 --vip {PEER}/32");
+    let peer = report(&host.run_as_nobody(&host.program(), &asked));
+    assert!(peer.answered_by.is_some());
+    let vip = report(&host.run_as_nobody(&host.program(), "status --json --window 60000"));
+    assert_eq!(vip.answered_by, None);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "PROBE_TIMEOUT is 500 ms"
+    );
     assert_eq!(host.held(), None);
     assert!(host.hosts.on_here(|| find(HERE)).unwrap().is_some());
 }
@@ -298,18 +311,13 @@ fn file_capabilities_run_nothing_that_others_can_replace() {
     let host = Installed::new();
     let theirs = host.dir.join("theirs");
     fs::create_dir(&theirs).unwrap();
-    for name in ["ip", "arping"] {
-        let fake = theirs.join(name);
-        fs::write(
-            &fake,
-            format!("#!/bin/sh\necho ran >{}/ran\n", theirs.display()),
-        )
-        .unwrap();
-        fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    let fake = theirs.join("ip");
+    let script = format!("#!/bin/sh\necho ran >{}/ran\n", theirs.display());
+    fs::write(&fake, script).unwrap();
+    fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
     fs::set_permissions(&theirs, PermissionsExt::from_mode(0o777)).unwrap();
     let dir = theirs.display();
-    host.copy_to("db", &format!("CMD_IP_PATH={dir}\nCMD_ARPING_PATH={dir}"));
+    host.copy_to("db", &format!("CMD_IP_PATH={dir}"));
     host.set_capabilities();
     let cmd = Cmd::new("/usr/bin/setpriv")
         .args(words(AS_NOBODY))
@@ -320,14 +328,121 @@ fn file_capabilities_run_nothing_that_others_can_replace() {
     assert!(!theirs.join("ran").exists());
 }
 
+/// The attack: whoever may start it takes its packet socket while it listens, with which all traffic of
+/// the network can be read and any frame sent.
+#[test]
+fn nobody_gets_a_raw_socket_out_of_it() {
+    let host = Installed::new();
+    host.set_capabilities();
+    let taken = |program: &Path, args: &str, descriptor: fn(&str) -> bool| {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
+            .args(words(AS_NOBODY))
+            .arg(program)
+            .args(words(args));
+        let mut victim = host
+            .hosts
+            .on_here(|| command.stdout(Stdio::null()).spawn().unwrap());
+        let pid = i32::try_from(victim.id()).unwrap();
+        let found = soon().poll(Duration::from_millis(1), || {
+            let all = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+            let mut all = all.map(|it| it.path());
+            all.find(|it| fs::read_link(it).is_ok_and(|to| descriptor(&to.to_string_lossy())))
+        });
+        let number = found.unwrap();
+        let number = number
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let taken = std::thread::spawn(move || take_as_nobody(pid, number))
+            .join()
+            .unwrap();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        taken
+    };
+    // What it does to a process without rights: the attack works.
+    let plain = taken(Path::new("/bin/sleep"), "9", |it| it == "/dev/null");
+    assert_eq!(plain, Ok(()));
+    let socket = taken(&host.program(), "status", |it| it.starts_with("socket:"));
+    assert_eq!(socket, Err(libc::EPERM));
+}
+
+/// `pidfd_getfd` of a descriptor of another process, by the user `nobody` without rights.
+fn take_as_nobody(pid: i32, descriptor: i32) -> Result<(), i32> {
+    let result = |code: i64| match code {
+        -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap()),
+        code => Ok(code),
+    };
+    // SAFETY: system calls with numbers only; the user is that of this thread, which ends.
+    unsafe {
+        let process = result(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        result(libc::syscall(libc::SYS_setresgid, 65534, 65534, 65534))?;
+        result(libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534))?;
+        result(libc::syscall(libc::SYS_pidfd_getfd, process, descriptor, 0)).map(drop)
+    }
+}
+
+#[test]
+fn no_child_but_ip_has_rights_and_ip_no_more_than_it_needs() {
+    let host = Installed::new();
+    // Only root's programs are run, from root's directories.
+    let roots = PathBuf::from(format!("/run/vip_ctl-{}", std::process::id()));
+    fs::create_dir_all(&roots).unwrap();
+    let noted = host.dir.join("rights");
+    fs::write(&noted, "").unwrap();
+    fs::set_permissions(&noted, PermissionsExt::from_mode(0o666)).unwrap();
+    let script = format!(
+        "#!/bin/sh\ngrep Cap /proc/self/status >{}\nexec /sbin/ip \"$@\"\n",
+        noted.display()
+    );
+    fs::write(roots.join("ip"), script).unwrap();
+    fs::set_permissions(roots.join("ip"), PermissionsExt::from_mode(0o755)).unwrap();
+    host.copy_to("db", &format!("CMD_IP_PATH={}", roots.display()));
+    host.set_capabilities();
+    let out = host.run_as_nobody(&host.program(), "add --json");
+    fs::remove_dir_all(&roots).unwrap();
+    assert_eq!(report(&out).did, Did::Added);
+    let rights = fs::read_to_string(&noted).unwrap();
+    let net_admin_alone = format!("{:016x}", 1 << 12);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        let line = format!("{set}:\t{net_admin_alone}");
+        assert!(rights.contains(&line), "{line} in {rights}");
+    }
+}
+
+/// A configuration that others can write says whatever they like.
+#[test]
+fn rights_are_not_used_by_a_configuration_that_is_not_roots_alone() {
+    let host = Installed::new();
+    host.set_capabilities();
+    let config = host.dir.join("db/etc/HAmodule.conf");
+    let root = nix::unistd::Uid::from_raw(0);
+    for (owner, mode) in [(65534, 0o600), (0, 0o664), (0, 0o646)] {
+        fs::set_permissions(&config, PermissionsExt::from_mode(mode)).unwrap();
+        nix::unistd::chown(&config, Some(owner.into()), None).unwrap();
+        for args in ["add --force", "status"] {
+            let out = host.run_as_nobody(&host.program(), args);
+            assert_eq!(out.code, 66, "{out:?}");
+            let said = "can be changed by others than root, so the file capabilities are not used";
+            assert!(out.stderr.contains(said), "{out:?}");
+            assert_eq!(host.held(), None);
+        }
+    }
+    nix::unistd::chown(&config, Some(root), None).unwrap();
+    fs::set_permissions(&config, PermissionsExt::from_mode(0o644)).unwrap();
+    let out = host.run_as_nobody(&host.program(), "add --json");
+    assert_eq!(report(&out).did, Did::Added);
+}
+
 #[test]
 fn a_copy_without_rights_goes_through_the_one_that_has_them() {
     let host = Installed::new();
     host.set_capabilities();
-    // An arping that brings no rights of its own, either.
-    let arping = host.dir.join("arping");
-    fs::copy("/usr/bin/arping", &arping).unwrap();
-    let plain = host.copy_to("plain", &format!("CMD_ARPING_PATH={}", host.dir.display()));
+    let plain = host.copy_to("plain", "");
     let run = |args: &str| host.run_as_nobody(&plain, args);
     for (args, did) in [
         ("add --json", Did::Added),
@@ -346,10 +461,10 @@ fn a_copy_without_rights_goes_through_the_one_that_has_them() {
 #[test]
 fn without_any_rights_it_says_so_and_ends() {
     let host = Installed::new();
-    let out = host.run_as_nobody(&host.program(), "add");
+    let out = host.run_as_nobody(&host.program(), "add --force");
     let line = one_line(&out, 66);
     assert!(
-        line.contains("this user may not change addresses: give"),
+        line.contains("this user may neither change addresses nor send ARP: give"),
         "{line}"
     );
     // File capabilities without effect: it must not take itself for the one that has them.
@@ -435,10 +550,8 @@ fn bad_input_is_one_clear_line() {
         "{out:?}"
     );
     let out = host.run("add --dev eth7");
-    assert!(
-        one_line(&out, 66).contains("Device eth7 not available"),
-        "{out:?}"
-    );
+    let why = "this host has no network device eth7";
+    assert!(one_line(&out, 66).contains(why), "{out:?}");
 }
 
 #[test]
@@ -458,20 +571,7 @@ fn a_missing_program_is_one_clear_line() {
     };
     let out = without("ip", "add --force");
     assert!(one_line(&out, 66).contains("no program ip in /"), "{out:?}");
-    let out = without("arping", "add");
-    assert!(
-        one_line(&out, 66).contains("no program arping in /"),
-        "{out:?}"
-    );
-    assert!(out.stderr.contains("set CMD_ARPING_PATH"), "{out:?}");
     assert_eq!(host.held(), None);
-    // Taking it off needs no arping; the address goes on without it, and that is said.
-    let out = without("arping", "add --force");
-    assert!(
-        one_line(&out, 66).contains("added to eth0, but no program arping"),
-        "{out:?}"
-    );
-    assert_eq!(without("arping", "del").code, 0);
 }
 
 #[test]

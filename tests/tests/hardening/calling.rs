@@ -8,7 +8,7 @@ use lab::layout::{DB_BIN, POOL_BIN};
 use lab::{Node, wait_for};
 
 use crate::scene::{
-    ARPING, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line, two_hosts,
+    FAILOVER, PRIMARY_DOWN, PROBES, SOON, assert_only_primary, log_line, two_hosts,
 };
 
 fn command() -> Vec<String> {
@@ -32,7 +32,7 @@ fn note_descriptors(node: &Node, script: &str, program: &str) -> Result<()> {
 fn it_works_and_no_child_holds_a_socket_of_the_pool() -> Result<()> {
     let lab = two_hosts("hard-pool")?;
     let node = lab.node(102);
-    for program in ["ping", "ip", "arping"] {
+    for program in ["ping", "ip"] {
         let script = format!("/usr/local/bin/{program}");
         note_descriptors(node, &script, &format!("/usr/bin/{program}"))?;
     }
@@ -45,19 +45,19 @@ fn it_works_and_no_child_holds_a_socket_of_the_pool() -> Result<()> {
         )?;
     }
     let local = "/usr/local/bin";
-    node.set_config(&[("CMD_IP_PATH", local), ("CMD_ARPING_PATH", local)])?;
+    node.set_config(&[("CMD_IP_PATH", local)])?;
 
     let command = command();
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let run = node.run_as_pool(&command, FAILOVER)?;
     assert_eq!(run.code, Some(0), "{run}\n{}", node.failover_log()?);
     assert_only_primary(&lab, 102)?;
-    lab.wait_until_nothing_runs(ARPING)?;
+    lab.wait_until_nothing_runs(PROBES)?;
 
     let noted = node
         .run(&["bash", "-c", "tail -n +1 /tmp/fds.*"], SOON)?
         .success()?;
-    for program in ["ping", "ip", "arping", "pg_ctl", "pg_controldata"] {
+    for program in ["ping", "ip", "pg_ctl", "pg_controldata"] {
         assert!(
             noted.contains(&format!("==> /tmp/fds.{program}.")),
             "{noted}"
@@ -99,7 +99,7 @@ fn it_stops_on_sigterm() -> Result<()> {
     old.run(&["pkill", "-CONT", "sshd"], SOON)?.success()?;
     node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     assert_only_primary(&lab, 102)?;
-    lab.wait_until_nothing_runs(ARPING)
+    lab.wait_until_nothing_runs(PROBES)
 }
 
 /// Is `socket:[INODE]` one that the process listens on?

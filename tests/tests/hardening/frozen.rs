@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::{Lab, Node, ToolRun};
 
 use crate::scene::{
-    ARPING, Case, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, log_line,
+    Case, FAILOVER, PRIMARY_DOWN, PROBES, SOON, assert_only_primary, assert_says, log_line,
     three_hosts, two_hosts,
 };
 
@@ -50,7 +50,7 @@ fn a_frozen_candidate_does_not_hang_it() -> Result<()> {
         assert!(new.in_recovery()?);
         assert_eq!(prober.two_writers(), None);
         // The refusal comes before the network has said who has the VIP.
-        lab.wait_until_nothing_runs(2 * ARPING)?;
+        lab.wait_until_nothing_runs(2 * PROBES)?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ fn little_memory_and_nothing_left_running() -> Result<()> {
             "{scene}: {} KB",
             run.max_rss_kb
         );
-        lab.wait_until_nothing_runs(ARPING).case(&scene)?;
+        lab.wait_until_nothing_runs(PROBES).case(&scene)?;
     }
     Ok(())
 }

@@ -227,7 +227,10 @@ fn what_the_vip_needs_is_known_before_the_old_primary_is_touched() -> Result<()>
     let failover = format!("{POOL_BIN}/failover_stream {}", PRIMARY_DOWN.join(" "));
     let failover: Vec<&str> = failover.split(' ').collect();
     let run = node.run_as(USER, &failover, FAILOVER)?;
-    refused(&run, "this user may not change addresses: give ")?;
+    refused(
+        &run,
+        "this user may neither change addresses nor send ARP: give ",
+    )?;
     // What is there already needs no rights.
     lab.node(101).kill_database()?;
     node.start_sshd()?;

@@ -12,8 +12,8 @@ use lab::{Lab, LabOptions, Node, ToolRun};
 
 /// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
 pub const FAILOVER: Duration = Duration::from_secs(15);
-/// An `arping` that was left to itself takes a second.
-pub const ARPING: Duration = Duration::from_millis(1500);
+/// A `ping` that was left to itself takes a second.
+pub const PROBES: Duration = Duration::from_millis(1500);
 /// For everything else that is waited for.
 pub const SOON: Duration = Duration::from_secs(10);
 

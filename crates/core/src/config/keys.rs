@@ -58,6 +58,8 @@ macro_rules! keys {
         pub struct Config {
             /// The file that all this stands in.
             pub path: PathBuf,
+            /// Whether it was read from a file that nobody but root can write to.
+            pub only_roots: bool,
             $(#[doc = $meaning] pub $field: $type,)+
         }
 
@@ -83,6 +85,7 @@ macro_rules! keys {
                     reader.$how(&specs::$name, &value::$kind $($(, $value)?)?);)+
                 Some(Self {
                     path: path.to_owned(),
+                    only_roots: false,
                     $($field: $field?,)+
                 })
             }
@@ -111,9 +114,8 @@ keys! {
     /// Directory of the program `ip`.
     CMD_IP_PATH cmd_ip_path: Option<PathBuf> =
         optional(PATH, "searched in PATH, then /sbin, /usr/sbin");
-    /// Directory of the program `arping`.
-    CMD_ARPING_PATH cmd_arping_path: Option<PathBuf> =
-        optional(PATH, "searched in PATH, then /sbin, /usr/sbin");
+    /// Directory of `arping` in the log's line of the case study. The program is not run.
+    CMD_ARPING_PATH cmd_arping_path: Option<PathBuf> = optional(PATH, "none");
 
     /// The cluster VIP, by which the pool is reached. It belongs to the pool.
     KB_POOL_VIP kb_pool_vip: IpAddr = required(ADDRESS);

@@ -18,10 +18,10 @@ mod tests;
 mod value;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 pub use cidr::{Cidr, NoCidr};
@@ -78,7 +78,12 @@ impl Config {
     /// # Errors
     /// It cannot be read, or at least one key is wrong or missing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(path, &contents(path)?)
+        let (contents, metadata) = contents(path)?;
+        let config = Self::parse(path, &contents)?;
+        Ok(Self {
+            only_roots: metadata.uid() == 0 && metadata.mode() & 0o022 == 0,
+            ..config
+        })
     }
 
     /// Reads and checks the contents of a file; `path` is what errors call it.
@@ -99,7 +104,7 @@ impl Config {
     #[must_use]
     pub fn check(path: &Path) -> Vec<Finding> {
         match contents(path) {
-            Ok(bytes) => {
+            Ok((bytes, _)) => {
                 let mut findings = read(path, &bytes).1;
                 findings.extend(readable_by_all(path));
                 findings
@@ -195,10 +200,12 @@ fn beside_program() -> Result<PathBuf, Finding> {
     Ok(prefix.join("etc/HAmodule.conf"))
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, Finding> {
+fn contents(path: &Path) -> Result<(Vec<u8>, Metadata), Finding> {
     let mut bytes = Vec::new();
-    open(path)?
-        .take(MAX_FILE_BYTES + 1)
+    let file = open(path)?;
+    // Of the very file that is read, whatever its name leads to a moment later.
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -206,7 +213,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, Finding> {
                     --config FILE";
         return Err(Finding::about_file(path, text));
     }
-    Ok(bytes)
+    Ok((bytes, metadata))
 }
 
 fn open(path: &Path) -> Result<File, Finding> {

@@ -61,6 +61,7 @@ fn defaults_are_those_of_the_specification() {
     let config = with("");
     let expected = Config {
         path: PATH.into(),
+        only_roots: false,
         kb_localhost_ip: ip("192.168.1.101"),
         kb_all_ip: vec![ip("192.168.1.101"), ip("192.168.1.102")],
         node_name: "node101".into(),

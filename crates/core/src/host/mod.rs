@@ -6,6 +6,7 @@ pub mod durable;
 pub mod identity;
 pub mod process;
 pub mod programs;
+pub mod rights;
 pub mod users;
 
 // The path by which the tools know it.

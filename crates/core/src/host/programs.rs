@@ -1,28 +1,56 @@
-//! The host's own network programs, `ip`, `arping` and `ping`: where they are, and whether they
-//! may do their work for us. They are used instead of raw sockets because they work on every
-//! kernel a cluster still runs on and bring their own rights.
+//! The host's own network programs, `ip` and `ping`, and the installed `vip_ctl`: where they are. `ping`
+//! brings rights of its own, and `ip` knows every kernel that a cluster still runs on.
 
 use crate::config::Config;
-use crate::process::SAFE_PATH;
-use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, Uid, access};
+use crate::deadline::Deadline;
+use crate::process::{Cmd, Output, RunError, SAFE_PATH};
+use crate::rights::{carries_rights, only_root_can_replace};
+use nix::unistd::{AccessFlags, access};
 use std::env;
-use std::ffi::CString;
+use std::fmt;
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs a command as root on this host, over ssh: the last way to a right.
+#[derive(Clone)]
+pub struct RootSsh(Arc<RunAsRoot>);
+
+type RunAsRoot = dyn Fn(&Cmd, Deadline) -> Result<Output, RunError> + Send + Sync;
+
+impl RootSsh {
+    /// By `run`.
+    pub fn new(
+        run: impl Fn(&Cmd, Deadline) -> Result<Output, RunError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(run))
+    }
+
+    /// Runs `cmd`.
+    pub fn run(&self, cmd: &Cmd, deadline: Deadline) -> Result<Output, RunError> {
+        (self.0)(cmd, deadline)
+    }
+}
+
+impl fmt::Debug for RootSsh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootSsh")
+    }
+}
 
 /// Where the programs are looked for: the configured directory, PATH, `/sbin`, `/usr/sbin`.
 #[derive(Clone, Debug, Default)]
 pub struct Programs {
     /// `CMD_IP_PATH`.
     pub ip_dir: Option<PathBuf>,
-    /// `CMD_ARPING_PATH`.
+    /// `CMD_ARPING_PATH`: only shown, in the line of the log that the script wrote.
     pub arping_dir: Option<PathBuf>,
     /// The installed `vip_ctl` (in `KB_PATH`), which may have the rights that we lack.
     pub vip_ctl: Option<PathBuf>,
+    /// The way to root for who has no right of its own.
+    pub root: Option<RootSsh>,
     /// The routers of this host's networks, as far as they are no hosts of the cluster: some of them answer
     /// ARP for every address.
     pub routers: Vec<IpAddr>,
@@ -63,6 +91,7 @@ impl Programs {
             ip_dir: config.cmd_ip_path.clone(),
             arping_dir: config.cmd_arping_path.clone(),
             vip_ctl: Some(config.kb_path.join("vip_ctl")),
+            root: None,
             routers: routers(config),
             only_roots: false,
         }
@@ -71,15 +100,6 @@ impl Programs {
     /// `ip` of iproute2.
     pub fn ip(&self) -> Result<PathBuf, MissingProgram> {
         self.find("ip", self.ip_dir.as_deref(), Some("CMD_IP_PATH"))
-    }
-
-    /// `arping` of iputils.
-    pub fn arping(&self) -> Result<PathBuf, MissingProgram> {
-        self.find(
-            "arping",
-            self.arping_dir.as_deref(),
-            Some("CMD_ARPING_PATH"),
-        )
     }
 
     /// `ping`.
@@ -137,99 +157,6 @@ impl Programs {
     }
 }
 
-/// Whether `program`, symlinks resolved, and every directory above it belong to root and are not
-/// writable by anybody else.
-fn only_root_can_replace(program: &Path) -> bool {
-    fs::canonicalize(program).is_ok_and(|real| {
-        real.ancestors().all(|part| {
-            fs::metadata(part).is_ok_and(|meta| meta.uid() == 0 && meta.mode() & 0o022 == 0)
-        })
-    })
-}
-
-/// Whether the file brings rights along: setuid root, or file capabilities that are worth something.
-/// Anybody may ask.
-pub(crate) fn carries_rights(path: &Path) -> bool {
-    brings_rights(path) && rights_count(path)
-}
-
-/// Whether rights that a file brings along have an effect on us: not where its file system is mounted
-/// `nosuid`, and not where we may get no new ones (a unit with `NoNewPrivileges=`, a container
-/// that has lost them).
-fn rights_count(path: &Path) -> bool {
-    let nosuid = statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID));
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    !nosuid && gets_rights(&status)
-}
-
-fn gets_rights(status: &str) -> bool {
-    let none_new = status
-        .lines()
-        .any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]));
-    // A kernel that does not tell what we may get at most limits nothing that we know of.
-    let limited = status.contains("CapBnd:") && !ChildRights::parse(status, "CapBnd:").raw();
-    !none_new && !limited
-}
-
-fn brings_rights(path: &Path) -> bool {
-    const SETUID: u32 = 0o4000;
-    if fs::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.mode() & SETUID != 0) {
-        return true;
-    }
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
-        return false;
-    };
-    // SAFETY: both strings end in NUL; a null buffer of length 0 asks for the size only.
-    let size = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            c"security.capability".as_ptr(),
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    size > 0
-}
-
-/// Capabilities that a program started by us has, as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChildRights(u64);
-
-impl ChildRights {
-    const NET_ADMIN: u64 = 1 << 12;
-    const NET_RAW: u64 = 1 << 13;
-
-    /// Root hands on what it has; anybody else only the ambient set (our own effective rights,
-    /// from file capabilities, end at an exec).
-    pub(crate) fn ours() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let set = if Uid::effective().is_root() {
-            "CapEff:"
-        } else {
-            "CapAmb:"
-        };
-        Self::parse(&status, set)
-    }
-
-    fn parse(status: &str, set: &str) -> Self {
-        let bits = status
-            .lines()
-            .find_map(|line| line.strip_prefix(set))
-            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-        Self(bits.unwrap_or(0))
-    }
-
-    /// Whether it may send and receive raw packets.
-    pub(crate) fn raw(self) -> bool {
-        self.0 & Self::NET_RAW != 0
-    }
-
-    /// Whether it may also change addresses.
-    pub(crate) fn addresses(self) -> bool {
-        self.raw() && self.0 & Self::NET_ADMIN != 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,43 +178,14 @@ mod tests {
     #[test]
     fn a_missing_program_is_one_line_that_names_the_key() {
         let error = Programs::default()
-            .find("no-such-arping", None, Some("CMD_ARPING_PATH"))
+            .find("no-such-ip", None, Some("CMD_IP_PATH"))
             .unwrap_err()
             .to_string();
+        assert!(error.starts_with("no program no-such-ip in /"), "{error}");
         assert!(
-            error.starts_with("no program no-such-arping in /"),
-            "{error}"
-        );
-        assert!(
-            error.ends_with("or set CMD_ARPING_PATH to its directory"),
+            error.ends_with("or set CMD_IP_PATH to its directory"),
             "{error}"
         );
         assert!(!error.contains('\n'));
-    }
-
-    #[test]
-    fn what_others_can_replace_is_not_trusted() {
-        assert!(only_root_can_replace(Path::new("/bin/sh")));
-        // A directory that everybody may write to.
-        assert!(!only_root_can_replace(&env::temp_dir()));
-        assert!(!only_root_can_replace(Path::new("/nonexistent/ip")));
-    }
-
-    #[test]
-    fn capability_sets_are_read_as_bits() {
-        let status = "Name:\tx\nCapEff:\t0000000000003000\nCapAmb:\t0000000000002000\n";
-        assert!(ChildRights::parse(status, "CapEff:").addresses());
-        let ambient = ChildRights::parse(status, "CapAmb:");
-        assert!(ambient.raw() && !ambient.addresses());
-        assert!(!ChildRights::parse("", "CapAmb:").raw());
-    }
-
-    #[test]
-    fn rights_of_a_file_count_unless_we_may_get_none() {
-        let bound = "CapBnd:\t000001ffffffffff\n";
-        assert!(gets_rights(""));
-        assert!(gets_rights(&format!("{bound}NoNewPrivs:\t0\n")));
-        assert!(!gets_rights(&format!("{bound}NoNewPrivs:\t1\n")));
-        assert!(!gets_rights("CapBnd:\t0000000000000400\n"));
     }
 }

@@ -1,28 +1,22 @@
-//! Who has an address on the local network: asking (ARP probe) and telling (gratuitous ARP), with
-//! iputils' `arping`.
+//! Who has an address on the local network: asking (ARP probe) and telling (gratuitous ARP).
 
+use super::packet::{Operation, Packet, Socket};
 use crate::deadline::Deadline;
-use crate::process::{Background, Cmd, Output, run};
-use crate::programs::{ChildRights, MissingProgram, Programs, carries_rights};
-use crate::vip::{Report, Vip};
+use crate::process::{Cmd, Output};
+use crate::programs::{MissingProgram, Programs};
+use crate::rights;
+use crate::vip::{self, Report, Rights, Vip, VipError};
 pub use failover_rules::facts::mac::{Mac, NoMac};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-/// Between two probes of one question. One `arping` sends once a second only, so several run
-/// side by side.
+/// Between two probes of one question.
 const TRY_INTERVAL: Duration = Duration::from_millis(125);
-/// So many side by side send one probe each [`TRY_INTERVAL`] for as long as it takes.
-const TRIES: usize = 8;
-/// How often the running ones are asked whether they ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(3);
-/// For an interrupted `arping` to print its summary; it takes a millisecond or two.
-const SUMMARY_TIME: Duration = Duration::from_millis(200);
-/// What `vip_ctl` may need beyond the window it is given, on a busy host.
+/// What `vip_ctl` may need beyond the window it is given, on a busy host, a login as root included.
 const STARTUP: Duration = Duration::from_secs(1);
 
 /// An address that nobody has: kept for documentation (RFC 5737).
@@ -52,11 +46,10 @@ pub enum ProbeError {
 /// count.
 ///
 /// The probes are those of duplicate address detection (sender address 0.0.0.0, RFC 5227). With
-/// the address itself as sender, which is what a plain `arping` takes on the host that has it, a
-/// second holder sees a packet from its own address, drops it as martian and stays silent. They
+/// the address itself as sender, a second holder sees a packet from its own address, drops it as martian and stays silent. They
 /// also teach nobody's neighbor table anything.
 ///
-/// Without the right to send, the installed `vip_ctl` is asked.
+/// Without the right to send, the installed `vip_ctl` is asked, in the last resort as root@localhost.
 pub fn who_has(
     programs: &Programs,
     ip: Ipv4Addr,
@@ -97,38 +90,21 @@ pub fn who_answers(
         what: format!("an ARP probe for {ip} on {dev}"),
         why,
     };
-    match sender(programs)? {
-        Sender::Arping(arping) => {
-            let routers = routers(programs, ip);
-            probe(&arping, ip, dev, window, &routers).map_err(cannot)
-        }
-        Sender::VipCtl(vip_ctl) => {
-            let host = ask_vip_ctl(&vip_ctl, ip, dev, window).map_err(cannot)?;
-            // Which leaves its routers out by itself.
-            Ok(Answers { host, router: None })
-        }
-        Sender::Nobody(why) => Err(cannot(why)),
-    }
+    let sender = sender(programs).map_err(|error| cannot(error.to_string()))?;
+    let answers = match sender.vip_ctl() {
+        None => probe(ip, dev, window, &routers(programs, ip)),
+        // Which leaves its routers out by itself.
+        Some(vip_ctl) => ask_vip_ctl(&sender, vip_ctl, ip, dev, window)
+            .map(|host| Answers { host, router: None }),
+    };
+    answers.map_err(cannot)
 }
 
-/// Who sends ARP for us.
-enum Sender {
-    Arping(PathBuf),
-    VipCtl(PathBuf),
-    Nobody(String),
-}
-
-fn sender(programs: &Programs) -> Result<Sender, MissingProgram> {
-    let arping = programs.arping();
-    let may_send = |arping: &Path| ChildRights::ours().raw() || carries_rights(arping);
-    match (arping, programs.capable_vip_ctl()) {
-        (Ok(arping), _) if may_send(&arping) => Ok(Sender::Arping(arping)),
-        (_, Some(vip_ctl)) => Ok(Sender::VipCtl(vip_ctl.to_owned())),
-        (Ok(arping), None) => Ok(Sender::Nobody(format!(
-            "neither this user nor {} nor an installed vip_ctl has CAP_NET_RAW",
-            arping.display()
-        ))),
-        (Err(missing), None) => Err(missing),
+/// Who sends ARP for us: we ourselves, also where we may not change addresses, or who may do both.
+fn sender(programs: &Programs) -> Result<Rights, VipError> {
+    match rights::raw() {
+        true => Ok(Rights::Direct),
+        false => Rights::choose(programs),
     }
 }
 
@@ -141,85 +117,39 @@ fn routers(programs: &Programs, ip: Ipv4Addr) -> Vec<Mac> {
     all.collect()
 }
 
-fn probe(
-    arping: &Path,
-    ip: Ipv4Addr,
-    dev: &str,
-    window: Duration,
-    routers: &[Mac],
-) -> Result<Answers, String> {
+fn probe(ip: Ipv4Addr, dev: &str, window: Duration, routers: &[Mac]) -> Result<Answers, String> {
     let own = own_macs().map_err(|e| format!("this host's devices could not be listed: {e}"))?;
-    // Longer than the window: we end it. The limit is for the case that we are killed.
-    let limit = (window.as_secs() + 2).to_string();
-    let cmd = Cmd::new(arping)
-        .args(["-D", "-f", "-w", limit.as_str(), "-I", dev])
-        .arg(ip.to_string());
-    let foreign = |out: &Output| answer(&out.stdout, ip).filter(|mac| !own.contains(mac));
-    let mut router = None;
-    let mut host_in = |out: &Output| {
-        let mac = foreign(out)?;
-        let is_router = routers.contains(&mac);
-        if is_router {
-            router = Some(mac);
-        }
-        (!is_router).then_some(mac)
+    let socket = Socket::open(dev)?;
+    let question = Packet {
+        operation: Operation::Request,
+        sender_mac: socket.mac(),
+        sender: Ipv4Addr::UNSPECIFIED,
+        target_mac: Mac([0; 6]),
+        target: ip,
     };
-
     let deadline = Deadline::after(window);
-    let mut next = Deadline::after(Duration::ZERO);
-    let mut running: Vec<Background> = Vec::new();
-    let mut started = 0;
-    let mut sent = 0;
-    let early = deadline.poll(LOOK_INTERVAL, || {
-        if started < TRIES && next.passed() {
-            match Background::spawn(&cmd) {
-                Ok(child) => running.push(child),
-                Err(error) => return Some(Err(error.to_string())),
+    let mut answers = Answers::default();
+    while !deadline.passed() {
+        socket.send(&question)?;
+        let next = deadline.at_most(TRY_INTERVAL);
+        while let Some(packet) = socket.receive(next)? {
+            let mac = packet.sender_mac;
+            // A request whose sender has the address is as good as an answer.
+            if packet.sender != ip || own.contains(&mac) {
+                continue;
             }
-            started += 1;
-            next = Deadline::after(TRY_INTERVAL);
-        }
-        let mut verdict = None;
-        running.retain_mut(|child| {
-            let Some(out) = child.look(|_, _| ()) else {
-                return true;
-            };
-            match (host_in(&out), probes_sent(&out.stdout)) {
-                (Some(mac), _) => verdict = Some(Ok(mac)),
-                (None, Some(probes)) => sent += probes,
-                (None, None) => verdict = Some(Err(complaint(&out))),
+            if !routers.contains(&mac) {
+                answers.host = Some(mac);
+                return Ok(answers);
             }
-            false
-        });
-        verdict
-    });
-    // All at once, so that none has to be waited for.
-    running.iter().for_each(Background::interrupt);
-    if let Some(verdict) = early {
-        return verdict.map(|mac| Answers {
-            host: Some(mac),
-            router,
-        });
-    }
-    let mut found = None;
-    let summary = Deadline::after(SUMMARY_TIME);
-    for child in running {
-        if let Ok(out) = child.wait(summary) {
-            sent += probes_sent(&out.stdout).unwrap_or(0);
-            found = found.or_else(|| host_in(&out));
+            answers.router = Some(mac);
         }
     }
-    // Silence proves nothing when this host was too busy to ask.
-    if found.is_none() && sent == 0 {
-        return Err(format!("nothing was sent within {} ms", window.as_millis()));
-    }
-    Ok(Answers {
-        host: found,
-        router,
-    })
+    Ok(answers)
 }
 
 fn ask_vip_ctl(
+    rights: &Rights,
     vip_ctl: &Path,
     ip: Ipv4Addr,
     dev: &str,
@@ -229,144 +159,74 @@ fn ask_vip_ctl(
     let window_ms = window.as_millis().to_string();
     let cmd = Cmd::new(vip_ctl).args(["status", "--json", "--vip", &vip, "--dev", dev]);
     let cmd = cmd.args(["--window", &window_ms]);
-    let out = run(&cmd, Deadline::after(window + STARTUP))
-        .and_then(|out| out.checked(&cmd))
-        .map_err(|error| error.to_string())?;
+    let out = run_for(rights, &cmd, Deadline::after(window + STARTUP))?;
     serde_json::from_str::<Report>(out.stdout.trim())
         .map(|report| report.answered_by)
         .map_err(|error| format!("{cmd} printed no report ({error}): {}", out.last_line()))
 }
 
-/// The first answer for `ip` that `arping` printed. One that ends before its pipe is flushed
-/// prints all at once: `Unicast reply from 10.9.0.2 [0E:EF:14:A9:BE:7D]  0.538ms`. A request
-/// whose sender has the address is as good as an answer.
-fn answer(stdout: &str, ip: Ipv4Addr) -> Option<Mac> {
-    stdout.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let cast = words.next()?;
-        let kind = words.next()?;
-        let from = words.next()?;
-        let sender: Ipv4Addr = words.next()?.parse().ok()?;
-        let mac = words.next()?.strip_prefix('[')?.strip_suffix(']')?;
-        let answers = ["Unicast", "Broadcast"].contains(&cast)
-            && ["reply", "request"].contains(&kind)
-            && from == "from"
-            && sender == ip;
-        answers.then(|| mac.parse().ok()).flatten()
-    })
+fn run_for(rights: &Rights, cmd: &Cmd, deadline: Deadline) -> Result<Output, String> {
+    let out = rights
+        .run(cmd, deadline)
+        .map_err(|error| error.to_string())?;
+    out.checked(cmd).map_err(|error| error.to_string())
 }
 
-/// From the summary `Sent 1 probes (1 broadcast(s))`; `None` where `arping` printed none, which
-/// is how it fails.
-fn probes_sent(stdout: &str) -> Option<u32> {
-    stdout.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("Sent"))
-            .then(|| words.next()?.parse().ok())
-            .flatten()
-    })
+/// Tells the network that this host has the address: gratuitous ARP, once as a request and once as a
+/// reply, because some switches and hosts learn from only one of them. From the device that the address
+/// is on. Gives the lines that the script had in its log, which ran `arping` for the request only, and
+/// waited a second for it.
+///
+/// Without the right to send, the installed `vip_ctl` does it (`add` announces an address that is there
+/// already).
+///
+/// # Errors
+/// It could not be sent; the address is not here.
+pub fn announce(
+    programs: &Programs,
+    vip: &Vip,
+    deadline: Deadline,
+) -> Result<Vec<String>, ProbeError> {
+    let addr = vip.cidr.addr;
+    let cannot = |why: String| ProbeError::CannotProbe {
+        what: format!("gratuitous ARP for {addr} on {}", vip.dev),
+        why,
+    };
+    let held = vip::find(addr).map_err(|error| cannot(error.to_string()))?;
+    let dev = held
+        .ok_or_else(|| cannot("the address is not on this host".to_owned()))?
+        .dev;
+    let sender = sender(programs).map_err(|error| cannot(error.to_string()))?;
+    let sent = match sender.vip_ctl() {
+        None => send_gratuitous(addr, &dev),
+        Some(vip_ctl) => run_for(&sender, &vip.vip_ctl_add(vip_ctl), deadline).map(drop),
+    };
+    sent.map_err(cannot)?;
+    let arping = programs.arping_dir.clone().unwrap_or_default();
+    let command = Cmd::new(arping.join("arping")).args(["-U", &addr.to_string()]);
+    Ok(vec![
+        format!("execute: {}", command.args(["-I", &dev, "-w", "1"])),
+        format!("ARPING {addr} from {addr} {dev}"),
+        "Sent 1 probes (1 broadcast(s))".to_owned(),
+        "Received 0 response(s)".to_owned(),
+    ])
 }
 
-/// What a failed `arping` says: `arping: socket: Operation not permitted`, or on standard output
-/// `Interface "enp0s3" is down`.
-fn complaint(out: &Output) -> String {
-    match out.last_line() {
-        "" => format!("arping ended with code {} and no word", out.code),
-        line => line.to_owned(),
+fn send_gratuitous(addr: Ipv4Addr, dev: &str) -> Result<(), String> {
+    let socket = Socket::open(dev)?;
+    for (operation, target_mac) in [
+        (Operation::Request, Mac([0; 6])),
+        (Operation::Reply, socket.mac()),
+    ] {
+        socket.send(&Packet {
+            operation,
+            sender_mac: socket.mac(),
+            sender: addr,
+            target_mac,
+            target: addr,
+        })?;
     }
-}
-
-/// Gratuitous ARP for an address that this host has, sent while the caller goes on: once as a
-/// request and once as a reply, because some switches and hosts learn from only one of them. The
-/// scripts sent the request only, and waited a second for it.
-#[derive(Debug)]
-pub struct Announcement {
-    /// The command whose lines the log shows.
-    command: Cmd,
-    shown: Background,
-    /// The reply form; `None` where `vip_ctl` sends both.
-    reply: Option<Background>,
-    started: Deadline,
-    /// For errors.
-    what: String,
-}
-
-impl Announcement {
-    /// An `arping` needs this long to send its packet, most of it to start; a busy host gets more.
-    const SEND_TIME: Duration = Duration::from_millis(30);
-
-    /// Starts sending. It takes a millisecond or two; the packets are out some milliseconds later.
-    /// Without the right to send, the installed `vip_ctl` does it (`add` announces an address
-    /// that is there already).
-    pub fn start(programs: &Programs, vip: &Vip) -> Result<Self, ProbeError> {
-        let what = format!("gratuitous ARP for {} on {}", vip.cidr.addr, vip.dev);
-        let cannot = |why: String| ProbeError::CannotProbe {
-            what: what.clone(),
-            why,
-        };
-        let (command, reply) = match sender(programs)? {
-            Sender::Arping(arping) => (
-                announcement(&arping, "-U", vip),
-                Some(announcement(&arping, "-A", vip)),
-            ),
-            Sender::VipCtl(vip_ctl) => (vip.vip_ctl_add(&vip_ctl), None),
-            Sender::Nobody(why) => return Err(cannot(why)),
-        };
-        let spawn = |cmd: &Cmd| Background::spawn(cmd).map_err(|error| cannot(error.to_string()));
-        Ok(Self {
-            shown: spawn(&command)?,
-            reply: reply.as_ref().map(spawn).transpose()?,
-            started: Deadline::after(Self::SEND_TIME),
-            command,
-            what,
-        })
-    }
-
-    /// The command line for the log:
-    /// `/sbin/arping -U 192.168.1.200 -I enp0s3 -w 1`.
-    pub fn command(&self) -> &Cmd {
-        &self.command
-    }
-
-    /// Ends it, and gives the lines for the log, those of the request form. Returns as soon as the
-    /// packets are out: left alone, `arping` waits a full second for answers that nobody sends.
-    pub fn finish(self, deadline: Deadline) -> Result<Vec<String>, ProbeError> {
-        let result = match self.reply {
-            None => self.shown.wait(deadline),
-            Some(reply) => {
-                deadline.pause(self.started.remaining());
-                self.shown.interrupt();
-                reply.interrupt();
-                // Only the request is looked at: it fails and succeeds with the reply form.
-                let _ = reply.wait(deadline.at_most(SUMMARY_TIME));
-                match self.shown.wait(deadline.at_most(SUMMARY_TIME)) {
-                    // Interrupted before it had sent anything: once more, to its own end.
-                    Ok(out) if out.code >= 128 || probes_sent(&out.stdout) == Some(0) => {
-                        run(&self.command, deadline)
-                    }
-                    result => result,
-                }
-            }
-        };
-        let why = match result {
-            Ok(out) if out.code == 0 => {
-                return Ok(out.stdout.lines().map(str::to_owned).collect());
-            }
-            Ok(out) => complaint(&out),
-            Err(error) => error.to_string(),
-        };
-        Err(ProbeError::CannotProbe {
-            what: self.what,
-            why,
-        })
-    }
-}
-
-fn announcement(arping: &Path, form: &str, vip: &Vip) -> Cmd {
-    Cmd::new(arping)
-        .arg(form)
-        .arg(vip.cidr.addr.to_string())
-        .args(["-I", &vip.dev, "-w", "1"])
+    Ok(())
 }
 
 /// The hardware address behind `ip` as this host's kernel last saw it; an entry out of date will
@@ -446,21 +306,6 @@ mod tests {
         ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn an_answer_is_for_the_very_address() {
-        let reply = "ARPING 10.9.0.2 from 0.0.0.0 eth0\n\
-                     Unicast reply from 10.9.0.2 [0E:EF:14:A9:BE:7D]  0.538ms\n\
-                     Sent 1 probes (1 broadcast(s))\nReceived 1 response(s)\n";
-        let mac = "0e:ef:14:a9:be:7d".parse().unwrap();
-        assert_eq!(answer(reply, IP), Some(mac));
-        assert_eq!(probes_sent(reply), Some(1));
-        let longer = reply.replace("10.9.0.2 [", "10.9.0.20 [");
-        assert_eq!(answer(&longer, IP), None);
-        let request = "Broadcast request from 10.9.0.2 [0E:EF:14:A9:BE:7D] for 10.9.0.9 \n";
-        assert_eq!(answer(request, IP), Some(mac));
-        assert_eq!(probes_sent("Interface \"eth0\" is down\n"), None);
     }
 
     #[test]

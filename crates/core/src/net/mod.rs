@@ -5,5 +5,6 @@
 
 pub mod arp;
 pub mod life;
+mod packet;
 pub mod ping;
 pub mod vip;

@@ -3,7 +3,8 @@
 use crate::config::{Cidr, Config};
 use crate::deadline::Deadline;
 use crate::process::{Cmd, Output, RunError, run};
-use crate::programs::{ChildRights, MissingProgram, Programs};
+use crate::programs::{MissingProgram, Programs, RootSsh};
+use crate::rights::{self, Lent};
 use failover_rules::facts::mac::Mac;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -90,7 +91,7 @@ pub enum VipError {
     },
     /// Nobody is there who may change addresses.
     #[error(
-        "this user may not change addresses: give {} the file capabilities cap_net_admin,cap_net_raw+ep, or let this user in by ssh as root@localhost{}",
+        "this user may neither change addresses nor send ARP: give {} the file capabilities cap_net_admin,cap_net_raw+ep, or let this user in by ssh as root@localhost{}",
         .vip_ctl.as_deref().unwrap_or(Path::new("vip_ctl in KB_PATH")).display(),
         .ssh.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
     )]
@@ -102,13 +103,10 @@ pub enum VipError {
     },
 }
 
-/// Runs a command as root on this host, over ssh.
-pub type RootSsh<'a> = &'a dyn Fn(&Cmd, Deadline) -> Result<Output, RunError>;
-
-/// How this process gets addresses changed. Chosen once.
-#[derive(Clone)]
-pub enum Rights<'a> {
-    /// It is root, or has the capabilities and hands them on.
+/// How this process gets addresses changed, and ARP sent. Chosen once.
+#[derive(Clone, Debug)]
+pub enum Rights {
+    /// It is root, or has the capabilities and lends them to `ip`.
     Direct,
     /// The installed `vip_ctl` has file capabilities.
     ViaVipCtl(PathBuf),
@@ -117,34 +115,23 @@ pub enum Rights<'a> {
         /// The installed `vip_ctl`.
         vip_ctl: PathBuf,
         /// The connection.
-        root: RootSsh<'a>,
+        root: RootSsh,
     },
 }
 
-impl fmt::Debug for Rights<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => f.write_str("Direct"),
-            Self::ViaVipCtl(path) => f.debug_tuple("ViaVipCtl").field(path).finish(),
-            Self::ViaSsh { vip_ctl, .. } => f.debug_tuple("ViaSsh").field(vip_ctl).finish(),
-        }
-    }
-}
-
-impl<'a> Rights<'a> {
-    /// The first way that is open, in the order of the variants. `root` is the third, if the
-    /// caller has it.
-    pub fn choose(programs: &Programs, root: Option<RootSsh<'a>>) -> Result<Self, VipError> {
-        if ChildRights::ours().addresses() {
+impl Rights {
+    /// The first way that is open, in the order of the variants.
+    pub fn choose(programs: &Programs) -> Result<Self, VipError> {
+        if rights::addresses() {
             return Ok(Self::Direct);
         }
         if let Some(vip_ctl) = programs.capable_vip_ctl() {
             return Ok(Self::ViaVipCtl(vip_ctl.to_owned()));
         }
-        match (root, &programs.vip_ctl) {
+        match (&programs.root, &programs.vip_ctl) {
             (Some(root), Some(vip_ctl)) => Ok(Self::ViaSsh {
                 vip_ctl: vip_ctl.clone(),
-                root,
+                root: root.clone(),
             }),
             _ => Err(VipError::NoRights {
                 vip_ctl: programs.vip_ctl.clone(),
@@ -153,10 +140,23 @@ impl<'a> Rights<'a> {
         }
     }
 
-    fn run(&self, command: &Cmd, deadline: Deadline) -> Result<Output, VipError> {
+    /// Who does it in our place; `None` where we do.
+    pub(crate) fn vip_ctl(&self) -> Option<&Path> {
         match self {
-            Self::Direct | Self::ViaVipCtl(_) => Ok(run(command, deadline)?),
-            Self::ViaSsh { root, vip_ctl } => match root(command, deadline) {
+            Self::Direct => None,
+            Self::ViaVipCtl(vip_ctl) | Self::ViaSsh { vip_ctl, .. } => Some(vip_ctl),
+        }
+    }
+
+    pub(crate) fn run(&self, command: &Cmd, deadline: Deadline) -> Result<Output, VipError> {
+        match self {
+            Self::Direct => {
+                // Without it `ip` says what it may not do.
+                let _lent = Lent::to_a_child();
+                Ok(run(command, deadline)?)
+            }
+            Self::ViaVipCtl(_) => Ok(run(command, deadline)?),
+            Self::ViaSsh { root, vip_ctl } => match root.run(command, deadline) {
                 Err(error @ RunError::Unreachable { .. }) => Err(VipError::NoRights {
                     vip_ctl: Some(vip_ctl.clone()),
                     ssh: Some(error.to_string()),
@@ -195,17 +195,15 @@ impl Vip {
     pub fn add(
         &self,
         programs: &Programs,
-        rights: &Rights<'_>,
+        rights: &Rights,
         deadline: Deadline,
     ) -> Result<Did, VipError> {
         if find(self.cidr.addr)?.is_some() {
             return Ok(Did::Nothing);
         }
-        let command = match rights {
-            Rights::Direct => self.add_command(&programs.ip()?),
-            Rights::ViaVipCtl(vip_ctl) | Rights::ViaSsh { vip_ctl, .. } => {
-                self.vip_ctl_add(vip_ctl)
-            }
+        let command = match rights.vip_ctl() {
+            None => self.add_command(&programs.ip()?),
+            Some(vip_ctl) => self.vip_ctl_add(vip_ctl),
         };
         let result = rights.run(&command, deadline);
         // The goal counts, not the command: somebody else may have added it meanwhile.
@@ -226,19 +224,17 @@ impl Vip {
     pub fn del(
         &self,
         programs: &Programs,
-        rights: &Rights<'_>,
+        rights: &Rights,
         deadline: Deadline,
     ) -> Result<Did, VipError> {
         let mut did = Did::Nothing;
         while let Some(held) = find(self.cidr.addr)? {
-            let command = match rights {
-                Rights::Direct => {
+            let command = match rights.vip_ctl() {
+                None => {
                     keep_other_addresses(&held.dev);
                     held.del_command(&programs.ip()?, self.cidr.addr)
                 }
-                Rights::ViaVipCtl(vip_ctl) | Rights::ViaSsh { vip_ctl, .. } => {
-                    self.vip_ctl(vip_ctl, "del")
-                }
+                Some(vip_ctl) => self.vip_ctl(vip_ctl, "del"),
             };
             let result = rights.run(&command, deadline);
             if find(self.cidr.addr)?.as_ref() == Some(&held) {

@@ -57,18 +57,22 @@ fn no_device(vip: &Vip) -> Option<String> {
 /// `ip`, as whoever changes addresses in our place takes it.
 fn no_ip(host: &ThisHost) -> Option<MissingProgram> {
     let programs = Programs {
-        only_roots: matches!(
-            Rights::choose(&host.programs, None),
-            Ok(Rights::ViaVipCtl(_))
-        ),
+        only_roots: matches!(own_rights(host), Ok(Rights::ViaVipCtl(_))),
         ..host.programs.clone()
     };
     programs.ip().err()
 }
 
-/// What is known without a login as root@localhost, which costs more than a look may.
+/// Without a login as root@localhost, which costs more than a look may.
+fn own_rights(host: &ThisHost) -> Result<Rights, VipError> {
+    Rights::choose(&Programs {
+        root: None,
+        ..host.programs.clone()
+    })
+}
+
 fn no_rights(host: &ThisHost) -> Option<VipError> {
-    let Err(VipError::NoRights { vip_ctl, .. }) = Rights::choose(&host.programs, None) else {
+    let Err(VipError::NoRights { vip_ctl, .. }) = own_rights(host) else {
         return None;
     };
     let why = host.root_login().is_hopeless(Deadline::after(OWN_SSHD))?;
@@ -209,11 +213,13 @@ fn of_vip(host: &ThisHost, said: &mut Said) {
     if let Some(missing) = no_ip(host) {
         said.error("CMD_IP_PATH", missing);
     }
-    if let Err(missing) = host.programs.arping() {
-        said.note("CMD_ARPING_PATH", missing);
-    }
     if let Some(error) = no_rights(host) {
         said.note("KB_VIP", error);
+    }
+    if !host.config.only_roots && host.programs.capable_vip_ctl().is_some() {
+        let text = "others than root can change this file, so vip_ctl does not use its file \
+                    capabilities: chown root, chmod go-w";
+        said.note("KB_VIP", text);
     }
     let Ok(all) = ipv4_addresses() else { return };
     let mut on_device = all.iter().filter(|own| own.dev == vip.dev).peekable();

@@ -5,7 +5,7 @@ use super::fence::MARK_SLACK;
 use super::replay::{Replay, Seen};
 use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
 use anyhow::{Context, Error, Result, anyhow, bail};
-use failover_core::arp::Announcement;
+use failover_core::arp::{self, ProbeError};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
@@ -43,6 +43,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// For a login. A server that lives gives one in milliseconds; one that takes none can be promoted, too.
 const LOGIN_TIME: Duration = Duration::from_millis(800);
+/// For gratuitous ARP: it takes a millisecond, or a start of `vip_ctl`.
+const ANNOUNCE_TIME: Duration = Duration::from_millis(500);
 /// For a few small files.
 const FILES_TIME: Duration = Duration::from_millis(500);
 /// For the other standbys, which were told to follow this host, to stream from it: the promotion stands,
@@ -72,7 +74,7 @@ fn carry_out(step: plan::Promote, promote: &mut Promote<'_>, deadline: Deadline)
         plan::Promote::Async => degrade(promote, deadline),
         plan::Promote::Slot => keep_slot(promote, deadline),
         plan::Promote::Checkpoint => checkpoint(promote, deadline),
-        plan::Promote::Announce => announce(promote, deadline),
+        plan::Promote::Announce => announce(promote),
     }
 }
 
@@ -93,7 +95,6 @@ pub struct Promote<'a> {
     already: bool,
     /// The VIP may be here, put on by us or by a run before this one.
     vip_on: bool,
-    announcements: Vec<Announcement>,
 }
 
 impl<'a> Promote<'a> {
@@ -154,22 +155,10 @@ impl<'a> Promote<'a> {
         Ok(())
     }
 
-    fn start_announcing(&mut self, vip: &Vip) {
-        match Announcement::start(&self.here.host.programs, vip) {
-            Ok(announcement) => self.announcements.push(announcement),
-            Err(error) => self.journal.stamped(format!("warning: {error}")),
-        }
-    }
-
-    /// The log shows the first one, as the script's did.
-    fn finish_announcing(&mut self, deadline: Deadline) -> Result<()> {
-        for (index, announcement) in self.announcements.drain(..).enumerate() {
-            let lines = announcement.finish(deadline)?;
-            if index == 0 {
-                lines.iter().for_each(|line| self.journal.line(line));
-            }
-        }
-        Ok(())
+    /// Gratuitous ARP. Whoever sends it in our place must not hold the promotion up.
+    fn announce(&self, vip: &Vip) -> Result<Vec<String>, ProbeError> {
+        let deadline = Deadline::after(self.at_most(ANNOUNCE_TIME));
+        arp::announce(&self.here.host.programs, vip, deadline)
     }
 }
 
@@ -186,7 +175,6 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         asked: false,
         already: false,
         vip_on: false,
-        announcements: Vec::new(),
     };
     // The promotion has a time of its own.
     let frame = Frame {
@@ -450,9 +438,9 @@ fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         }
         _ => journal.line(format!("{vip} is on this host already")),
     }
-    context.start_announcing(vip);
-    if let Some(announcement) = context.announcements.last() {
-        journal.line(format!("execute: {}", announcement.command()));
+    match context.announce(vip) {
+        Ok(lines) => lines.iter().for_each(|line| journal.line(line)),
+        Err(error) => journal.stamped(format!("warning: {error}")),
     }
     Ok(match did {
         Did::Added => Done::Did(format!("{vip} on {}", vip.dev)),
@@ -501,8 +489,10 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     // The promotion's own time is not the failover's.
     context.deadline = Deadline::after(before);
     // From here on nothing ends the run: it is the primary, and what follows has to be done.
-    if let Some(vip) = &context.here.host.vip {
-        context.start_announcing(vip);
+    if let Some(vip) = &context.here.host.vip
+        && let Err(error) = context.announce(vip)
+    {
+        journal.stamped(format!("warning: {error}"));
     }
     journal.line("check db if is alive after promote");
     match context.select_33333("  ", Deadline::after(ANSWER_TIME)) {
@@ -695,11 +685,10 @@ fn checkpoint(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     Ok(Done::Did("written".to_owned()))
 }
 
-fn announce(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
+fn announce(context: &Promote<'_>) -> Result<Done> {
     let Some(vip) = &context.here.host.vip else {
         return Ok(Done::Skipped("there is no database VIP".to_owned()));
     };
-    context.start_announcing(vip);
-    context.finish_announcing(deadline)?;
+    context.announce(vip)?;
     Ok(Done::Did(format!("{vip} announced")))
 }

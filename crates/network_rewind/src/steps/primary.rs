@@ -5,7 +5,7 @@ use crate::look::Eyes;
 use crate::steps::{files, rejoin};
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
-use failover_core::arp::{Announcement, who_has};
+use failover_core::arp::{announce, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::pool::{Change, PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::Done;
@@ -46,12 +46,8 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         failover_core::clock::stamp(),
         vip.dev
     ));
-    match Announcement::start(&here.programs, vip) {
-        Ok(announcement) => {
-            journal.line(format!("execute: {}", announcement.command()));
-            let lines = announcement.finish(deadline)?;
-            lines.iter().for_each(|line| journal.line(line));
-        }
+    match announce(&here.programs, vip, deadline) {
+        Ok(lines) => lines.iter().for_each(|line| journal.line(line)),
         Err(error) => journal.stamped(format!("warning: {error}")),
     }
     Ok(match did {
