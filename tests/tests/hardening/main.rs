@@ -13,4 +13,5 @@ mod scene;
 mod settings;
 mod ssh;
 mod standbys;
+mod strangers;
 mod timelines;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::layout::{
     DATA, DATABASE, DATABASE_PORT, DB_BIN, DB_ETC, DEVICE, LOG, PCP_PASSWORD, PCP_USER, POOL_BIN,
-    POOL_ETC, SQL_PASSWORD, SQL_USER, UID, USER,
+    POOL_ETC, SQL_PASSWORD, SQL_USER, USER,
 };
 use lab::{Lab, LabOptions, Node};
 
@@ -24,7 +24,8 @@ pub fn configure(lab: &Lab, sample: &str) -> Result<()> {
     for node in lab.nodes() {
         for directory in [DB_ETC, POOL_ETC] {
             let path = format!("{directory}/HAmodule.conf");
-            node.write(&path, sample, 0o640, UID)?;
+            // In place: owner and mode stay as they are.
+            std::fs::write(node.path(&path)?, sample)?;
         }
         let settings = [
             ("KB_LOCALHOST_IP", node.address().to_string()),

@@ -6,10 +6,10 @@ use crate::deadline::Deadline;
 use crate::users::SystemUser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -210,6 +210,21 @@ pub(crate) fn kernel_name(pid: i32) -> io::Result<String> {
     let mut name = [0; 32];
     let length = File::open(format!("/proc/{pid}/comm"))?.read(&mut name)?;
     Ok(String::from_utf8_lossy(name[..length].trim_ascii_end()).into_owned())
+}
+
+/// What the kernel says of a process in `/proc/PID/status`; nothing of one that is not there. A name that
+/// is not UTF-8 hides nothing.
+pub(crate) fn status_of(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Who a process with this `/proc/PID/status` acts as.
+pub(crate) fn owner_in(status: &str) -> Option<Uid> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    // Real, effective, saved and file system id.
+    let effective = ids.split_ascii_whitespace().nth(1)?;
+    effective.parse().ok().map(Uid::from_raw)
 }
 
 /// The signals that a process with this `/proc/PID/status` was sent and has not taken, its threads'

@@ -56,7 +56,7 @@ impl KnownKeys {
                 continue;
             };
             // Comments, and certificate authorities, which libssh2 cannot use.
-            if hosts.starts_with(['#', '@']) || !hosts.split(',').any(|host| matches(host, name)) {
+            if hosts.starts_with(['#', '@']) || !names(hosts, name) {
                 continue;
             }
             let Ok(key) = BASE64.decode(key) else {
@@ -138,10 +138,53 @@ fn entry_name(host: IpAddr, port: u16) -> String {
     }
 }
 
-/// Whether `pattern`, a name or `|1|salt|HMAC-SHA1(salt, name)`, is `name`.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some(hashed) = pattern.strip_prefix("|1|") else {
-        return pattern == name;
+/// Whether the first field of a line, patterns with commas between them, names the host `name`. One that
+/// begins with `!` and fits takes the host out, wherever it stands.
+fn names(patterns: &str, name: &str) -> bool {
+    let mut named = false;
+    for pattern in patterns.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(pattern) if fits(pattern, name) => return false,
+            Some(_) => {}
+            None => named |= is_hash_of(pattern, name) || fits(pattern, name),
+        }
+    }
+    named
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text and `?` for one character, whether it is
+/// in capitals or not. In time of the product of both lengths.
+fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut seen) = (0, 0);
+    // Where the last `*` stood, and where what follows it was tried last.
+    let mut star = None;
+    while seen < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&name[seen]) => {
+                at += 1;
+                seen += 1;
+            }
+            _ => {
+                let Some((stood, tried)) = star else {
+                    return false;
+                };
+                star = Some((stood, tried + 1));
+                (at, seen) = (stood + 1, tried + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+/// Whether `text` is `|1|salt|HMAC-SHA1(salt, name)`.
+fn is_hash_of(text: &str, name: &str) -> bool {
+    let Some(hashed) = text.strip_prefix("|1|") else {
+        return false;
     };
     let decoded = hashed
         .split_once('|')
@@ -184,6 +227,81 @@ mod tests {
             known("junk\n\n@ @\n|1|x y z\n|1|x|y a b\n", 22),
             KnownKeys::default()
         );
+    }
+
+    /// As ssh itself understands them.
+    #[test]
+    fn patterns_name_the_hosts_that_they_name_to_ssh() {
+        let dir = std::env::temp_dir().join(format!("patterns-{}", crate::clock::run_name()));
+        fs::create_dir(&dir).unwrap();
+        let file = dir.join("known_hosts");
+        let hosts = [
+            ("192.168.1.101", 22),
+            ("192.168.1.101", 2222),
+            ("10.0.0.1", 22),
+        ];
+        let mut both = [0, 0];
+        for patterns in [
+            "*",
+            "192.168.1.*",
+            "192.168.1.10?",
+            "192.168.1.1??,10.*",
+            "*,!192.168.1.101",
+            "!192.168.1.101,*",
+            "!10.*",
+            "!*,*",
+            "[192.168.1.*]:2222",
+            "*:2222",
+            "*.1.1*1",
+            "*?*?*.101*",
+            "1*9*2*x",
+            "??.0.0.1",
+            "192.168.1.101?",
+            "192.168.1.101*,",
+            "node101,192.168.1.10",
+        ] {
+            fs::write(&file, format!("{patterns} ssh-ed25519 {KEY}\n")).unwrap();
+            for (host, port) in hosts {
+                let name = entry_name(host.parse().unwrap(), port);
+                let find = Cmd::new("/usr/bin/ssh-keygen")
+                    .args(["-F", &name, "-f"])
+                    .arg(&file);
+                let to_ssh = run(&find, Deadline::after(Duration::from_secs(10))).unwrap();
+                let named = names(patterns, &name);
+                assert_eq!(named, to_ssh.code == 0, "{patterns} {name}");
+                both[usize::from(named)] += 1;
+            }
+        }
+        assert!(both.iter().all(|count| *count > 10), "{both:?}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_key_is_revoked_and_changed_by_a_pattern() {
+        let key = BASE64.decode(KEY).unwrap();
+        let other = BASE64.encode(b"another key");
+        let verdict = |text: &str| known(text, 22).verdict(&key);
+        assert_eq!(
+            verdict(&format!("192.168.1.* ssh-ed25519 {KEY}")),
+            Verdict::Known
+        );
+        assert_eq!(
+            verdict(&format!("192.168.1.* ssh-ed25519 {other}")),
+            Verdict::Changed
+        );
+        let revoked = format!("{HOST} ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {KEY}");
+        assert_eq!(verdict(&revoked), Verdict::Changed);
+        assert_eq!(
+            verdict(&format!("*,!{HOST} ssh-ed25519 {other}")),
+            Verdict::Unknown
+        );
+    }
+
+    /// A file of a stranger's must not hold a failover up.
+    #[test]
+    fn a_pattern_of_many_stars_takes_no_time() {
+        let pattern = "*1".repeat(20_000);
+        assert!(!fits(&pattern, &"1".repeat(200)));
     }
 
     #[test]

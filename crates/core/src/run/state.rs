@@ -13,16 +13,22 @@ use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// How often a taken lock is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// For a change of the state to have its turn; the one before it takes milliseconds.
+const TURN_TIME: Duration = Duration::from_secs(2);
+
 /// For a look at the database's disk.
 const DISK_TIME: Duration = Duration::from_millis(300);
 
+/// Who reads and writes the state. The locks are files of their own, and nobody else may open them: whoever
+/// can open a file, or a directory, can hold its lock for ever.
+const STATE_LOCK: &str = "state.lock";
 const INSTANCE_LOCK: &str = "instance.lock";
 const PROMOTION_WORD: &str = "promotion.wanted";
 /// The state's file.
@@ -158,9 +164,7 @@ impl StateDir {
     /// # Errors
     /// See [`Self::load`]; or it cannot be written. Then it is as it was.
     pub fn update(&self, change: impl FnOnce(&mut State)) -> io::Result<State> {
-        // Of two processes each wants its own change, a person's `--pause` beside a recovery.
-        let turn = File::open(&self.path)?;
-        turn.lock_exclusive()?;
+        let _turn = self.turn()?;
         let before = self.load()?;
         let mut state = before.clone();
         change(&mut state);
@@ -170,6 +174,20 @@ impl StateDir {
             durable::write(&self.path.join(STATE_FILE), &text, 0o640, owner)?;
         }
         Ok(state)
+    }
+
+    /// Of two processes each wants its own change, a person's `--pause` beside a recovery.
+    fn turn(&self) -> io::Result<File> {
+        let path = self.path.join(STATE_LOCK);
+        let file = self.create(&path)?;
+        let taken = Deadline::after(TURN_TIME).poll(LOCK_INTERVAL, || {
+            try_lock(&file).map(|got| got.then_some(())).transpose()
+        });
+        taken.unwrap_or_else(|| {
+            let why = format!("another process keeps {} locked", path.display());
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })?;
+        Ok(file)
     }
 
     /// Takes the lock that lets one recovery run at a time; `None`: another one has it.
@@ -260,12 +278,12 @@ impl StateDir {
         let mut options = OpenOptions::new();
         options
             .write(true)
-            .mode(0o640)
+            .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         // First one that is there: on a disk that hangs, only what creates hangs with it.
         match options.open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
+            opened => return opened.inspect(close_to_others),
         }
         match options.clone().create_new(true).open(path) {
             // Only a file that we made is given away: one that lies there may be a link to another.
@@ -273,6 +291,15 @@ impl StateDir {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// A lock that an older version made, the group could take.
+fn close_to_others(file: &File) {
+    let open = |meta: fs::Metadata| meta.is_file() && meta.mode() & 0o077 != 0;
+    if file.metadata().is_ok_and(open) {
+        // Not ours, or a disk that is read-only: it is a lock all the same.
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
     }
 }
 
@@ -367,6 +394,33 @@ mod tests {
         recovery.stage = Stage::Copying;
         recovery.follow(other);
         assert_eq!(recovery.primary, other);
+    }
+
+    #[test]
+    fn a_lock_is_its_owners_alone_and_a_turn_is_not_waited_for_for_ever() {
+        let dir = std::env::temp_dir().join(format!("turn-{}", crate::clock::run_name()));
+        fs::create_dir(&dir).unwrap();
+        let state = StateDir::new(&dir, &SystemUser::current().unwrap());
+        // As older versions made it.
+        let old = dir.join(INSTANCE_LOCK);
+        fs::write(&old, "").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+        drop(state.lock_for_recovery().unwrap().unwrap());
+        drop(state.lock_run().unwrap().unwrap());
+        // The lock of the directory is everybody's, and nobody's business.
+        let directory = File::open(&dir).unwrap();
+        directory.lock_exclusive().unwrap();
+        state.update(|it| it.timeline = 7).unwrap();
+        for lock in [INSTANCE_LOCK, "network_rewind.lock", STATE_LOCK] {
+            let mode = fs::metadata(dir.join(lock)).unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o600, "{lock}");
+        }
+        let turn = state.turn().unwrap();
+        let error = state.update(|it| it.timeline = 8).unwrap_err();
+        assert!(error.to_string().ends_with("state.lock locked"), "{error}");
+        assert_eq!(state.load().unwrap().timeline, 7);
+        drop(turn);
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::journal::{Journal, print_json};
-use crate::process::{Background, Cmd, Output, Stream, kernel_name, pending_signals};
+use crate::process::{Background, Cmd, Output, Stream, kernel_name, owner_in, pending_signals};
 use crate::users::{SystemUser, UserError};
 use fs2::FileExt as _;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -334,15 +334,9 @@ pub fn is_probe(pid: i32) -> bool {
 /// Whether a process with this `/proc/PID/status` was told to end and has not, and belongs to one of
 /// `trusted`. A child learns of its parent's death by SIGTERM, so that also counts.
 fn is_stuck(status: &str, trusted: &[Uid]) -> bool {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim())
-    };
     let bit = |signal: Signal| 1 << (signal as i32 - 1);
     let told = pending_signals(status) & (bit(Signal::SIGTERM) | bit(Signal::SIGKILL)) != 0;
-    // Real, effective, saved and file system id.
-    let owner = field("Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok());
-    told && owner.is_some_and(|uid| trusted.contains(&Uid::from_raw(uid)))
+    told && owner_in(status).is_some_and(|owner| trusted.contains(&owner))
 }
 
 /// The child's part, for every tool that checks disks: if the arguments ask for it, probes the mount

@@ -11,11 +11,13 @@ use crate::flavor::{Flavor, UnknownFlavor};
 use crate::history;
 use crate::life::{PortState, port_refuses};
 use crate::lsn::{Lsn, Timeline};
-use crate::process::{Cmd, Output, RunError, kernel_name, pending_signals, run};
+use crate::process::{
+    Cmd, Output, RunError, kernel_name, owner_in, pending_signals, run, status_of,
+};
 use crate::users::{SystemUser, UserError};
 use crate::workers;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -82,8 +84,13 @@ impl Process {
     /// Whether SIGKILL waits for it to come back from the kernel. Nothing of the program itself is
     /// run after that.
     pub fn was_killed(&self) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        pending_signals(&status) & (1 << (Signal::SIGKILL as u64 - 1)) != 0
+        is_killed(&status_of(self.pid))
+    }
+
+    /// The same of one that waits in the kernel for what gives no answer. One that was killed a moment ago
+    /// and has not had its turn may still be in the middle of its work.
+    pub fn is_stuck(&self) -> bool {
+        is_stuck(&status_of(self.pid))
     }
 }
 
@@ -259,7 +266,7 @@ impl Instance {
         })
     }
 
-    /// All its processes: those that run the server's program with the data directory as their
+    /// All its processes: those of its user that run the server's program with the data directory as their
     /// working directory, whoever their parent is by now. Sorted by id. An error where one of the
     /// database's user cannot be looked at: it may be one of them.
     pub fn processes(&self) -> io::Result<Vec<Process>> {
@@ -289,8 +296,9 @@ impl Instance {
         });
         match its_program {
             Ok(program) => {
-                Ok(program
-                    .is_some_and(|exe| exe.file_name() == Some(OsStr::new(self.flavor.server))))
+                let name = Some(OsStr::new(self.flavor.server));
+                let named_so = program.is_some_and(|exe| exe.file_name() == name);
+                Ok(named_so && self.is_of_its_user(pid) && self.is_in_its_directory(pid))
             }
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
@@ -306,6 +314,27 @@ impl Instance {
             // It ended, or is a zombie.
             _ => Ok(false),
         }
+    }
+
+    fn is_of_its_user(&self, pid: i32) -> bool {
+        owner_in(&status_of(pid)) == Some(self.user.uid)
+    }
+
+    /// Whether the working directory of a process is the data directory itself, where its path is the same:
+    /// in a container another one may have that path. What cannot be told may be it.
+    fn is_in_its_directory(&self, pid: i32) -> bool {
+        let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+        let theirs = namespace(&pid.to_string());
+        if theirs.is_some() && theirs == namespace("self") {
+            return true;
+        }
+        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        let (cwd, data) = (PathBuf::from(format!("/proc/{pid}/cwd")), self.data.clone());
+        let same = move || match (identity(&cwd), identity(&data)) {
+            (Ok(theirs), Ok(ours)) => theirs == ours,
+            _ => true,
+        };
+        on_disk(same).unwrap_or(true)
     }
 
     /// Whether a process has the name of the server's program, of which the kernel keeps 15 bytes. One
@@ -349,7 +378,7 @@ impl Instance {
                 return Ok(how);
             }
         }
-        let all_killed = |all: &[Process]| all.iter().all(Process::was_killed);
+        let all_stuck = |all: &[Process]| all.iter().all(Process::is_stuck);
         // One that can die does so at once.
         let at_once = before(deadline, rest.after_kill).at_most(HARD_STOP_TIME);
         let gone = deadline.poll(LOOK_INTERVAL, || {
@@ -360,13 +389,13 @@ impl Instance {
             for process in processes.iter().chain(strays) {
                 send(Signal::SIGKILL, process.pid);
             }
-            let stuck = at_once.passed() && all_killed(&processes);
+            let stuck = at_once.passed() && all_stuck(&processes);
             (processes.is_empty() || stuck).then_some(())
         });
         let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
         match gone {
             Some(()) if pids.is_empty() => Ok(Stopped::Killed),
-            _ if all_killed(&processes) => Err(StopError::Stuck { pids }),
+            _ if all_stuck(&processes) => Err(StopError::Stuck { pids }),
             _ => Err(StopError::StillRunning { pids, given }),
         }
     }
@@ -586,10 +615,14 @@ impl Instance {
             .dying_with_us()
     }
 
-    /// Base backups into the data directory itself: a person's, for ours goes to the directory beside it.
+    /// Base backups into the data directory itself: a person's, as its user or as root, for ours goes to
+    /// the directory beside it.
     pub fn base_backups(&self) -> io::Result<Vec<Process>> {
+        let may_write = |pid| {
+            [Some(self.user.uid), Some(Uid::from_raw(0))].contains(&owner_in(&status_of(pid)))
+        };
         let mut all = all_processes()?;
-        all.retain(|it| works_on(it.pid, self.flavor.basebackup, &self.data));
+        all.retain(|it| works_on(it.pid, self.flavor.basebackup, &self.data) && may_write(it.pid));
         Ok(all)
     }
 
@@ -601,8 +634,9 @@ impl Instance {
         copy.push(".new");
         let mut found = all_processes()?;
         found.retain(|it| {
-            works_on(it.pid, self.flavor.rewind, &self.data)
-                || works_on(it.pid, self.flavor.basebackup, Path::new(&copy))
+            let works = works_on(it.pid, self.flavor.rewind, &self.data)
+                || works_on(it.pid, self.flavor.basebackup, Path::new(&copy));
+            works && self.is_of_its_user(it.pid)
         });
         let mut left = Vec::new();
         let gone = deadline.poll(LOOK_INTERVAL, || {
@@ -776,7 +810,18 @@ fn all_pids() -> io::Result<impl Iterator<Item = i32>> {
 }
 
 pub(crate) fn process(pid: i32) -> Option<Process> {
-    parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // Its name need not be UTF-8.
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &String::from_utf8_lossy(&stat))
+}
+
+fn is_killed(status: &str) -> bool {
+    pending_signals(status) & (1 << (Signal::SIGKILL as u64 - 1)) != 0
+}
+
+fn is_stuck(status: &str) -> bool {
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    is_killed(status) && state.is_some_and(|state| state.trim_start().starts_with('D'))
 }
 
 /// State and parent follow the name, which is in parentheses and may hold anything.
@@ -955,6 +1000,23 @@ mod tests {
             ("-D", ""),
         ] {
             assert_eq!(directory_in(argument.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn killed_a_moment_ago_is_not_stuck() {
+        let status = |state: &str, pending: &str| {
+            format!("Name:\tpostgres\nState:\t{state}\nSigPnd:\t0\nShdPnd:\t{pending}\n")
+        };
+        for (state, pending, killed, stuck) in [
+            ("D (disk sleep)", "0000000000000100", true, true),
+            ("R (running)", "0000000000000100", true, false),
+            ("S (sleeping)", "0000000000000100", true, false),
+            ("D (disk sleep)", "0000000000000000", false, false),
+        ] {
+            let status = status(state, pending);
+            assert_eq!(is_killed(&status), killed, "{status}");
+            assert_eq!(is_stuck(&status), stuck, "{status}");
         }
     }
 

@@ -199,9 +199,9 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     }
     let instance = &fence.here.instance;
     let stuck = &fence.report.stuck;
-    // Exactly those, and still killed.
+    // Exactly those, and still stuck.
     let is_stuck = |process: &Process| {
-        stuck.contains(&process.pid) && (process.was_killed() || !process.is_still_there())
+        stuck.contains(&process.pid) && (process.is_stuck() || !process.is_still_there())
     };
     // The listening socket of one that is stuck takes connections until it ends, and nobody answers.
     let looked = deadline.poll(PORT_INTERVAL, || {

@@ -15,6 +15,7 @@ use failover_core::process::{Background, Output};
 use failover_core::sql::{Session, SqlFailure};
 use failover_core::state::{LockError, Stage};
 use failover_core::status;
+use failover_core::workers;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ const ONE_ANSWER: Duration = Duration::from_secs(1);
 const NOT_YET: &str = "57P03";
 /// At the end of the name of a history that is aside.
 const ASIDE: &str = ".aside";
+/// For a word in the state before a stop, which must not wait for it.
+const REMEMBER_TIME: Duration = Duration::from_millis(500);
 /// `pg_ctl start -W` itself.
 const START_PROGRAM: Duration = Duration::from_secs(10);
 
@@ -130,12 +133,16 @@ fn refuses(work: &Work<'_>, deadline: Deadline) -> Result<()> {
 
 /// The primary of a host that is cut off stops itself, and remembers that it did.
 pub fn self_fence(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    // First: if we die between the two, a primary that runs forgets it.
-    let remembered = work.update(|state| state.self_fenced = Some(clock::stamp()));
+    // First: if we die between the two, a primary that runs forgets it. But nothing keeps it from the stop.
+    let state = work.state.clone();
+    let remember = move || state.update(|state| state.self_fenced = Some(clock::stamp()));
+    let remembered = workers::within(deadline.at_most(REMEMBER_TIME), remember);
     let stopped = work.instance.stop(deadline)?;
     work.journal
         .stamped(format!("the database is {}", stopped.how()));
-    remembered?;
+    remembered
+        .context("the disk of STATE_DIR gives no answer")?
+        .context("the state could not be written, so that this stop is not remembered")?;
     Ok(Done::Did(stopped.how().to_owned()))
 }
 
