@@ -160,7 +160,7 @@ fn a_stranger_looks_like_no_base_backup_and_no_rewind() {
     assert_eq!(place.instance.kill_strays(soon()).unwrap(), 1);
     rewind.wait().unwrap();
     assert!(strangers.iter_mut().all(lives));
-    strangers.map(end);
+    strangers.into_iter().for_each(end);
     // A person's: its user's, or root's.
     for user in [DATABASE, 0] {
         let backup = start(user, "pg_basebackup");

@@ -345,6 +345,9 @@ fn nobody_gets_a_raw_socket_out_of_it() {
             .on_here(|| command.stdout(Stdio::null()).spawn().unwrap());
         let pid = i32::try_from(victim.id()).unwrap();
         let found = soon().poll(Duration::from_millis(1), || {
+            // Not before it is the program, and the user's.
+            let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+            (exe == fs::canonicalize(program).ok()?).then_some(())?;
             let all = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
             let mut all = all.map(|it| it.path());
             all.find(|it| fs::read_link(it).is_ok_and(|to| descriptor(&to.to_string_lossy())))
