@@ -16,7 +16,7 @@ use failover_core::peer;
 use failover_core::pool::address_of;
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
-use failover_core::standby::StandbyFiles;
+use failover_core::standby::{self, StandbyFiles};
 use failover_core::state::{Recovery, State, has_outlived};
 use failover_core::status::{self, Status};
 use failover_core::workers;
@@ -84,6 +84,9 @@ impl<'a> Eyes<'a> {
             history: own_history(self.instance, me.timeline),
             follows: files.follows(),
             unread: me.in_recovery == Some(true) && files.written_since_start(self.instance),
+            kept_on: session
+                .as_ref()
+                .and_then(|session| self.kept_on(&me, session)),
             me,
             pool: self.pool_view(pool),
             primary: None,
@@ -105,6 +108,15 @@ impl<'a> Eyes<'a> {
         me.in_recovery == Some(false)
             && standbys(session, self.instance.flavor, deadline)
                 .is_ok_and(|all| !all.iter().any(Standby::streams))
+    }
+
+    /// What keeps this host's standby on a timeline.
+    fn kept_on(&self, me: &Status, session: &Session) -> Option<String> {
+        if me.in_recovery != Some(true) {
+            return None;
+        }
+        let deadline = Deadline::after(budget::ANSWER);
+        standby::kept_on(session, self.instance.flavor, deadline).unwrap_or_default()
     }
 
     /// This host's instance.

@@ -5,7 +5,7 @@ use crate::budget;
 use crate::cli::Cli;
 use crate::look::{Eyes, policy};
 use crate::plan::steps;
-use crate::steps::{files, server};
+use crate::steps::{own, server};
 use crate::work::{Break, Work};
 use crate::{TOOL, wrong};
 use anyhow::{Context, Result, anyhow};
@@ -660,7 +660,7 @@ impl<'a> Run<'a> {
         self.journal.stamped(
             "what was being rewound is not in the data directory any more: the mark is forgotten",
         );
-        files::remove_dir(&work.kept())?;
+        own::forget(work)?;
         work.update(|state| state.recovery = None)?;
         Ok(())
     }

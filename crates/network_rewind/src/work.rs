@@ -189,13 +189,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Whether the data directory is a mount point. One that is mounted from the very disk of its
-    /// parent has the same device, and can be neither renamed nor linked into all the same.
+    /// Whether the data directory is a mount point.
     pub fn data_is_mounted(&self) -> bool {
-        let data = self.data();
-        let parent = data.parent().unwrap_or(Path::new("/"));
-        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
-        device(data).is_some_and(|own| device(parent) != Some(own)) || is_listed_as_mounted(data)
+        is_mount_point(self.data())
     }
 
     pub fn control(&self) -> Result<ControlData> {
@@ -225,6 +221,14 @@ impl<'a> Work<'a> {
             *next = Deadline::after(budget::PROGRESS);
         }
     }
+}
+
+/// Whether a directory is a mount point. One that is mounted from the very disk of its parent has the same
+/// device, and can be neither renamed nor linked into all the same.
+pub fn is_mount_point(dir: &Path) -> bool {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    device(dir).is_some_and(|own| device(parent) != Some(own)) || is_listed_as_mounted(dir)
 }
 
 fn is_listed_as_mounted(dir: &Path) -> bool {

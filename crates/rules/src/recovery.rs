@@ -837,11 +837,52 @@ fn streaming(view: &View, address: IpAddr, primary: &Primary, standby: &Standby)
                  run attaches it"
             ),
         ),
+        _ if waits_for_a_stranger(view, primary, standby) => {
+            let names: Vec<_> = view.policy.names.iter().map(|it| it.1.as_str()).collect();
+            act(
+                Action::NeedsPerson,
+                format!(
+                    "SYNC_FLAG=1, and commits wait for nobody: this standby streams from {address} as \
+                     \"{}\", which is no name of ALL_NODE_NAME ({}). Set application_name={} in its \
+                     primary_conninfo",
+                    standby.name,
+                    names.join(", "),
+                    view.policy.my_name()
+                ),
+            )
+        }
         _ => act(
             Action::Nothing,
             format!("this standby streams from {address}, all is well"),
         ),
     }
+}
+
+/// Commits ought to wait for this standby, and cannot, since they would do so by its name.
+fn waits_for_a_stranger(view: &View, primary: &Primary, standby: &Standby) -> bool {
+    let mut names = view.policy.names.iter();
+    view.policy.sync && !primary.is_synchronous() && !names.any(|it| it.1 == standby.name)
+}
+
+/// A standby that its settings keep on the timeline which the primary has left.
+fn follows_no_promotion(
+    view: &View,
+    primary: &Primary,
+    address: IpAddr,
+    at: &str,
+) -> Option<Decision> {
+    let newest = primary.history.as_ref()?.timeline();
+    let kept_on = view
+        .kept_on
+        .as_ref()
+        .filter(|_| newest > view.me.timeline)?;
+    Some(act(
+        Action::Follow { primary: address },
+        format!(
+            "this standby does not stream from {address}: recovery_target_timeline is '{kept_on}', \
+             with which it follows no promotion; it becomes 'latest'; {at}"
+        ),
+    ))
 }
 
 /// It does not stream, and follows the right host.
@@ -872,13 +913,17 @@ fn not_streaming(view: &View, address: IpAddr, primary: &Primary) -> Decision {
                  written after its database had started; {at}"
             ),
         ),
-        Some(Standing::Part) => act(
-            Action::Wait { primary: address },
-            format!(
-                "this standby does not stream from {address}, but its history is a part of the \
-                 primary's: it replays or connects again; {at}"
-            ),
-        ),
+        Some(Standing::Part) => {
+            follows_no_promotion(view, primary, address, &at).unwrap_or_else(|| {
+                act(
+                    Action::Wait { primary: address },
+                    format!(
+                        "this standby does not stream from {address}, but its history is a part of \
+                         the primary's: it replays or connects again; {at}"
+                    ),
+                )
+            })
+        }
         Some(Standing::Left { timeline, at: fork }) => act(
             Action::Recover { primary: address },
             format!(

@@ -184,6 +184,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         },
         follows,
         unread: false,
+        kept_on: None,
         me,
         pool: pool_view(world, host, pool),
         primary: None,

@@ -12,6 +12,7 @@ mod given_up;
 mod killed;
 mod kingbase;
 mod left;
+mod oddities;
 mod own_files;
 mod promotion;
 mod rows;

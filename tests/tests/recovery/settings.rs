@@ -1,9 +1,10 @@
 //! Settings of the servers under which a standby answers nobody who brings none of his own.
 
 use anyhow::{Result, ensure};
-use lab::Lab;
+use lab::{Lab, wait_for};
 
-use crate::scene::{SHORT, power_cycle, recover, two_hosts, wait_until_whole};
+use crate::drill::assert_says;
+use crate::scene::{RECOVERY, SHORT, power_cycle, recover, two_hosts, wait_until_whole};
 
 /// The pool's own sessions bring no isolation of their own: that it takes the new primary all the same
 /// is part of what is seen here.
@@ -23,6 +24,37 @@ fn serializable_by_default() -> Result<()> {
         let new = power_cycle(lab, 101)?;
         recover(lab.node(101))?;
         wait_until_whole(lab, new, SHORT)?;
-        lab.wait_until_nothing_is_left(SHORT)
+        lab.wait_until_nothing_is_left(SHORT)?;
+        streams_under_another_name(lab, new)
+    })
+}
+
+/// Commits would wait for a name under which nobody streams.
+fn streams_under_another_name(lab: &Lab, primary: u8) -> Result<()> {
+    let standby = lab.node(101);
+    let rename = |from: &str, to: &str| -> Result<()> {
+        let conninfo = standby.psql("show primary_conninfo")?.replace('\'', "''");
+        let conninfo = conninfo.replace(
+            &format!("application_name={from}"),
+            &format!("application_name={to}"),
+        );
+        standby.psql(&format!("alter system set primary_conninfo = '{conninfo}'"))?;
+        standby.psql("select pg_reload_conf()").map(drop)
+    };
+    rename("node101", "15/main")?;
+    lab.node(primary)
+        .psql("alter system set synchronous_standby_names = ''")?;
+    lab.node(primary).psql("select pg_reload_conf()")?;
+    wait_for("it to stream under that name", SHORT, || {
+        let seen = "select count(*) from pg_stat_replication where application_name = '15/main'";
+        ensure!(lab.node(primary).psql(seen)? == "1", "it does not");
+        Ok(())
+    })?;
+    let run = standby.recover(&[], RECOVERY)?;
+    assert_says(&run, 1, &["as \"15/main\"", "Set application_name=node101"]);
+    rename("15/main", "node101")?;
+    wait_for("commits to wait again", SHORT, || {
+        recover(standby)?;
+        lab.is_whole(primary)
     })
 }

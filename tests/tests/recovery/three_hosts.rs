@@ -15,6 +15,8 @@ use crate::scene::{
 fn three_hosts() -> Result<()> {
     let options = LabOptions {
         nodes: 3,
+        // Carried over from before version 12: with it a standby follows no promotion.
+        postgres: vec![("recovery_target_timeline".into(), "'current'".into())],
         ..two_hosts("recovery-three")
     };
     Lab::with(options, |lab| {

@@ -3,6 +3,7 @@
 //! Does not know the pool, nor how another host is reached; SQL may go to a server on any host. Uses `net`,
 //! `run` and what those use; `pool`, `steps` and the tools may use it.
 
+pub mod configuration;
 pub mod conninfo;
 pub mod disk;
 pub mod flavor;

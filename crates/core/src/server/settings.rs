@@ -2,9 +2,13 @@
 //! `recovery.conf`, which has the same syntax (the server's `guc-file.l`).
 //!
 //! A change touches one value and no other byte: the comments are an operator's. Included files
-//! are not looked into.
+//! are looked into by [`crate::configuration`].
 
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::Path;
 
 /// To the server a carriage return is a blank.
 const BLANKS: [char; 3] = [' ', '\t', '\r'];
@@ -43,6 +47,15 @@ pub fn text(bytes: &[u8]) -> String {
     text
 }
 
+/// The text of a file of settings, if it is there; see [`text`].
+pub fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(text(&bytes))),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
+    }
+}
+
 /// The file of a [`text`].
 pub fn bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -59,6 +72,14 @@ pub fn bytes(text: &str) -> Vec<u8> {
 pub fn value(text: &str, name: &str) -> Option<String> {
     let last = assignments(text, name).last()?;
     Some(unquoted(&text[last.value]))
+}
+
+/// Every name with its value, in their order.
+pub fn all(text: &str) -> impl Iterator<Item = (&str, String)> {
+    text.split('\n').filter_map(|line| {
+        let found = assignment(line)?;
+        Some((&line[found.name], unquoted(&line[found.value])))
+    })
 }
 
 /// `text` with `value` for `name`: in the last assignment where there is one, else in a new line at

@@ -3,15 +3,18 @@
 //! host. (The scripts' `sed` rewrote every address in the file.)
 
 use crate::config::Config;
+use crate::configuration;
 use crate::conninfo;
+use crate::deadline::Deadline;
 use crate::durable;
 use crate::flavor::{Flavor, StandbySettings};
 use crate::instance::Instance;
-use crate::settings;
+use crate::settings::{self, read};
+use crate::sql::{Session, SqlError};
 use crate::users::SystemUser;
 use anyhow::{Context, Result};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,10 @@ use std::time::UNIX_EPOCH;
 
 const CONNINFO: &str = "primary_conninfo";
 const SLOT: &str = "primary_slot_name";
+/// The timeline that a standby follows. The server reads it at its start only.
+const TIMELINE: &str = "recovery_target_timeline";
+/// The only value with which it follows a promotion.
+const LATEST: &str = "latest";
 /// What a standby that is to follow nobody has for a host: a directory for sockets that is never there.
 /// Everything else of its connection string stays as it is, and whoever points it to a primary again
 /// changes the host only.
@@ -169,10 +176,7 @@ impl<'a> StandbyFiles<'a> {
                 if settings::value(&text, "standby_mode").is_none_or(|mode| mode != "on") {
                     text = settings::set(&text, "standby_mode", "on");
                 }
-                for (name, value) in [
-                    ("recovery_target_timeline", "latest"),
-                    (SLOT, slot.as_str()),
-                ] {
+                for (name, value) in [(TIMELINE, LATEST), (SLOT, slot.as_str())] {
                     if settings::value(&text, name).is_none() {
                         text = settings::set(&text, name, value);
                     }
@@ -185,8 +189,11 @@ impl<'a> StandbyFiles<'a> {
                 if self.setting(CONNINFO).as_deref() != Some(after.as_str()) {
                     text = settings::set(&text, CONNINFO, &after);
                 }
-                if self.setting(SLOT).is_none_or(|name| name.is_empty()) {
+                if self.setting(SLOT).is_none() {
                     text = settings::set(&text, SLOT, &slot);
+                }
+                if self.stays_on_its_timeline() {
+                    text = settings::set(&text, TIMELINE, LATEST);
                 }
                 (file, text)
             }
@@ -230,11 +237,11 @@ impl<'a> StandbyFiles<'a> {
 
     /// What the server has for `name` at its next reload, as far as its own files tell.
     pub fn of_the_server(&self, name: &str) -> Option<String> {
+        // The first is read last.
         let files = [self.names.auto_conf, self.names.conf_file];
-        files.iter().find_map(|file| {
-            let text = read(&self.dir.join(file)).ok()??;
-            settings::value(&text, name)
-        })
+        files
+            .iter()
+            .find_map(|file| configuration::value(&self.dir.join(file), name))
     }
 
     /// Sets `name` for the server, where it does not do that itself; it takes a reload.
@@ -261,6 +268,11 @@ impl<'a> StandbyFiles<'a> {
             self.write(&mark, &settings::comment_out(&text, "restore_command"))?;
         }
         Ok(true)
+    }
+
+    /// Whether they keep the standby on a timeline: it would follow no promotion.
+    fn stays_on_its_timeline(&self) -> bool {
+        self.setting(TIMELINE).is_some_and(|it| it != LATEST)
     }
 
     fn slot(&self) -> String {
@@ -301,18 +313,11 @@ impl<'a> StandbyFiles<'a> {
 
     /// A setting as the server has it at its next start.
     fn setting(&self, name: &str) -> Option<String> {
-        let files: &[&str] = match self.names.standby_settings {
-            StandbySettings::OwnFile => &[self.names.standby_file],
-            StandbySettings::Configuration { last, .. } => &[last, self.names.conf_file],
+        let value = match self.names.standby_settings {
+            StandbySettings::OwnFile => configuration::value(&self.mark(), name),
+            StandbySettings::Configuration { .. } => self.of_the_server(name),
         };
-        let value = |file: &&str| {
-            let text = read(&self.dir.join(file)).ok()??;
-            settings::value(&text, name)
-        };
-        files
-            .iter()
-            .find_map(value)
-            .filter(|value| !value.is_empty())
+        value.filter(|value| !value.is_empty())
     }
 
     /// How the operator wants a standby to connect.
@@ -331,6 +336,8 @@ impl<'a> StandbyFiles<'a> {
             ("port", &config.kb_port.to_string()),
             ("user", &config.kb_user),
             ("password", config.kb_pass.expose()),
+            // Replication needs none; the synchronization of slots (17 and later) does.
+            ("dbname", &config.kb_dataname),
             ("application_name", &config.node_name),
             ("connect_timeout", "10"),
         ])
@@ -348,13 +355,22 @@ impl<'a> StandbyFiles<'a> {
     }
 }
 
-/// The text of a file of settings, if it is there; see [`settings::text`].
-pub fn read(path: &Path) -> Result<Option<String>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(settings::text(&bytes))),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).with_context(|| format!("failed to read {}", path.display())),
+/// What keeps the running standby of `session` on a timeline, so that it follows no promotion; `None` where
+/// nothing does.
+///
+/// # Errors
+/// The server does not answer.
+pub fn kept_on(
+    session: &Session,
+    names: &Flavor,
+    deadline: Deadline,
+) -> Result<Option<String>, SqlError> {
+    if names.standby_settings == StandbySettings::OwnFile {
+        // It has no such setting.
+        return Ok(None);
     }
+    let value = session.value(&format!("SHOW {TIMELINE}"), deadline)?;
+    Ok(value.filter(|it| it != LATEST))
 }
 
 #[cfg(test)]

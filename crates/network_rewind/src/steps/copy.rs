@@ -1,8 +1,8 @@
 //! The copy of the primary, where a rewind cannot do: made beside the data directory, and swapped in
 //! when it is whole. The old directory is kept.
 
-use crate::steps::files;
 use crate::steps::rewind::{free_space, run_into_log, what_to_do, with_password};
+use crate::steps::{files, own};
 use crate::work::{Break, Work, beside};
 use anyhow::{Context, Result, bail};
 use failover_core::clock;
@@ -156,8 +156,8 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     run_into_log(work, &command, names.basebackup, deadline)
         .with_context(|| format!("the copy of {} failed", work.primary))?;
     durable::remove(&new.join(WHOLE))?;
-    files::put_kept_into(work, new)?;
-    if !files::has_own(work) {
+    own::copy_into(work, new)?;
+    if !own::has_own(work)? {
         work.journal.stamped(format!(
             "this node had no configuration of its own, and has that of {} now: look through it",
             work.primary

@@ -1,30 +1,24 @@
 //! Files of the data directory: this node's own configuration, its standby settings, its slots.
 
+use crate::steps::own;
 use crate::steps::rewind::copy_synced;
 use crate::work::{Work, beside};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::procedure::Done;
-use failover_core::settings;
+use failover_core::settings::{self, read};
 use failover_core::sql::{Session, quote};
-use failover_core::standby::{Pointed, read};
+use failover_core::standby::Pointed;
 use failover_core::state::Stage;
 use failover_core::users::SystemUser;
-use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
 
-/// Where the configuration files lie in what is kept.
-const KEPT_FILES: &str = "files";
 /// Where the logical slots lie in what is kept.
 const KEPT_SLOTS: &str = "slots";
-/// A node's own files in the data directory, by the ends of their names: settings, certificates.
-const OWN: [&str; 7] = ["conf", "done", "crt", "key", "pem", "crl", "srl"];
-/// A directory of settings that many put there.
-const CONF_DIR: &str = "conf.d";
 /// `synchronous_standby_names` belongs to whoever is primary.
 const SYNC_NAMES: &str = "synchronous_standby_names";
 
@@ -49,141 +43,6 @@ pub fn remove_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// The node's own files in `dir`, as names relative to it. A directory of settings that is a link to
-/// elsewhere counts as one.
-fn own_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let is_own = |name: &OsStr| {
-        let end = Path::new(name).extension().and_then(OsStr::to_str);
-        end.is_some_and(|end| OWN.contains(&end))
-    };
-    let mut found = Vec::new();
-    for sub in ["", CONF_DIR] {
-        if !sub.is_empty() && is_link(&dir.join(sub)) {
-            found.push(PathBuf::from(sub));
-            continue;
-        }
-        let entries = match fs::read_dir(dir.join(sub)) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            Err(e) => return Err(e).with_context(|| dir.join(sub).display().to_string()),
-        };
-        for entry in entries {
-            let entry = entry?;
-            if is_own(&entry.file_name()) && !entry.file_type()?.is_dir() {
-                found.push(Path::new(sub).join(entry.file_name()));
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn is_link(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink())
-}
-
-/// A rewind refuses a file that is a link on one side only. So until [`put_back`] makes them links
-/// again, copies take the place of those that lead elsewhere.
-pub fn unlink_own(work: &Work<'_>) -> Result<()> {
-    let owner = work.instance.user();
-    for name in own_files(work.data())? {
-        let path = work.data().join(&name);
-        if !is_link(&path) {
-            continue;
-        }
-        let done = match fs::read(&path) {
-            Ok(bytes) => durable::write(&path, &bytes, 0o600, Some((owner.uid, owner.gid))),
-            // A directory, or nothing.
-            Err(_) => durable::remove(&path),
-        };
-        done.with_context(|| format!("failed to put a copy in the place of {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Copies this node's own files to what is kept; how many.
-pub fn keep(work: &Work<'_>) -> Result<usize> {
-    let to = work.kept().join(KEPT_FILES);
-    let owner = work.instance.user();
-    make_dir(&to, owner)?;
-    if !is_link(&work.data().join(CONF_DIR)) {
-        make_dir(&to.join(CONF_DIR), owner)?;
-    }
-    if !work.data().exists() {
-        return Ok(0);
-    }
-    let own = own_files(work.data())?;
-    for name in &own {
-        let (source, target) = (work.data().join(name), to.join(name));
-        match fs::read_link(&source) {
-            Ok(link) => symlink(link, &target).with_context(|| target.display().to_string())?,
-            Err(_) => drop(copy_synced(&source, &target)?),
-        }
-    }
-    Ok(own.len())
-}
-
-/// Where this node's own settings are: from the mark on, those in the data directory may be the primary's.
-pub fn own_settings(work: &Work<'_>) -> Result<PathBuf> {
-    Ok(match work.stage()? != Stage::Preparing && has_own(work) {
-        true => work.kept().join(KEPT_FILES),
-        false => work.data().to_owned(),
-    })
-}
-
-/// Whether this node has a configuration of its own.
-pub fn has_own(work: &Work<'_>) -> bool {
-    let conf = work.kept().join(KEPT_FILES).join(work.names().conf_file);
-    fs::symlink_metadata(conf).is_ok()
-}
-
-/// Puts them into `dir`; how many had been changed. Those of the primary that have come with a rewind
-/// or a copy, and that this node does not have, go: its server would read those of `conf.d`. A node
-/// that had nothing keeps the primary's.
-pub fn put_kept_into(work: &Work<'_>, dir: &Path) -> Result<usize> {
-    let from = work.kept().join(KEPT_FILES);
-    let mut changed = 0;
-    let own = own_files(&from)?;
-    if own
-        .iter()
-        .any(|name| name == Path::new(work.names().conf_file))
-    {
-        for name in own_files(dir)? {
-            // Those of a directory that is to be a link again go with it.
-            let parent = name.parent().unwrap_or(Path::new(""));
-            if !own.contains(&name) && !own.iter().any(|it| it == parent) {
-                durable::remove(&dir.join(&name))?;
-                changed += 1;
-            }
-        }
-    }
-    for name in own {
-        let (source, target) = (from.join(&name), dir.join(&name));
-        if let Ok(link) = fs::read_link(&source) {
-            if fs::read_link(&target).ok().as_ref() != Some(&link) {
-                match target.is_dir() && !is_link(&target) {
-                    true => remove_dir(&target)?,
-                    false => durable::remove(&target)?,
-                }
-                symlink(link, &target).with_context(|| target.display().to_string())?;
-                changed += 1;
-            }
-            continue;
-        }
-        let bytes = fs::read(&source).with_context(|| source.display().to_string())?;
-        if is_link(&target) || fs::read(&target).ok().as_ref() != Some(&bytes) {
-            let meta = fs::metadata(&source)?;
-            if let Some(parent) = target.parent().filter(|parent| !parent.exists()) {
-                make_dir(parent, work.instance.user())?;
-            }
-            let owner = Some((meta.uid().into(), meta.gid().into()));
-            durable::write(&target, &bytes, meta.mode() & 0o777, owner)
-                .with_context(|| format!("failed to write {}", target.display()))?;
-            changed += 1;
-        }
-    }
-    Ok(changed)
-}
-
 /// The configuration file of `KB_ETC_PATH`, where there is one, and no list of synchronous standbys
 /// in it: that belongs to whoever is primary.
 pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
@@ -197,17 +56,32 @@ pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
     }
     // Through a link, as the server reads it.
     let real = fs::canonicalize(&target).unwrap_or(target);
-    let owner = work.instance.user();
-    let (mode, owner) = match fs::metadata(&real) {
-        Ok(meta) => (
-            meta.mode() & 0o777,
-            Some((meta.uid().into(), meta.gid().into())),
-        ),
-        Err(_) => (0o600, Some((owner.uid, owner.gid))),
-    };
-    durable::write(&real, &settings::bytes(&after), mode, owner)
-        .with_context(|| format!("failed to write {}", real.display()))?;
+    if let Err(error) = replace(work, &real, &settings::bytes(&after)) {
+        let theirs = error.kind() == ErrorKind::PermissionDenied && etc.is_none();
+        if !theirs {
+            return Err(error).with_context(|| format!("failed to write {}", real.display()));
+        }
+        // A file in somebody else's directory: what the server reads after it wins.
+        work.standby_files(dir).set_for_server(SYNC_NAMES, "")?;
+    }
     Ok(true)
+}
+
+/// Puts `bytes` in the place of a file, with its mode; its owner, too, where that is not somebody who has
+/// let this one read it only.
+fn replace(work: &Work<'_>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let user = work.instance.user();
+    let ours = (user.uid, user.gid);
+    let (mode, owner) = match fs::metadata(path) {
+        Ok(meta) => (meta.mode() & 0o777, (meta.uid().into(), meta.gid().into())),
+        Err(_) => (0o600, ours),
+    };
+    match durable::write(path, bytes, mode, Some(owner)) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            durable::write(path, bytes, mode, Some(ours))
+        }
+        written => written,
+    }
 }
 
 /// The same before a mere start: of a standby whose recovery ended after its rewind, and whose
@@ -227,10 +101,7 @@ pub fn put_back(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     if work.stage()? != Stage::Following {
         bail!("the data directory is no standby's yet");
     }
-    let restored = match work.kept().exists() {
-        true => put_kept_into(work, work.data())?,
-        false => 0,
-    };
+    let restored = own::put_back(work)?;
     work.journal.line(format!(" sed conf change #{SYNC_NAMES}"));
     let changed = configure(work, work.data())?;
     work.journal.stamped("file operate");

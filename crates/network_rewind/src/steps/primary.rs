@@ -2,7 +2,7 @@
 
 use crate::budget;
 use crate::look::Eyes;
-use crate::steps::{files, rejoin};
+use crate::steps::{own, rejoin};
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::arp::{announce, who_has};
@@ -214,7 +214,7 @@ pub fn forget(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     if state.recovery.is_none() && !stopped {
         return Ok(Done::AlreadySo("there is nothing to forget".to_owned()));
     }
-    files::remove_dir(&work.kept())?;
+    own::forget(work)?;
     work.update(|state| {
         state.recovery = None;
         state.fenced = None;

@@ -1,7 +1,7 @@
 //! The way back into the cluster: the primary, the stream from it, the pool.
 
 use crate::budget;
-use crate::steps::files;
+use crate::steps::own;
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
@@ -80,7 +80,7 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 pub fn reserve_slot(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.yield_to_promotion()?;
     let names = work.names();
-    let own = files::own_settings(work)?;
+    let own = own::settings(work)?;
     let Some(slot) = work.standby_files(&own).primary_slot() else {
         return Ok(Done::Skipped(
             "the standby settings name no slot".to_owned(),

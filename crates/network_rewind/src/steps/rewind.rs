@@ -4,7 +4,7 @@ use crate::budget;
 use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
-use crate::steps::files;
+use crate::steps::{files, own};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
@@ -132,6 +132,9 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     let Some(history) = work.seen.as_ref().and_then(|it| it.history.clone()) else {
         bail!("the timeline history of {} could not be read", work.primary);
     };
+    if let Some(why) = own::obstacle(work, deadline)? {
+        bail!(Break::NeedsPerson(why));
+    }
     if !control.can_be_rewound {
         return Ok(Some(
             "it has neither wal_log_hints nor data checksums".to_owned(),
@@ -233,7 +236,7 @@ fn enough_space(work: &Work<'_>, segment_size: u64) -> Result<()> {
     let linked = device(keeps_in)? == device(&wal_dir)? && !work.data_is_mounted();
     let wal = wal_to_keep(work, segment_size)?;
     let copies = wal.iter().filter(|(_, copy)| *copy || !linked).count();
-    let copies = u64::try_from(copies).unwrap_or(0) * segment_size;
+    let copies = u64::try_from(copies).unwrap_or(0) * segment_size + own::copied_bytes(work)?;
     let needs: &[(&Path, u64)] = match one_disk {
         true => &[(work.data(), copies + ROOM)],
         false => &[(work.data(), ROOM), (keeps_in, copies)],
@@ -311,9 +314,8 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
         return Ok(Done::AlreadySo("kept by an earlier run".to_owned()));
     }
     let kept = work.kept();
-    files::remove_dir(&kept)?;
-    files::make_dir(&kept, work.instance.user())?;
-    let saved = files::keep(work)?;
+    own::make_place(work)?;
+    let saved = own::keep(work)?;
     files::keep_slots(work)?;
     let mut wal = 0;
     if !work.copies {
@@ -324,7 +326,7 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     sync_tree(&kept)?;
     Ok(Done::Did(format!(
-        "{saved} configuration files, {} MB of WAL",
+        "{saved} files of settings, {} MB of WAL",
         wal >> 20
     )))
 }
@@ -464,7 +466,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     see_that_it_is_down(work)?;
     put_back(work)?;
     part_from_kept(work)?;
-    files::unlink_own(work)?;
+    own::set_aside(work)?;
     let (journal, names) = (work.journal, work.names());
     let before = work.control()?;
     let history = work.seen.as_ref().and_then(|it| it.history.as_ref());

@@ -13,6 +13,7 @@ use failover_core::lsn::{Lsn, Timeline};
 use failover_core::procedure::Done;
 use failover_core::process::{Background, Output};
 use failover_core::sql::{Session, SqlFailure};
+use failover_core::standby;
 use failover_core::state::{LockError, Stage};
 use failover_core::status;
 use failover_core::workers;
@@ -465,6 +466,13 @@ fn reloads(work: &Work<'_>) -> Result<bool> {
     }
 }
 
+/// Whether the server has a setting, of its start, with which it does not follow.
+fn must_restart(work: &Work<'_>) -> Result<bool> {
+    let limit = Deadline::after(budget::ANSWER);
+    let session = Session::open(&work.here.sql_target(), limit)?;
+    Ok(standby::kept_on(&session, work.names(), limit)?.is_some())
+}
+
 /// A run that was killed after it had written the settings, and before the server read them, leaves a
 /// standby that follows somebody else than its settings say.
 pub fn reload(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
@@ -476,7 +484,7 @@ pub fn reload(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 
 /// Has a running standby follow what its settings name now.
 pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    let done = match reloads(work)? {
+    let done = match !must_restart(work)? && reloads(work)? {
         true => "reloaded",
         false => {
             // The settings are read at the start only.

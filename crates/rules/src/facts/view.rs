@@ -40,6 +40,8 @@ pub struct View {
     pub follows: Option<String>,
     /// Its server has been running since before these were written, and reads them at its start only.
     pub unread: bool,
+    /// What its running server has for `recovery_target_timeline`, where that keeps it on a timeline.
+    pub kept_on: Option<String>,
     /// What the pool says.
     pub pool: PoolView,
     /// The pool's primary on another host, once it was asked by SQL.

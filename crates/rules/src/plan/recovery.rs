@@ -102,7 +102,7 @@ const CHECKPOINT: Row = step(
 );
 const KEEP: Row = step(
     "recover.keep",
-    "keep this node's configuration files and WAL aside",
+    "keep this node's settings, WAL and logical slots aside",
     Recovery::Keep,
     Budget::Of(budget::KEEP),
 );
@@ -126,7 +126,7 @@ const COPY: Row = step(
 );
 const FILES: Row = step(
     "recover.files",
-    "put this node's configuration files back",
+    "put this node's own files back",
     Recovery::Files,
     Budget::Of(budget::FILES),
 );
@@ -259,7 +259,7 @@ const FOLLOW_RELOAD: Row = step(
 );
 const START_FILES: Row = step(
     "start.files",
-    "put this node's configuration files back, if a recovery has not come to it",
+    "put this node's own files back, if a recovery has not come to it",
     Recovery::StartFiles,
     Budget::Of(budget::FILES),
 );

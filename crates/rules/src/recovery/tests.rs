@@ -56,6 +56,7 @@ fn standby() -> View {
         history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
         follows: Some(PRIMARY.to_string()),
         unread: false,
+        kept_on: None,
         pool: PoolView {
             says: PoolSays::Other(PRIMARY),
             me_up: Some(true),
@@ -672,6 +673,13 @@ fn an_old_primary_comes_back_with_consent() {
     }
 }
 
+/// Has this node stream under another name, known by its address.
+fn rename(view: &mut View, name: &str) {
+    let mine = &mut the_primary(view).standbys[0];
+    mine.address = Some(ME);
+    mine.name = name.to_owned();
+}
+
 #[test]
 fn a_standby_that_streams() {
     table! { standby,
@@ -686,6 +694,17 @@ fn a_standby_that_streams() {
         } => nothing();
         "asynchronous, and should not be":
             |v| the_primary(v).standbys[0].sync_state = "async".to_owned() => rejoins(false);
+        "the same, and commits could not wait for it by its name": |v| {
+            the_primary(v).standbys[0].sync_state = "async".to_owned();
+            rename(v, "15/main");
+        } => person();
+        "under another name, and the pool has it down": |v| {
+            the_primary(v).standbys[0].sync_state = "async".to_owned();
+            rename(v, "15/main");
+            v.pool.me_up = Some(false);
+        } => rejoins(true);
+        "under another name, which the primary knows":
+            |v| rename(v, "15/main") => nothing();
         "the same, too far behind": |v| {
             the_primary(v).standbys[0].sync_state = "async".to_owned();
             the_primary(v).standbys[0].behind = Some(LIMIT + 1);
@@ -740,6 +759,11 @@ fn a_standby_that_does_not_stream() {
             v.unread = true;
             v.me.replayed = Some(Lsn(FORK + 1));
         } => recovers();
+        "kept on its timeline": |v| v.kept_on = Some("current".to_owned()) => follows();
+        "kept on the primary's": |v| {
+            v.kept_on = Some("current".to_owned());
+            v.me.timeline = 6;
+        } => waits();
         "by the primary's name": |v| v.follows = Some("node102".to_owned()) => waits();
         "on the new timeline": |v| v.me.timeline = 6 => waits();
         "beyond the fork":
@@ -1122,6 +1146,7 @@ impl Choices {
         ]);
         view.follows = self.of([None, Some(PRIMARY.to_string()), Some(THIRD.to_string())]);
         view.unread = self.of([false, true]);
+        view.kept_on = self.of([None, Some("current".to_owned())]);
         view.pool.says = self.of([
             NoAnswer(String::new()),
             Nobody,

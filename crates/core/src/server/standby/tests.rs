@@ -167,6 +167,7 @@ fn kingbase_without_a_template_logs_in_as_the_tools_do() {
         ("port", "54321"),
         ("user", "repl"),
         ("password", "it's a secret"),
+        ("dbname", "TEST"),
         ("application_name", "node101"),
     ] {
         let found = conninfo::get(&conninfo, keyword).unwrap();
@@ -413,4 +414,31 @@ fn the_settings_of_a_fence_ask_for_nothing() {
         files.point_to_nobody().unwrap();
         assert_eq!(files.follows().as_deref(), Some(NOBODY));
     }
+}
+
+#[test]
+fn what_an_included_file_says_is_the_operators() {
+    let site = Site::new(&POSTGRES, "included");
+    site.write(
+        "data/postgresql.conf",
+        "include 'standby.settings'\nprimary_slot_name = 'own_slot'\n",
+    );
+    site.write(
+        "data/standby.settings",
+        "primary_conninfo = 'host=192.168.1.103 user=own sslmode=verify-full'\n\
+         recovery_target_timeline = 'current'\n",
+    );
+    assert_eq!(site.point(), Pointed::Changed);
+    let auto = site.read("data/postgresql.auto.conf");
+    assert_eq!(
+        auto.as_deref(),
+        Some(
+            "primary_conninfo = 'host=192.168.1.102 user=own sslmode=verify-full'\n\
+             recovery_target_timeline = 'latest'\n"
+        )
+    );
+    assert_eq!(site.files().follows().as_deref(), Some("192.168.1.102"));
+    assert_eq!(site.files().primary_slot().as_deref(), Some("own_slot"));
+    assert_eq!(site.point(), Pointed::AlreadySo);
+    assert_eq!(site.read("data/postgresql.auto.conf"), auto);
 }

@@ -212,6 +212,16 @@ fn others() -> Vec<Row> {
             nothing(),
         ),
         (
+            "... the same; `SYNC_FLAG=1`, commits wait for nobody, and this node streams under a name",
+            || {
+                changed(standby(), |v| {
+                    rename(v, "15/main");
+                    the_primary(v).standbys[0].sync_state = "async".to_owned();
+                })
+            },
+            person(),
+        ),
+        (
             "... the same; the pool has it down",
             || changed(standby(), |v| v.pool.me_up = Some(false)),
             rejoins(true),
