@@ -17,8 +17,10 @@ use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// For one answer of the pool or of a database.
+/// For one answer of a database.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// For the pool: before it tells of a node on a dead host it waits for its `connect_timeout`, 10 s.
+const POOL_TIME: Duration = Duration::from_secs(15);
 
 /// Does what the command line asks.
 pub fn run(cli: &Cli) -> Result<Exit> {
@@ -32,7 +34,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     }
     .hiding(config.secrets());
 
-    let (nodes, closed) = pool.nodes_by_any_way(Deadline::after(ANSWER_TIME))?;
+    let (nodes, closed) = pool.nodes_by_any_way(Deadline::after(POOL_TIME))?;
     if let Some(why) = closed {
         journal.line(format!("{why}; the nodes as PCP tells them:"));
     }

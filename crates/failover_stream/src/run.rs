@@ -12,6 +12,7 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::host::Host;
 use failover_core::journal::Journal;
+use failover_core::life::{PortState, port_refuses};
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
 use failover_core::ping;
@@ -47,6 +48,8 @@ const RELEASE_TIME: Duration = Duration::from_secs(3);
 const ATTACH_TIME: Duration = Duration::from_secs(1);
 /// Of that, for its first answer: it knocks at each database for it, for some 10 s at a dead host.
 const POOL_TIME: Duration = Duration::from_secs(15);
+/// For the cluster VIP to show that somebody has it.
+const KNOCK_TIME: Duration = Duration::from_millis(500);
 /// For reading `KB_CLUSTER_STATUS`.
 const STATUS_TIME: Duration = Duration::from_millis(300);
 /// A `KB_CLUSTER_STATUS` older than this (seconds) says nothing.
@@ -94,8 +97,8 @@ pub struct Failover<'a> {
     followers: Option<Round>,
     /// Its node in the pool, where that has it down.
     down_in_pool: Option<u32>,
-    /// Hears of it when the pool answers somebody.
-    pool_answers: Option<Receiver<()>>,
+    /// Hears of each pool that answers somebody.
+    open_pools: Option<Receiver<Pool>>,
     /// What the pool last said of each host, once that was read.
     known: Option<Vec<(IpAddr, PoolNode)>>,
 }
@@ -125,7 +128,7 @@ impl<'a> Failover<'a> {
             chosen: None,
             followers: None,
             down_in_pool: None,
-            pool_answers: None,
+            open_pools: None,
             known: None,
             crew: Arc::clone(crew),
         }
@@ -246,7 +249,7 @@ pub fn footer(journal: &Journal) {
 pub fn fail_over(failover: &mut Failover<'_>) -> Result<()> {
     let host = failover.config().kb_localhost_ip.to_string();
     let crew = Arc::clone(&failover.crew);
-    failover.pool_answers = Some(ask_pool(&crew));
+    failover.open_pools = Some(ask_pools(&crew));
     let frame = Frame {
         journal: failover.journal,
         host: &host,
@@ -739,19 +742,23 @@ fn newest_timeline(findings: &Findings) -> Timeline {
     standbys.chain(old).max().unwrap_or(0)
 }
 
-/// Asks the pool, beside everything else and without waiting for it: one that has called us takes no
+/// Asks the pools, beside everything else and without waiting for them: one that has called us takes no
 /// sessions until we end, and then looks for the primary. One that answers waits for nobody.
-fn ask_pool(crew: &Crew) -> Receiver<()> {
+fn ask_pools(crew: &Crew) -> Receiver<Pool> {
     let config = &crew.here.config;
     let (told, answers) = channel();
     if let Ok(flavor) = Flavor::of(config) {
-        let pool = Pool::new(config, flavor);
+        let first = Pool::new(config, flavor);
+        let others: Vec<Pool> = config.kb_pool_ips.iter().map(|it| first.at(*it)).collect();
         let patience = Deadline::after(config.failover_timeout + config.promote_timeout);
-        workers::start(move || {
-            if pool.is_open(patience) {
-                let _ = told.send(());
-            }
-        });
+        for pool in [vec![first], others].concat() {
+            let told = told.clone();
+            workers::start(move || {
+                if pool.is_open(patience) {
+                    let _ = told.send(pool);
+                }
+            });
+        }
     }
     answers
 }
@@ -761,9 +768,21 @@ fn attach(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let address = failover.chosen.context("no standby was chosen")?;
     let config = failover.config();
     let pool = Pool::new(config, Flavor::of(config)?);
-    let answers = failover.pool_answers.as_ref();
-    if answers.is_some_and(|answers| answers.try_recv().is_ok()) {
+    let open = failover.open_pools.iter().flat_map(Receiver::try_iter);
+    let (first, others): (Vec<_>, Vec<_>) = open.partition(|it| it.host() == pool.host());
+    if !first.is_empty() {
         return show_primary(failover, &pool, address, deadline);
+    }
+    // That address may be nobody's any more, and each pool may have a list of its own.
+    let knock = deadline.at_most(KNOCK_TIME);
+    if !others.is_empty()
+        && port_refuses(pool.host(), config.kb_pool_port, knock) != PortState::Accepts
+    {
+        let mut last = Done::Skipped(String::new());
+        for pool in &others {
+            last = show_primary(failover, pool, address, deadline)?;
+        }
+        return Ok(last);
     }
     let Some(id) = failover.down_in_pool else {
         return Ok(Done::Skipped("the pool does not have it down".to_owned()));

@@ -1,16 +1,15 @@
 //! Which pool is asked, and what it says. Changes nothing.
 
+use crate::budget;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::identity;
 use failover_core::life::{PortState, port_refuses};
-use failover_core::pool::{Pool, PoolError, PoolNodes};
-use failover_core::workers;
+use failover_core::pool::{Pool, PoolError, PoolNode, PoolNodes, Said};
 use std::net::IpAddr;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// For the pool behind the cluster VIP to say that it has every node down.
+/// For the pool behind the cluster VIP to say by PCP that it has every node down.
 const PCP_TIME: Duration = Duration::from_secs(2);
 
 /// For the cluster VIP to show that somebody has it.
@@ -22,7 +21,7 @@ pub struct Answer {
     pub pool: Pool,
     /// Its nodes.
     pub nodes: Result<PoolNodes, PoolError>,
-    /// It takes no sessions, and says by PCP that it has every node down.
+    /// No pool takes sessions, and each that is there says by PCP that it has every node down.
     pub all_down: bool,
     /// It runs on this very host: that it answers does not prove that anybody else sees this host.
     pub own: bool,
@@ -33,8 +32,7 @@ pub struct Answer {
 /// Asks the pool behind the cluster VIP. That address may be nobody's, or be left on the host of a pool
 /// that died: then the pools are asked at their own addresses.
 pub fn ask(first: &Pool, config: &Config, limit: Duration) -> Answer {
-    let others = config.kb_pool_ips.iter().copied();
-    let others: Vec<IpAddr> = others.filter(|it| *it != first.host()).collect();
+    let others = beside(first, config);
     let begin = match others.is_empty() {
         true => limit,
         false => limit / 2,
@@ -43,27 +41,55 @@ pub fn ask(first: &Pool, config: &Config, limit: Duration) -> Answer {
         Ok(nodes) => return answer(first.clone(), nodes, None),
         Err(error) => error,
     };
-    // A pool that is there and says nothing fails over just now: what the others say is of before.
-    let busy = port_refuses(
-        first.host(),
-        config.kb_pool_port,
-        Deadline::after(KNOCK_TIME),
-    ) == PortState::Accepts;
-    if busy && !error.is_closed() {
+    // What the others say is of before its failover.
+    if listens(first, config) && !error.is_closed() {
         return silent(first, error);
     }
-    let found = ask_all(first, &others, Deadline::after(limit - begin));
-    if let Some((pool, nodes)) = best(found) {
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    for (pool, said) in first.ask_each(&others, Deadline::after(limit - begin)) {
+        match said {
+            Ok((nodes, None)) => open.push((pool, nodes)),
+            Ok((nodes, Some(_))) => closed.push((pool, nodes)),
+            Err(_) => {}
+        }
+    }
+    if let Some((pool, nodes)) = best(open) {
         return answer(pool, nodes, Some(error.to_string()));
     }
-    let all_down = error.is_closed()
-        && first
-            .nodes_by_any_way(Deadline::after(PCP_TIME))
-            .is_ok_and(|(nodes, _)| nodes.nodes.iter().all(|it| !it.is_up()));
-    Answer {
-        all_down,
-        ..silent(first, error)
+    if error.is_closed()
+        && let Ok((nodes, _)) = first.nodes_by_any_way(Deadline::after(PCP_TIME))
+    {
+        closed.insert(0, (first.clone(), nodes));
     }
+    match all_down(first, &others, &closed, config) {
+        Some(pool) => Answer {
+            all_down: true,
+            ..silent(pool, error)
+        },
+        None => silent(first, error),
+    }
+}
+
+/// The first of the pools that say by PCP that they have every node down; `None`: there is none, or one
+/// that may know better.
+fn all_down<'a>(
+    first: &Pool,
+    others: &[IpAddr],
+    closed: &'a [(Pool, PoolNodes)],
+    config: &Config,
+) -> Option<&'a Pool> {
+    let (pool, _) = closed.first()?;
+    let mut nodes = closed.iter().flat_map(|(_, nodes)| &nodes.nodes);
+    let said = |host: &IpAddr| closed.iter().any(|(pool, _)| pool.host() == *host);
+    let mut silent = others.iter().filter(|host| !said(host));
+    let all = nodes.all(|node| !node.is_up()) && !silent.any(|it| listens(&first.at(*it), config));
+    all.then_some(pool)
+}
+
+/// Whether somebody listens there: a pool that is there and says nothing fails over just now.
+fn listens(pool: &Pool, config: &Config) -> bool {
+    let limit = Deadline::after(KNOCK_TIME);
+    port_refuses(pool.host(), config.kb_pool_port, limit) == PortState::Accepts
 }
 
 fn silent(pool: &Pool, error: PoolError) -> Answer {
@@ -86,31 +112,26 @@ fn answer(pool: Pool, nodes: PoolNodes, instead: Option<String>) -> Answer {
     }
 }
 
-/// What each of `hosts` says within `deadline`, side by side and in their order.
-fn ask_all(pool: &Pool, hosts: &[IpAddr], deadline: Deadline) -> Vec<(Pool, PoolNodes)> {
-    let (told, answers) = channel();
-    for (at, host) in hosts.iter().copied().enumerate() {
-        let (told, pool) = (told.clone(), pool.at(host));
-        workers::start(move || {
-            if let Ok(nodes) = pool.nodes(deadline) {
-                let _ = told.send((at, pool, nodes));
-            }
-        });
-    }
-    drop(told);
-    let mut found = Vec::new();
-    while let Ok(one) = answers.recv_timeout(deadline.remaining()) {
-        found.push(one);
-    }
-    found.sort_by_key(|(at, ..)| *at);
-    found
-        .into_iter()
-        .map(|(_, pool, nodes)| (pool, nodes))
-        .collect()
-}
-
 /// One that names a primary before one that names none; then that of another host, which sees this one.
 fn best(mut found: Vec<(Pool, PoolNodes)>) -> Option<(Pool, PoolNodes)> {
     found.sort_by_key(|(pool, nodes)| (nodes.primary().is_none(), identity::is_here(pool.host())));
     found.into_iter().next()
+}
+
+/// The pools beside the one that answered that have this host's node down.
+pub fn down_at(pool: &Pool, config: &Config) -> Vec<IpAddr> {
+    let me = config.kb_localhost_ip;
+    let said = pool.ask_each(&beside(pool, config), Deadline::after(budget::POOLS));
+    let has_down = |said: &Said| {
+        let Ok((nodes, _)) = said else { return false };
+        nodes.by_address(me, config).is_some_and(PoolNode::is_down)
+    };
+    let down = said.into_iter().filter(|(_, said)| has_down(said));
+    down.map(|(pool, _)| pool.host()).collect()
+}
+
+/// The hosts of the other pools.
+pub fn beside(pool: &Pool, config: &Config) -> Vec<IpAddr> {
+    let all = config.kb_pool_ips.iter().copied();
+    all.filter(|it| *it != pool.host()).collect()
 }

@@ -1,6 +1,6 @@
 //! Looking: fills the [`View`], and changes nothing.
 
-use crate::ask::Answer;
+use crate::ask::{Answer, down_at};
 use crate::budget;
 use crate::compare::parts_at;
 use failover_core::clock;
@@ -13,7 +13,7 @@ use failover_core::instance::Instance;
 use failover_core::life::seen;
 use failover_core::lsn::Timeline;
 use failover_core::peer;
-use failover_core::pool::address_of;
+use failover_core::pool::{Pool, address_of};
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
 use failover_core::standby::{self, StandbyFiles};
@@ -89,6 +89,7 @@ impl<'a> Eyes<'a> {
                 .and_then(|session| self.kept_on(&me, session)),
             me,
             pool: self.pool_view(pool),
+            down_at: None,
             primary: None,
             primary_host: None,
             others: None,
@@ -157,8 +158,8 @@ impl<'a> Eyes<'a> {
         }
     }
 
-    /// Adds what a decision needs.
-    pub fn look(&self, look: Look, view: &mut View) {
+    /// Adds what a decision needs. `pool`: the one that answered.
+    pub fn look(&self, look: Look, view: &mut View, pool: &Pool) {
         match look {
             Look::Primary(address) => {
                 let deadline = Deadline::after(budget::ANSWER);
@@ -199,6 +200,7 @@ impl<'a> Eyes<'a> {
                 };
                 view.rival = Some((address, ask().map_err(|error| error.to_string())));
             }
+            Look::Pools => view.down_at = Some(down_at(pool, self.config())),
             Look::Life => view.seen = Some(self.life()),
         }
     }

@@ -41,6 +41,7 @@ fn carry_out(step: Recovery, work: &mut Work<'_>, deadline: Deadline) -> Result<
         Recovery::Streaming => rejoin::streaming(work, deadline),
         Recovery::Sync => rejoin::sync(work, deadline),
         Recovery::Attach => rejoin::attach(work, deadline),
+        Recovery::AttachElsewhere => rejoin::attach_elsewhere(work, deadline),
         Recovery::Done => files::done(work, deadline),
         Recovery::PrimarySync => primary::sync(work, deadline),
         Recovery::PrimaryVip => primary::vip_on(work, deadline),

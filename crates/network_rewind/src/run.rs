@@ -695,6 +695,7 @@ impl<'a> Run<'a> {
             me: view.me.clone(),
             session: None,
             seen: None,
+            down_at: view.down_at.clone(),
             nodes: None,
             lock: None,
             stopped_standby: false,
@@ -800,7 +801,7 @@ fn see_and_decide(
         match decide(&view) {
             Decision::Look(look) => {
                 let begun = Instant::now();
-                eyes.look(look, &mut view);
+                eyes.look(look, &mut view, &pool.pool);
                 if begun.elapsed() > LATE {
                     view.me = eyes.me();
                 }

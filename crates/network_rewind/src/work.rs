@@ -58,6 +58,8 @@ pub struct Work<'a> {
     pub session: Option<Session>,
     /// What the primary said.
     pub seen: Option<Primary>,
+    /// The hosts of other pools that have this node down, where they were asked.
+    pub down_at: Option<Vec<IpAddr>>,
     /// What the pool said last.
     pub nodes: Option<PoolNodes>,
     /// Held while the instance is changed.

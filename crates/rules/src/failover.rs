@@ -240,7 +240,7 @@ pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
                 it.address, it.position, it.timeline
             ),
             format!(
-                "attach it here: attach_node --pool {pool} -n ID, with its id; where the primary is lost, \
+                "attach it here: attach_node --pool {pool} -n ID --force, with its id; where the primary is lost, \
                  run failover_stream by hand with {} for %H and that id for %m",
                 it.address
             ),
@@ -315,7 +315,7 @@ mod tests {
         assert!(said(vec![]).ends_with(
             "none runs: start a database, the last primary first, and attach it to the pool"
         ));
-        assert!(said(vec![(ip(102), status(true))]).contains("the standby 192.168.1.102 runs, at 0/0 on timeline 2: attach it here: attach_node --pool 192.168.1.101 -n ID"));
+        assert!(said(vec![(ip(102), status(true))]).contains("the standby 192.168.1.102 runs, at 0/0 on timeline 2: attach it here: attach_node --pool 192.168.1.101 -n ID --force"));
         assert!(
             said(vec![(ip(102), status(false))])
                 .contains("192.168.1.102 is a primary on timeline 2: attach it here")

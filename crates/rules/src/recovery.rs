@@ -35,6 +35,8 @@ pub enum Look {
     Life,
     /// A primary that the pool does not name, by SQL.
     Rival(IpAddr),
+    /// The other pools, which may have a list of their own.
+    Pools,
 }
 
 /// A row of its own, which the simulator can take out to see what it is for.
@@ -56,6 +58,8 @@ pub enum Row {
     NotPrimary,
     /// What a failover holds is not pointed back to the old primary.
     Held,
+    /// Two pools that disagree about this node: attached at the one that has it down, too.
+    OtherPools,
 }
 
 /// The table without some of its rows.
@@ -318,7 +322,14 @@ fn no_longer_primary(view: &View) -> Decision {
 /// The pool names this node, which is a primary. One from which nobody streams may be an old one that a
 /// pool has found again, after a failover.
 fn named_primary(view: &View, out: Without<'_>) -> Decision {
-    let keep = || act(Action::KeepPrimary, "this node is the primary, and runs");
+    let keep = || match down_elsewhere(view, out) {
+        Err(look) => Decision::Look(look),
+        Ok(None) => act(Action::KeepPrimary, "this node is the primary, and runs"),
+        Ok(Some(hosts)) => act(
+            Action::KeepPrimary,
+            format!("this node is the primary, and runs; the pool at {hosts} has it down"),
+        ),
+    };
     if !view.alone || out.contains(&Row::Rival) {
         return keep();
     }
@@ -336,6 +347,16 @@ fn named_primary(view: &View, out: Without<'_>) -> Decision {
         Some((address, _)) => rival(view, address, "the pool has this node as its primary"),
         None => keep(),
     }
+}
+
+/// The hosts of the other pools that have this node down, if there are any.
+fn down_elsewhere(view: &View, out: Without<'_>) -> Result<Option<String>, Look> {
+    if out.contains(&Row::OtherPools) {
+        return Ok(None);
+    }
+    let hosts = view.down_at.as_ref().ok_or(Look::Pools)?;
+    let hosts: Vec<String> = hosts.iter().map(IpAddr::to_string).collect();
+    Ok((!hosts.is_empty()).then(|| hosts.join(" and at ")))
 }
 
 /// This node is a primary, and so is `address`, which the pool does not name: whose timeline was promoted
@@ -775,7 +796,7 @@ fn standby(view: &View, out: Without<'_>) -> Decision {
     // Somebody else on this host may receive WAL, too: an archiver.
     let receives = view.me.receiver_silent_ms.is_some();
     if let Some(standby) = mine.filter(|standby| standby.streams() && receives) {
-        return streaming(view, address, primary, standby);
+        return streaming(view, address, primary, standby, out);
     }
     if held_from(view, primary, out) {
         return act(
@@ -802,10 +823,22 @@ fn standby(view: &View, out: Without<'_>) -> Decision {
 }
 
 /// It streams: what is left is the pool, and what commits wait for.
-fn streaming(view: &View, address: IpAddr, primary: &Primary, standby: &Standby) -> Decision {
+fn streaming(
+    view: &View,
+    address: IpAddr,
+    primary: &Primary,
+    standby: &Standby,
+    out: Without<'_>,
+) -> Decision {
     let due = sync_is_due(view, primary);
     let attach = view.pool.me_up == Some(false);
     let limit = view.policy.lag_limit;
+    let well = || {
+        act(
+            Action::Nothing,
+            format!("this standby streams from {address}, all is well"),
+        )
+    };
     match standby.behind {
         Some(behind) if behind <= limit && (attach || due) => {
             let what = match (attach, due) {
@@ -837,25 +870,36 @@ fn streaming(view: &View, address: IpAddr, primary: &Primary, standby: &Standby)
                  run attaches it"
             ),
         ),
-        _ if waits_for_a_stranger(view, primary, standby) => {
-            let names: Vec<_> = view.policy.names.iter().map(|it| it.1.as_str()).collect();
-            act(
-                Action::NeedsPerson,
-                format!(
-                    "SYNC_FLAG=1, and commits wait for nobody: this standby streams from {address} as \
-                     \"{}\", which is no name of ALL_NODE_NAME ({}). Set application_name={} in its \
-                     primary_conninfo",
-                    standby.name,
-                    names.join(", "),
-                    view.policy.my_name()
-                ),
-            )
-        }
-        _ => act(
-            Action::Nothing,
-            format!("this standby streams from {address}, all is well"),
-        ),
+        _ if waits_for_a_stranger(view, primary, standby) => stranger(view, address, standby),
+        Some(behind) if behind <= limit => match down_elsewhere(view, out) {
+            Err(look) => Decision::Look(look),
+            Ok(Some(hosts)) => act(
+                Action::Rejoin {
+                    primary: address,
+                    attach: true,
+                },
+                format!("this standby streams from {address}; the pool at {hosts} has it down"),
+            ),
+            Ok(None) => well(),
+        },
+        _ => well(),
     }
+}
+
+/// Commits wait for nobody, since this standby streams under a strange name.
+fn stranger(view: &View, address: IpAddr, standby: &Standby) -> Decision {
+    let names: Vec<_> = view.policy.names.iter().map(|it| it.1.as_str()).collect();
+    act(
+        Action::NeedsPerson,
+        format!(
+            "SYNC_FLAG=1, and commits wait for nobody: this standby streams from {address} as \
+             \"{}\", which is no name of ALL_NODE_NAME ({}). Set application_name={} in its \
+             primary_conninfo",
+            standby.name,
+            names.join(", "),
+            view.policy.my_name()
+        ),
+    )
 }
 
 /// Commits ought to wait for this standby, and cannot, since they would do so by its name.

@@ -133,8 +133,7 @@ fn pool_view(world: &World, host: usize, pool: Option<&Table>) -> PoolView {
             says: PoolSays::NoAnswer("no answer".to_owned()),
             me_up: None,
             down: Vec::new(),
-            all_down: world.options.pool_search
-                && Pool::ask_pcp(world, host).is_some_and(|it| !it.up.contains(&true)),
+            all_down: world.options.pool_search && Pool::all_down(world, host),
             own: false,
         };
     };
@@ -187,6 +186,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         kept_on: None,
         me,
         pool: pool_view(world, host, pool),
+        down_at: None,
         primary: None,
         primary_host: None,
         others: None,
@@ -214,6 +214,7 @@ pub fn takes(world: &mut World, host: usize, look: Look) -> u64 {
         }
         Look::Others => world.databases().filter(|it| *it != host).collect(),
         Look::Life => return 500,
+        Look::Pools => return world.rng.delay(10, 60),
     };
     let all = asked.iter().all(|it| world.reach(host, *it));
     match (look, all) {
@@ -225,7 +226,7 @@ pub fn takes(world: &mut World, host: usize, look: Look) -> u64 {
 }
 
 /// Adds what a decision needs.
-pub fn look(world: &World, host: usize, look: Look, view: &mut View) {
+pub fn look(world: &World, host: usize, look: Look, view: &mut View, pool: Option<&Table>) {
     let other = crate::world::host_of;
     match look {
         Look::Primary(address) => view.primary = Some(primary(world, host, other(address))),
@@ -239,6 +240,11 @@ pub fn look(world: &World, host: usize, look: Look, view: &mut View) {
         }
         Look::Rival(address) => {
             view.rival = Some((address, primary(world, host, other(address))));
+        }
+        Look::Pools => {
+            let asked = pool.map(|it| it.at);
+            let down = Pool::down_at(world, host, asked);
+            view.down_at = Some(down.into_iter().map(ip).collect());
         }
         Look::Life => view.seen = Some(life(world, host)),
     }

@@ -116,6 +116,7 @@ impl Options {
             (self.fail_over, Row::FailOver),
             (self.not_primary, Row::NotPrimary),
             (self.held, Row::Held),
+            (self.pool_search, Row::OtherPools),
         ];
         let out = rows.into_iter().filter(|it| !it.0);
         out.map(|it| it.1).collect()

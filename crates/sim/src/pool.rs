@@ -345,6 +345,28 @@ impl Pool {
         named.or(tables.first()).cloned()
     }
 
+    /// The pools beside the one at `asked` that have the node of `host` down.
+    pub fn down_at(world: &World, host: usize, asked: Option<usize>) -> Vec<usize> {
+        let down = |pool: &usize| {
+            let it = &world.pools[*pool];
+            Some(*pool) != asked
+                && world.reach(host, *pool)
+                && it.alive
+                && it.busy.is_none()
+                && !it.up[host]
+        };
+        (0..world.pools.len()).filter(down).collect()
+    }
+
+    /// Whether the pools that a host reaches have every node down, and none of them is busy.
+    pub fn all_down(world: &World, host: usize) -> bool {
+        let there = |it: &&Self| it.alive;
+        let reached = (0..world.pools.len()).filter(|it| world.reach(host, *it));
+        let pools: Vec<&Self> = reached.map(|it| &world.pools[it]).filter(there).collect();
+        let down = |it: &&Self| it.busy.is_none() && !it.up.contains(&true);
+        !pools.is_empty() && pools.iter().all(down)
+    }
+
     /// What the pool shows by PCP, which it answers also with all nodes down.
     pub fn ask_pcp(world: &World, host: usize) -> Option<Table> {
         let pool = Self::at_vip(world, host)?;
@@ -370,6 +392,15 @@ impl Pool {
             if reached && !it.requests.contains(&wanted) {
                 it.requests.push(wanted);
             }
+        }
+    }
+
+    /// Has another pool attach the node of `host`; a primary only where that pool names none.
+    pub fn attach_at(world: &mut World, host: usize, pool: usize) {
+        let two = world.pools[pool].primary.is_some() && world.db(host).role == Role::Primary;
+        let requests = &mut world.pools[pool].requests;
+        if !two && !requests.contains(&Request::Attach(host)) {
+            requests.push(Request::Attach(host));
         }
     }
 

@@ -84,12 +84,13 @@ const START_IT: Step = step("recover.start", (50, 300), start);
 const STREAM: Step = step("recover.streaming", (50, 300), streaming);
 const SYNC: Step = step("recover.sync", (10, 100), sync);
 const ATTACH_IT: Step = step("recover.attach", (10, 100), attach);
+const ATTACH_ELSEWHERE: Step = step("recover.attach-elsewhere", (10, 100), attach_elsewhere);
 const PRIMARY_SYNC: Step = step("primary.sync", (10, 100), primary_sync);
 const PRIMARY_VIP: Step = step("primary.vip", (10, 600), primary_vip);
 const FORGET: Step = step("primary.forget", (5, 20), forget);
 
 /// A recovery.
-pub const RECOVER: [Step; 22] = [
+pub const RECOVER: [Step; 23] = [
     ASK_PRIMARY,
     step("recover.can", (10, 200), can),
     LOCK,
@@ -111,6 +112,7 @@ pub const RECOVER: [Step; 22] = [
     STREAM,
     SYNC,
     ATTACH_IT,
+    may_fail(ATTACH_ELSEWHERE),
     step("recover.done", (5, 20), done),
 ];
 /// A primary that is cut off.
@@ -119,7 +121,12 @@ pub const SELF_FENCE: [Step; 2] = [
     step("self-fence.stop", (50, 2_000), self_fence),
 ];
 /// A primary, each minute.
-pub const KEEP_PRIMARY: [Step; 3] = [PRIMARY_SYNC, FORGET, PRIMARY_VIP];
+pub const KEEP_PRIMARY: [Step; 4] = [
+    PRIMARY_SYNC,
+    FORGET,
+    PRIMARY_VIP,
+    may_fail(ATTACH_ELSEWHERE),
+];
 /// One that is not the primary any more.
 pub const STOP_WRONG: [Step; 5] = [
     ASK_PRIMARY,
@@ -129,7 +136,7 @@ pub const STOP_WRONG: [Step; 5] = [
     may_fail(step("wrong-primary.announce", (50, 300), nothing)),
 ];
 /// A standby that follows another host.
-pub const FOLLOW: [Step; 8] = [
+pub const FOLLOW: [Step; 9] = [
     ASK_PRIMARY,
     LOCK,
     SLOT,
@@ -138,6 +145,7 @@ pub const FOLLOW: [Step; 8] = [
     STREAM,
     SYNC,
     ATTACH_IT,
+    may_fail(ATTACH_ELSEWHERE),
 ];
 /// A standby that is down.
 pub const START_STANDBY: [Step; 5] = [
@@ -154,7 +162,7 @@ pub const FAIL_OVER: [Step; 1] = [step("failover.again", (20, 100), fail_over)];
 /// A standby that the pool has as its primary.
 pub const DETACH: [Step; 1] = [step("failover.detach", (20, 100), detach_self)];
 /// A standby that streams.
-pub const REJOIN: [Step; 3] = [ASK_PRIMARY, SYNC, ATTACH_IT];
+pub const REJOIN: [Step; 4] = [ASK_PRIMARY, SYNC, ATTACH_IT, ATTACH_ELSEWHERE];
 /// A standby that waits.
 pub const WAIT: [Step; 2] = [SLOT, may_fail(step("wait.reload", (10, 50), reload))];
 /// A primary that the pool has given up.
@@ -287,7 +295,7 @@ impl Recovery {
             Phase::Decide => self.decide(world, me),
             Phase::Look(look) => {
                 if let Some(view) = &mut self.view {
-                    look::look(world, self.host, look, view);
+                    look::look(world, self.host, look, view, self.pool.as_ref());
                     if self.waited >= LATE {
                         view.me = look::status(world, self.host);
                     }
@@ -853,6 +861,19 @@ fn attach(world: &mut World, run: &mut Recovery) -> Did {
         _ if run.waited(world, ATTACH) => failed("the pool does not show it up"),
         _ => Wait,
     }
+}
+
+fn attach_elsewhere(world: &mut World, run: &mut Recovery) -> Did {
+    let asked = run.pool.as_ref().map(|it| it.at);
+    for pool in Pool::down_at(world, run.host, asked) {
+        if run.primary == run.host
+            && let Failed(why) = see_no_other(world, run)
+        {
+            return Failed(why);
+        }
+        Pool::attach_at(world, run.host, pool);
+    }
+    Done
 }
 
 fn done(world: &mut World, run: &mut Recovery) -> Did {

@@ -15,12 +15,12 @@ const MISSED: [(&str, u64); 12] = [
     ("pool_search", 62),
     ("left_first", 1559),
     ("rival", 814),
-    ("mark_over_primary", 270),
+    ("mark_over_primary", 756),
     ("start_standby", 609),
     ("fail_over", 78),
     ("not_primary", 691),
     ("parted", 2253),
-    ("held", 10400),
+    ("held", 5268),
 ];
 
 /// Three databases, synchronous, `SYNC_DEGRADE=never`; an old primary comes back by itself.

@@ -6,6 +6,7 @@ mod detach;
 mod given_up;
 mod late_fence;
 mod no_session;
+mod pools;
 mod router;
 mod scene;
 mod sessions;

@@ -5,6 +5,9 @@
 //! The table of `show pool_nodes` is read by column name (3.6 has nine columns, 4.x more). PCP is
 //! spoken through the pool's own programs: its protocol differs between versions.
 
+mod by_pcp;
+mod each;
+
 use crate::clock;
 use crate::config::{Config, Secret};
 use crate::deadline::Deadline;
@@ -12,6 +15,7 @@ use crate::flavor::{Flavor, PcpPassword};
 use crate::journal::Journal;
 use crate::process::{Cmd, Output, RunError, run};
 use crate::sql::{Session, SqlError, SqlFailure, Table, Target};
+pub use each::Said;
 pub use failover_rules::facts::pool::{Change, PoolNode};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -23,12 +27,9 @@ use std::time::Duration;
 
 /// Between two looks at a node that is to change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// For one such look: the pool drops sessions, or lets them wait, while it changes a node.
-const LOOK_TIME: Duration = Duration::from_secs(5);
-
-const NODE_INFO: &str = "pcp_node_info";
-/// What that program tells of a node in every version, after its id.
-const PCP_COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
+/// For one such look: the pool drops sessions, or lets them wait, while it changes a node, and since 4.3 it
+/// knocks at each database for its table, for its `connect_timeout` of 10 s at a dead host.
+const LOOK_TIME: Duration = Duration::from_secs(15);
 
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
@@ -331,32 +332,6 @@ impl Pool {
         }
     }
 
-    /// The nodes as PCP tells them, which a pool also answers that takes no sessions.
-    fn nodes_by_pcp(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
-        let mut nodes = PoolNodes::default();
-        nodes.table.columns = PCP_COLUMNS.map(str::to_owned).to_vec();
-        // As many as there are hosts; where the pool has fewer, the program fails for an id beyond.
-        for id in (0..).take(self.hosts) {
-            let output = self.pcp(NODE_INFO, id, deadline)?;
-            match (node_info(&output), self.refusal(NODE_INFO, id, &output)) {
-                (Some((host, port, status)), _) => {
-                    let row = [id.to_string(), host.clone(), port, status.clone()];
-                    nodes.table.rows.push(row.map(Some).to_vec());
-                    nodes.nodes.push(PoolNode {
-                        id,
-                        host,
-                        status,
-                        role: String::new(),
-                        replication_delay: None,
-                    });
-                }
-                (None, PoolError::Refused { .. }) if id > 0 => break,
-                (None, error) => return Err(error),
-            }
-        }
-        Ok(nodes)
-    }
-
     /// The line before an order. It is the scripts', whatever the program takes: theirs took a port,
     /// too, and the password as it is, where the line had the encoded one.
     pub fn attempt(&self, change: Change, id: u32) -> String {
@@ -383,7 +358,7 @@ impl Pool {
         let file = match self.password {
             PcpPassword::Argument => None,
             PcpPassword::File => Some(
-                self.pass_file()
+                self.pass_file(id)
                     .map_err(|error| PoolError::PassFile(self.state_dir.clone(), error))?,
             ),
         };
@@ -408,10 +383,9 @@ impl Pool {
 
     /// A file with the password that nobody but us and our children can find: it has no name any
     /// more, so nothing is left of it however we end.
-    fn pass_file(&self) -> io::Result<File> {
-        let path = self
-            .state_dir
-            .join(format!("pcppass.{}", clock::run_name()));
+    fn pass_file(&self, id: u32) -> io::Result<File> {
+        let name = format!("pcppass.{}.{id}", clock::run_name());
+        let path = self.state_dir.join(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -455,21 +429,6 @@ fn said_success(output: &Output) -> Option<&str> {
     lines
         .find(|line| line.contains("Command Successful"))
         .filter(|_| output.code == 0)
-}
-
-/// Host, port and status of what `pcp_node_info` prints: `HOST PORT STATUS WEIGHT`, the status as a
-/// number, and more in newer versions. `None`: it is no node.
-fn node_info(output: &Output) -> Option<(String, String, String)> {
-    let mut fields = output.stdout.split_ascii_whitespace().map(str::to_owned);
-    let (host, port, status) = (fields.next()?, fields.next()?, fields.next()?);
-    let status = match status.as_str() {
-        "0" => "unused",
-        "1" => "waiting",
-        "2" => "up",
-        "3" => "down",
-        _ => return None,
-    };
-    (output.code == 0).then(|| (host, port, status.to_owned()))
 }
 
 /// A field of a password file: `:` ends one, and `\` escapes.
@@ -708,35 +667,6 @@ mod tests {
             SqlFailure::Silent(Duration::ZERO),
         ] {
             assert!(!error(other).is_closed());
-        }
-    }
-
-    #[test]
-    fn a_node_is_read_as_pcp_tells_it() {
-        let told = |code: i32, stdout: &str| {
-            node_info(&Output {
-                code,
-                stdout: stdout.to_owned(),
-                stderr: String::new(),
-            })
-        };
-        let node = |status: &str| {
-            let words = ["192.168.1.101", "54321", status].map(str::to_owned);
-            let [host, port, status] = words;
-            Some((host, port, status))
-        };
-        // 3.6, and 4.3.
-        assert_eq!(told(0, "192.168.1.101 54321 3 0.500000\n"), node("down"));
-        let new =
-            "192.168.1.101 54321 2 0.500000 up up standby primary 0 none none 2026-11-25 12:00";
-        assert_eq!(told(0, new), node("up"));
-        for (code, nothing) in [
-            (1, "192.168.1.101 54321 3 0.5"),
-            (0, ""),
-            (0, "a b c d"),
-            (0, "a 1"),
-        ] {
-            assert_eq!(told(code, nothing), None, "{nothing}");
         }
     }
 

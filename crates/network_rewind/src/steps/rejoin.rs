@@ -1,24 +1,30 @@
 //! The way back into the cluster: the primary, the stream from it, the pool.
 
+use crate::ask::down_at;
 use crate::budget;
-use crate::steps::own;
+use crate::steps::{own, primary};
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::deadline::Deadline;
 use failover_core::history::Standing;
-use failover_core::pool::{Change, PoolNodes};
+use failover_core::pool::{Change, Pool, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::replication::Standby;
 use failover_core::slots;
 use failover_core::state::Stage;
 use failover_core::status;
 use failover_core::synchronous::{Place, to_sync};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How often the primary is asked for its standbys.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often this node itself is looked at meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the other pools are asked, which the first one may tell.
+const POOLS_INTERVAL: Duration = Duration::from_millis(200);
+/// For one of them to do as it is told.
+const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// Before anything is stopped: the primary itself, and the pool once more.
 pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
@@ -310,4 +316,73 @@ pub fn attach_as(work: &mut Work<'_>, nodes: &PoolNodes, deadline: Deadline) -> 
     journal.stamped("attach end..");
     work.nodes = Some(after);
     Ok(Done::Did(format!("{node} attached")))
+}
+
+/// Clients of the other pools again. Old ones keep each a list of its own, and one that was busy has let an
+/// order fall.
+pub fn attach_elsewhere(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    let hosts = match work.down_at.take() {
+        Some(hosts) => hosts,
+        None => down_after_a_moment(work, deadline),
+    };
+    if hosts.is_empty() {
+        return Ok(Done::AlreadySo("no other pool has it down".to_owned()));
+    }
+    let mut failures = Vec::new();
+    for host in &hosts {
+        let pool = work.pool.at(*host);
+        if let Err(error) = attach_at(work, &pool, deadline.at_most(ELSEWHERE)) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(Done::Did(format!("attached at {hosts:?}"))),
+        false => bail!(failures.join("; ")),
+    }
+}
+
+/// The hosts of the pools that have this node down although another one has just attached it.
+fn down_after_a_moment(work: &Work<'_>, deadline: Deadline) -> Vec<IpAddr> {
+    let mut hosts = Vec::new();
+    deadline.at_most(budget::POOLS).poll(POOLS_INTERVAL, || {
+        hosts = down_at(&work.pool, work.config());
+        hosts.is_empty().then_some(())
+    });
+    hosts
+}
+
+/// Has one more pool attach this node.
+fn attach_at(work: &mut Work<'_>, pool: &Pool, deadline: Deadline) -> Result<()> {
+    let (host, me) = (pool.host(), work.me());
+    let (nodes, _) = pool.nodes_by_any_way(deadline.at_most(budget::POOL))?;
+    let Some(node) = nodes
+        .by_address(me, work.config())
+        .filter(|node| node.is_down())
+    else {
+        return Ok(());
+    };
+    let by_hand = || {
+        format!(
+            "the pool at {host} has {node} down: attach_node --pool {host} -n {} attaches it there",
+            node.id
+        )
+    };
+    if work.primary == me {
+        // A pool that gets back an old primary which lives takes whichever it finds first.
+        if let Some(other) = nodes.primary() {
+            bail!(
+                "the pool at {host} has {other} as its primary, and this node, which is one, down: find out \
+                 which of the two has the data; attach_node --pool {host} -n {} --force attaches this one",
+                node.id
+            );
+        }
+        primary::see_no_other(work, deadline).with_context(by_hand)?;
+    }
+    work.journal.stamped(format!(
+        "the pool at {host} has {node} down: it is attached there, too"
+    ));
+    let changed = pool.change(Change::Attach, node.id, work.journal, deadline);
+    work.journal
+        .line(changed.with_context(by_hand)?.table.to_string());
+    Ok(())
 }

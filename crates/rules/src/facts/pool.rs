@@ -25,6 +25,11 @@ impl PoolNode {
         matches!(self.status.as_str(), "up" | "waiting")
     }
 
+    /// Whether the pool sends nobody there until it is attached: `quarantine` ends by itself.
+    pub fn is_down(&self) -> bool {
+        self.status == "down"
+    }
+
     /// Whether it is the node with this address, which the pool may know by its node name.
     pub fn is(&self, address: IpAddr, node_name: Option<&str>) -> bool {
         self.host.parse() == Ok(address) || Some(self.host.as_str()) == node_name

@@ -44,6 +44,8 @@ pub struct View {
     pub kept_on: Option<String>,
     /// What the pool says.
     pub pool: PoolView,
+    /// The hosts of other pools than the one that answered which have this node down, once they were asked.
+    pub down_at: Option<Vec<IpAddr>>,
     /// The pool's primary on another host, once it was asked by SQL.
     pub primary: Option<Result<Primary, String>>,
     /// The host of that one, once its own copy of the tools was asked.

@@ -11,6 +11,8 @@ const fn seconds(seconds: u64) -> Duration {
 pub const ANSWER: Duration = seconds(5);
 /// The pool, which lets sessions wait while it fails over.
 pub const POOL: Duration = seconds(5);
+/// The pools beside the one that answered, side by side.
+pub const POOLS: Duration = seconds(2);
 /// All trust IPs together.
 pub const TRUST_IP: Duration = seconds(2);
 /// What another host says of itself, its ssh login included.

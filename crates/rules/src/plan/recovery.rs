@@ -28,6 +28,7 @@ pub enum Recovery {
     Streaming,
     Sync,
     Attach,
+    AttachElsewhere,
     Done,
     PrimarySync,
     PrimaryVip,
@@ -178,6 +179,13 @@ const ATTACH: Row = step(
     Recovery::Attach,
     Budget::Of(budget::ATTACH),
 );
+/// After the first pool has attached it: newer pools tell each other.
+const ATTACH_ELSEWHERE: Row = step(
+    "recover.attach-elsewhere",
+    "attach this node to each other pool that has it down",
+    Recovery::AttachElsewhere,
+    Budget::Of(budget::ATTACH),
+);
 const DONE: Row = step(
     "recover.done",
     "forget what was kept",
@@ -300,7 +308,7 @@ const TAKE_OVER_CONFIRM: Row = step(
     Budget::Of(budget::OTHER_HOST),
 );
 
-const RECOVER: [Row; 22] = [
+const RECOVER: [Row; 23] = [
     ASK_PRIMARY,
     CAN,
     LOCK,
@@ -322,10 +330,18 @@ const RECOVER: [Row; 22] = [
     STREAMING,
     SYNC,
     ATTACH,
+    may_fail(ATTACH_ELSEWHERE),
     DONE,
 ];
 
 const SELF_FENCE: [Row; 2] = [may_fail(SELF_FENCE_VIP_OFF), SELF_FENCE_STOP];
+
+const KEEP_PRIMARY: [Row; 4] = [
+    PRIMARY_SYNC,
+    PRIMARY_FORGET,
+    PRIMARY_VIP,
+    may_fail(ATTACH_ELSEWHERE),
+];
 
 const WAIT: [Row; 2] = [SLOT, may_fail(WAIT_RELOAD)];
 
@@ -338,7 +354,7 @@ const STOP_WRONG_PRIMARY: [Row; 5] = [
     may_fail(WRONG_PRIMARY_ANNOUNCE),
 ];
 
-const FOLLOW: [Row; 8] = [
+const FOLLOW: [Row; 9] = [
     ASK_PRIMARY,
     LOCK,
     SLOT,
@@ -347,6 +363,7 @@ const FOLLOW: [Row; 8] = [
     STREAMING,
     SYNC,
     ATTACH,
+    may_fail(ATTACH_ELSEWHERE),
 ];
 
 const START_FOLLOWING: [Row; 5] = [
@@ -393,13 +410,13 @@ pub const fn steps(action: Action) -> &'static [Row] {
         Action::FailOver { .. } => &[FAIL_OVER_AGAIN],
         Action::Detach => &[DETACH_SELF],
         Action::SelfFence => &SELF_FENCE,
-        Action::KeepPrimary => &[PRIMARY_SYNC, PRIMARY_FORGET, PRIMARY_VIP],
+        Action::KeepPrimary => &KEEP_PRIMARY,
         Action::StopWrongPrimary { .. } => &STOP_WRONG_PRIMARY,
         Action::Recover { .. } => &RECOVER,
         Action::Follow { .. } => &FOLLOW,
         Action::Start { .. } => &START_FOLLOWING,
         Action::StartStandby => &[LOCK, START_FILES, START],
-        Action::Rejoin { .. } => &[ASK_PRIMARY, SYNC, ATTACH],
+        Action::Rejoin { .. } => &[ASK_PRIMARY, SYNC, ATTACH, ATTACH_ELSEWHERE],
         Action::Wait { .. } => &WAIT,
         Action::ShowPrimary => &SHOW_PRIMARY,
         Action::TakeOver { start: false } => &TAKE_OVER,

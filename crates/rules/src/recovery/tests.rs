@@ -64,6 +64,7 @@ fn standby() -> View {
             all_down: false,
             own: false,
         },
+        down_at: Some(Vec::new()),
         primary: Some(Ok(Primary {
             in_recovery: false,
             history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
@@ -530,6 +531,8 @@ fn the_pools_primary() {
     table! { primary,
         "runs": |_| () => does(Action::KeepPrimary);
         "without its VIP": |v| v.me.vip_here = false => does(Action::KeepPrimary);
+        "the other pools were not asked yet": |v| v.down_at = None => Decision::Look(Look::Pools);
+        "down in another pool": |v| v.down_at = Some(vec![THIRD]) => does(Action::KeepPrimary);
         "down in the pool's eyes": |v| v.pool.me_up = Some(false) => does(Action::KeepPrimary);
         "in recovery, the others not looked at": |v| v.me = standby().me
             => Decision::Look(Look::Others);
@@ -710,6 +713,12 @@ fn a_standby_that_streams() {
             the_primary(v).standbys[0].behind = Some(LIMIT + 1);
         } => nothing();
         "down in the pool": |v| v.pool.me_up = Some(false) => rejoins(true);
+        "the other pools were not asked yet": |v| v.down_at = None => Decision::Look(Look::Pools);
+        "down in another pool": |v| v.down_at = Some(vec![THIRD]) => rejoins(true);
+        "down in another pool, too far behind": |v| {
+            v.down_at = Some(vec![THIRD]);
+            the_primary(v).standbys[0].behind = Some(LIMIT + 1);
+        } => nothing();
         "down in the pool, as far behind as it may be": |v| {
             v.pool.me_up = Some(false);
             the_primary(v).standbys[0].behind = Some(LIMIT);
@@ -1162,6 +1171,7 @@ impl Choices {
         view.alone = view.me.in_recovery == Some(false) && self.flag();
         view.seen = None;
         view.primary = None;
+        view.down_at = None;
         view
     }
 
@@ -1185,6 +1195,10 @@ impl Choices {
                 Decision::Look(Look::Rival(host)) => {
                     assert!(view.rival.is_none() || view.rival.as_ref().unwrap().0 != host);
                     view.rival = Some((host, self.primary()));
+                }
+                Decision::Look(Look::Pools) => {
+                    assert!(view.down_at.is_none());
+                    view.down_at = Some(self.of([Vec::new(), vec![PRIMARY], vec![PRIMARY, THIRD]]));
                 }
                 Decision::Look(Look::Life) => {
                     assert!(view.seen.is_none());

@@ -227,6 +227,11 @@ fn others() -> Vec<Row> {
             rejoins(true),
         ),
         (
+            "... the same; another pool than the one that was asked",
+            || changed(standby(), |v| v.down_at = Some(vec![THIRD])),
+            rejoins(true),
+        ),
+        (
             "... this node is a standby whose settings name another host",
             || {
                 changed(standby(), |v| {
