@@ -16,14 +16,14 @@ use crate::flavor::Flavor;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
 use crate::layout::{
-    CHECK_PASSWORD, CHECK_USER, DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, POSTGRES_BIN,
-    SQL_PASSWORD, SQL_USER, UID, USER,
+    CHECK_PASSWORD, CHECK_USER, DATA, DATABASE, DATABASE_PORT, DB_BIN, LOG, SQL_PASSWORD, SQL_USER,
+    UID, USER,
 };
 use crate::network::within;
 use crate::process::run;
 use crate::sql::{Session, Table};
-use crate::standin;
 use crate::wait::wait_for;
+use crate::{servers, standin};
 
 /// For one statement of ours, where nothing is expected to hang.
 const STATEMENT: Duration = Duration::from_secs(10);
@@ -34,11 +34,13 @@ const SERVER: Duration = Duration::from_secs(60);
 /// changes with what is made.
 fn template(options: &LabOptions) -> Result<PathBuf> {
     let flavor = options.flavor;
-    let name = match flavor {
-        Flavor::Postgres => "pgdata-3",
-        Flavor::Kingbase => "kbdata-2",
+    let name = match (flavor, options.server) {
+        (Flavor::Postgres, None) => "pgdata-3".to_owned(),
+        (Flavor::Postgres, Some(major)) => format!("pgdata-3-{major}"),
+        (Flavor::Kingbase, _) => "kbdata-2".to_owned(),
     };
-    cached(name, |path| {
+    let bin = servers::bin(options.server)?;
+    cached(&name, |path| {
         // Made by the machine's own user for databases: it refuses root, and users that the
         // machine does not know.
         let maker = User::from_name("postgres")?.context("the machine has no user postgres")?;
@@ -59,7 +61,6 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
             "--pgdata",
             &data,
         ];
-        let bin = Path::new(POSTGRES_BIN);
         run_as_user(maker, &bin.join("initdb"), &initdb, "")?;
         files::remove(&password)?;
         // `rows` is the client's table, `probe` the prober's.
@@ -78,12 +79,12 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
                     .to_owned(),
             ),
         ] {
-            single_user(maker, &data, database, &sql)?;
+            single_user(maker, &bin, &data, database, &sql)?;
         }
         if flavor == Flavor::Kingbase {
             let standin = options.tools.join("standin");
             standin::make_v8r3(&standin, path, |sql| {
-                single_user(maker, &data, DATABASE, sql)
+                single_user(maker, &bin, &data, DATABASE, sql)
             })?;
         }
         let owner = format!("{UID}:{UID}");
@@ -92,8 +93,9 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
 }
 
 /// Runs statements, each ended by `;` and an empty line, in a server without others.
-fn single_user(maker: u32, data: &str, database: &str, sql: &str) -> Result<()> {
-    let server = format!("{POSTGRES_BIN}/postgres");
+fn single_user(maker: u32, bin: &Path, data: &str, database: &str, sql: &str) -> Result<()> {
+    let server = bin.join("postgres");
+    let server = server.to_string_lossy();
     // It says on stderr that a statement failed, and ends as if none had.
     let script = "exec \"$0\" --single -j -D \"$1\" \"$2\" 2>&1";
     let args = ["-c", script, &server, data, database];

@@ -16,11 +16,11 @@ use crate::host::Node;
 use crate::lab::Shared;
 use crate::layout::{
     DATA, DATABASE, DATABASE_PORT, DATABASE_VIP, DB_BIN, DB_ETC, DEVICE, GATEWAY, HOME, LOG,
-    PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC, POOL_PORT, POOL_VIP, POSTGRES_BIN, R3HA,
-    SQL_PASSWORD, SQL_USER, TOOLS, UID, USER, address,
+    PCP_PASSWORD, PCP_PORT, PCP_USER, POOL_BIN, POOL_ETC, POOL_PORT, POOL_VIP, R3HA, SQL_PASSWORD,
+    SQL_USER, TOOLS, UID, USER, address,
 };
 use crate::process::{run, run_command};
-use crate::standin;
+use crate::{servers, standin};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -197,7 +197,9 @@ fn key(number: u8, owner: &str, kind: &str) -> Result<PathBuf> {
 
 /// The database's and the pool's programs as links, and the tools as copies.
 fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
-    for entry in fs::read_dir(POSTGRES_BIN).context("PostgreSQL 15 is not installed")? {
+    let postgres = servers::bin(shared.options.server)?;
+    let missing = || format!("PostgreSQL is not installed in {}", postgres.display());
+    for entry in fs::read_dir(&postgres).with_context(missing)? {
         let entry = entry?;
         symlink(entry.path(), db.join(entry.file_name()))?;
     }

@@ -32,6 +32,9 @@ pub struct LabOptions {
     pub name: String,
     /// What its databases and its pool are.
     pub flavor: Flavor,
+    /// Major version of PostgreSQL, 14 to 18, whose programs are fetched when they are first needed;
+    /// `None`: Debian's 15.
+    pub server: Option<u8>,
     /// Hosts: 2 or 3.
     pub nodes: u8,
     /// Pools on the first hosts: 0 for none.
@@ -73,6 +76,7 @@ impl Default for LabOptions {
         Self {
             name: "lab".into(),
             flavor: Flavor::Postgres,
+            server: None,
             nodes: 2,
             pools: 0,
             leader: 102,

