@@ -38,7 +38,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     if let Some(why) = closed {
         journal.line(format!("{why}; the nodes as PCP tells them:"));
     }
-    journal.line(nodes.table.to_string());
+    journal.lines(nodes.table.to_string());
     let node = find(cli.node, &nodes, &config)?.clone();
     let wish = cli.wish();
     let replication = match wish.asks_for_replication(&node, nodes.primary().is_some()) {
@@ -58,7 +58,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         let deadline = Deadline::after(Duration::from_secs(cli.timeout));
         after = pool.change(*change, node.id, &journal, deadline)?;
-        journal.line(after.table.to_string());
+        journal.lines(after.table.to_string());
         let status = after.by_id(node.id).map_or("gone", |node| &node.status);
         outcome.sentence = match change {
             Change::MakePrimary => format!("{node} is {status}, and is the pool's primary"),

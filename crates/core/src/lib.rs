@@ -19,7 +19,7 @@ pub mod time;
 
 pub use failover_rules::facts::{history, lsn};
 pub use host::{durable, identity, process, programs, rights, users};
-pub use net::{arp, life, ping, vip};
+pub use net::{arp, life, listeners, ping, vip};
 pub use remote::{known_hosts, peer, ssh};
 pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
 pub use server::{

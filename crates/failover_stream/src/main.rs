@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             Some(step) => answer(&Order::from_args(step, &args), &args),
             None => match args.watch {
                 Some(old) => watch_over(&args, old),
-                None => return supervised::run(|| coordinate(&args)),
+                None => return supervised::run(|| Ok(()), || coordinate(&args)),
             },
         },
         Err(None) => Exit::Done,

@@ -856,7 +856,7 @@ fn show_primary(
     let (asked, id) = (pool.clone(), node.id);
     let shown = workers::within(deadline, move || asked.await_change(change, id, deadline));
     let nodes = shown_primary(shown, id)?;
-    journal.line(nodes.table.to_string());
+    journal.lines(nodes.table.to_string());
     Ok(Done::Did(format!("the pool shows {node} as its primary")))
 }
 

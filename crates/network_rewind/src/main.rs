@@ -30,10 +30,13 @@ fn main() -> ExitCode {
     }
     workers::share_memory();
     match parse::<Cli>(TOOL, std::env::args_os()) {
-        Ok(cli) => match privilege::become_database_user(cli.config.as_deref()) {
-            Ok(()) => supervised::run(|| run::run(&cli)),
-            Err(error) => wrong(&format!("{error:#}")).into(),
-        },
+        Ok(cli) => {
+            let begin = || {
+                let became = privilege::become_database_user(cli.config.as_deref());
+                became.map_err(|error| wrong(&format!("{error:#}")))
+            };
+            supervised::run(begin, || run::run(&cli))
+        }
         Err(None) => Exit::Done.into(),
         Err(Some(why)) => wrong(&why).into(),
     }

@@ -8,7 +8,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{setgid, setgroups, setuid};
 use std::path::Path;
 
-/// Before there is a second thread. For anybody else it does nothing.
+/// For anybody else it does nothing.
 ///
 /// # Errors
 /// The configuration is wrong, or the user unknown.

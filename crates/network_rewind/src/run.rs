@@ -540,7 +540,7 @@ impl<'a> Run<'a> {
                 Ok(nodes) => (Outcome::Done, nodes.table.to_string()),
                 Err(error) => (Outcome::Warned, error.to_string()),
             };
-            self.journal.line(&text);
+            self.journal.lines(&text);
             if pool.nodes.is_ok() && !self.cli.dry_run {
                 self.write_status(&text);
             }

@@ -577,6 +577,22 @@ fn a_missing_program_is_one_clear_line() {
     assert_eq!(host.held(), None);
 }
 
+/// Whoever starts it may have a limit for the size of files: an error of the file, and not its end.
+#[test]
+fn a_file_that_may_not_grow_is_no_end() {
+    let host = Installed::new();
+    let (said, program) = (host.dir.join("said"), host.program());
+    let script = format!(
+        "ulimit -f 0; exec {} add >{}",
+        program.display(),
+        said.display()
+    );
+    let out = host.run_cmd(Cmd::new("/bin/sh").args(["-c", &script]));
+    assert_eq!(out.code, 0, "{out:?}");
+    assert!(host.held().is_some());
+    assert_eq!(fs::read_to_string(&said).unwrap(), "");
+}
+
 #[test]
 fn it_is_quick() {
     let host = Installed::new();

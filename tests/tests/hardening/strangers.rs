@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::{DB_BIN, LOG, UID, USER};
-use lab::{Node, ToolRun};
+use lab::layout::{DATABASE_PORT, DB_BIN, LOG, UID, USER};
+use lab::{Node, ToolRun, wait_for};
 
-use crate::scene::{SOON, assert_says, two_hosts};
+use crate::scene::{
+    FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, log_line, two_hosts,
+};
 
 /// A look of a host that sees nobody takes its probes' time.
 const LOOK: Duration = Duration::from_secs(20);
@@ -53,7 +55,7 @@ fn a_lock_that_somebody_holds_keeps_no_primary_running() -> Result<()> {
     let held = stranger(false, &held);
     let held: Vec<&str> = held.iter().map(String::as_str).collect();
     let holder = node.spawn("root", &held, SOON * 9)?;
-    lab::wait_for("the directory to be locked", SOON, || {
+    wait_for("the directory to be locked", SOON, || {
         node.read("/tmp/held")
     })?;
 
@@ -67,4 +69,33 @@ fn a_lock_that_somebody_holds_keeps_no_primary_running() -> Result<()> {
     ensure!(node.pids_of_database().is_empty(), "it runs: {cut_off}");
     holder.signal(9)?;
     holder.wait().map(drop)
+}
+
+/// Anybody may listen on a port that is free.
+#[test]
+fn a_stranger_on_the_port_of_a_dead_primary_is_named_and_stops_nothing() -> Result<()> {
+    let lab = two_hosts("hard-listener")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    old.kill_database()?;
+    wait_for("the database to be gone", SOON, || {
+        ensure!(old.pids_of_database().is_empty(), "it runs");
+        Ok(())
+    })?;
+    let listen = format!(
+        "exec perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => {DATABASE_PORT}, \
+         Listen => 9, ReuseAddr => 1) or die; open my $f, q(>), q(/tmp/listens); close $f; while (my $c = $s->accept) {{}}'"
+    );
+    let listen = stranger(false, &listen);
+    let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
+    let listener = old.spawn("root", &listen, SOON * 9)?;
+    wait_for("the stranger to listen", SOON, || old.read("/tmp/listens"))?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    let line = log_line(new, "old primary 192.168.1.101 is fenced: ")?;
+    ensure!(
+        line.contains("while user nobody listens on its port"),
+        "{line}"
+    );
+    assert_only_primary(&lab, 102)?;
+    listener.signal(9)?;
+    listener.wait().map(drop)
 }

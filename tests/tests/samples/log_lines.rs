@@ -20,7 +20,7 @@ const CONFIGURATION: &str = "core/src/config";
 
 /// What the sources have of sentences that are said to nobody: what another program's output is
 /// searched for, what it is called with, and details of events.
-const SAID_TO_NOBODY: [&str; 31] = [
+const SAID_TO_NOBODY: [&str; 32] = [
     "# reserved for a promotion: another host has a timeline of this number (failover-tools)",
     "wal receiver process",
     "# A failover stopped this primary: network_rewind --unfence takes that back.",
@@ -41,6 +41,7 @@ const SAID_TO_NOBODY: [&str; 31] = [
     "Minimum recovery ending location",
     "Min recovery ending loc's timeline",
     "Data page checksum version",
+    "CRC checksum does not match",
     "Bytes per WAL segment",
     "BACKUP METHOD: streamed",
     "Failure, exiting",

@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::value::{self, Kind};
 use super::{
     Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
-    RewindFallback, Secret, SshHostKeys, SyncDegrade,
+    RequireAuth, RewindFallback, Secret, SshHostKeys, SyncDegrade,
 };
 
 /// What there is to know about one key of the file.
@@ -145,6 +145,8 @@ keys! {
     KB_DATANAME kb_dataname: String = required(NAME);
     /// The database's port, the same on all hosts.
     KB_PORT kb_port: u16 = defaulted(PORT, "54321");
+    /// By which methods a server or a pool may let the tools in, as libpq's `require_auth`.
+    KB_REQUIRE_AUTH kb_require_auth: RequireAuth = defaulted(AUTH_METHODS, "!password");
     /// Directory of the database's programs, and of these tools.
     KB_PATH kb_path: PathBuf = required(PATH);
     /// Directory with the files that a recovery puts back into the data directory.

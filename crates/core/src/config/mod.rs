@@ -11,6 +11,7 @@ mod cidr;
 mod error;
 mod keys;
 mod reader;
+mod require_auth;
 mod secret;
 mod syntax;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use failover_rules::facts::policy::{
 };
 pub use keys::{Config, KEYS, KeySpec};
 use reader::Reader;
+pub use require_auth::{AuthMethod, RequireAuth};
 pub use secret::Secret;
 
 /// `HAmodule.conf` has some 50 lines; what is larger than this is another file.

@@ -85,6 +85,7 @@ fn defaults_are_those_of_the_specification() {
         kb_pass: Secret::decode("cXdlcnR5").expect("base64"),
         kb_dataname: "TEST".into(),
         kb_port: 54321,
+        kb_require_auth: "!password".parse().expect("methods"),
         kb_path: "/r3/db/bin".into(),
         kb_etc_path: "/r3/db/etc".into(),
         kb_data_path: "/r3/db/data".into(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::syntax::Value;
 use super::{
     Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
-    RewindFallback, Secret, SshHostKeys, SyncDegrade,
+    RequireAuth, RewindFallback, Secret, SshHostKeys, SyncDegrade,
 };
 
 /// One kind of value: what is accepted, and how it is read.
@@ -143,6 +143,12 @@ pub(super) const PASSWORD: Kind<Secret> = Kind {
     // What was found is not shown, so nothing of it has to get out of here.
     parse: |value| parsed(value, Secret::decode),
 };
+
+pub(super) const AUTH_METHODS: Kind<RequireAuth> = kind(
+    "methods of libpq's require_auth, separated by commas: password, md5, scram-sha-256, gss, sspi, none; \
+     with ! before each, all others",
+    |value| parsed(value, from_str),
+);
 
 pub(super) const FLAVOR: Kind<DbFlavor> = kind("kingbase or postgres", |value| {
     choice(

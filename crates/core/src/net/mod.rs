@@ -5,6 +5,7 @@
 
 pub mod arp;
 pub mod life;
+pub mod listeners;
 mod packet;
 pub mod ping;
 pub mod vip;

@@ -31,6 +31,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// knocks at each database for its table, for its `connect_timeout` of 10 s at a dead host.
 const LOOK_TIME: Duration = Duration::from_secs(15);
 
+/// A pool has that many nodes at most.
+const MOST_NODES: usize = 128;
+
 /// A table of a hundred nodes is smaller.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -43,13 +46,28 @@ pub fn address_of(node: &PoolNode, config: &Config) -> Option<IpAddr> {
 
 /// From the cells of a row, by column name; `None` where it is none of a node.
 fn from_cells<'a>(cell: impl Fn(&str) -> Option<&'a str>) -> Option<PoolNode> {
+    let delay = cell("replication_delay").and_then(|bytes| bytes.parse().ok());
+    // Since 4.1 it is told whether the delay is of anything.
+    let is_known = cell("replication_state").is_none_or(|state| state == "streaming");
     Some(PoolNode {
         id: cell("node_id")?.parse().ok()?,
         host: cell("hostname")?.to_owned(),
         status: cell("status")?.to_owned(),
         role: cell("role")?.to_owned(),
-        replication_delay: cell("replication_delay").and_then(|bytes| bytes.parse().ok()),
+        replication_delay: delay.filter(|bytes| *bytes > 0 || is_known),
     })
+}
+
+/// Without the delays that are none: a pool shows 0 for a node that is down, and for all while it has no
+/// primary to compare them with.
+fn without_guesses(mut nodes: Vec<PoolNode>) -> Vec<PoolNode> {
+    let compared = nodes.iter().any(|node| node.is_primary() && node.is_up());
+    for node in &mut nodes {
+        if node.replication_delay == Some(0) && !(compared && node.is_up()) {
+            node.replication_delay = None;
+        }
+    }
+    nodes
 }
 
 /// What the pool says about its nodes.
@@ -64,6 +82,9 @@ pub struct PoolNodes {
 impl PoolNodes {
     /// `None`: `table` is not about nodes.
     fn from_table(table: Table) -> Option<Self> {
+        if table.rows.len() > MOST_NODES {
+            return None;
+        }
         let nodes = table
             .rows
             .iter()
@@ -74,6 +95,7 @@ impl PoolNodes {
                 })
             })
             .collect::<Option<Vec<_>>>()?;
+        let nodes = without_guesses(nodes);
         (!nodes.is_empty()).then_some(Self { table, nodes })
     }
 
@@ -450,7 +472,8 @@ pub fn last_status(file: &Path, max_age: u64) -> io::Result<Vec<PoolNode>> {
             "this is no table of nodes",
         ));
     }
-    if clock::seconds_since(meta.modified()?) > max_age {
+    // One from the future would never get old.
+    if clock::seconds_since(meta.modified()?).is_none_or(|age| age > max_age) {
         return Ok(Vec::new());
     }
     Ok(parse_table(&String::from_utf8_lossy(&fs::read(file)?)))
@@ -471,7 +494,7 @@ fn parse_table(text: &str) -> Vec<PoolNode> {
             cells.get(at).copied()
         }));
     }
-    nodes
+    without_guesses(nodes)
 }
 
 #[cfg(test)]
@@ -523,6 +546,47 @@ mod tests {
         assert!(nodes[0].is_up() && nodes[0].replication_delay.is_none());
         assert!(nodes[0].is("192.168.1.103".parse().unwrap(), Some("db3")));
         assert!(parse_table("junk | x\n\n|||").is_empty());
+    }
+
+    #[test]
+    fn a_delay_of_nothing_is_no_delay() {
+        let delays = |text: &str| {
+            let nodes = parse_table(text);
+            nodes
+                .iter()
+                .map(|node| node.replication_delay)
+                .collect::<Vec<_>>()
+        };
+        let up = NINE.replace("4096", "0").replace("down", "up");
+        assert_eq!(delays(&up), [Some(0), Some(0)]);
+        assert_eq!(delays(&NINE.replace("4096", "0")), [None, Some(0)], "down");
+        assert_eq!(
+            delays(&up.replace("primary", "standby")),
+            [None, None],
+            "no primary"
+        );
+        let more = "node_id | hostname | status | role | replication_delay | replication_state\n\
+             0 | a | up | primary | 0 | \n1 | b | up | standby | 0 | streaming\n2 | c | up | standby | 0 | \n";
+        assert_eq!(delays(more), [None, Some(0), None]);
+    }
+
+    #[test]
+    fn a_status_of_tomorrow_is_none_of_today() {
+        let file = std::env::temp_dir().join(format!("status-{}", clock::run_name()));
+        fs::write(&file, NINE).unwrap();
+        assert_eq!(last_status(&file, 120).unwrap().len(), 2);
+        let set = |seconds: &str| {
+            let touch = Cmd::new("/usr/bin/touch").args(["-d", seconds]).arg(&file);
+            run(&touch, Deadline::after(Duration::from_secs(9)))
+                .unwrap()
+                .checked(&touch)
+                .unwrap();
+        };
+        for (when, nodes) in [("1 hour", 0), ("-1 hour", 0), ("-60 seconds", 2)] {
+            set(when);
+            assert_eq!(last_status(&file, 120).unwrap().len(), nodes, "{when}");
+        }
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -8,16 +8,18 @@ use crate::deadline::Deadline;
 use crate::known_hosts::{self, KnownKeys, Verdict};
 use crate::process::{Cmd, Output, RunError, Stream};
 use crate::users::SystemUser;
+use crate::workers;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// libssh2's "would block".
@@ -86,6 +88,23 @@ impl Login {
     }
 }
 
+/// How long after a deadline a call of the library is given up that has not looked at it.
+const SLACK: Duration = Duration::from_millis(200);
+
+/// Closes `socket` after `deadline`, unless what is returned is gone by then. The library stays in one call
+/// for as long as the other side goes on sending, and looks at no deadline there.
+fn watch(socket: &TcpStream, deadline: Deadline) -> io::Result<Sender<()>> {
+    let socket = socket.try_clone()?;
+    let (working, ended) = channel();
+    workers::start(move || {
+        let limit = deadline.remaining() + SLACK;
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    });
+    Ok(working)
+}
+
 /// A login on another host.
 pub struct Ssh {
     session: Session,
@@ -136,6 +155,7 @@ impl Ssh {
                 _ => e.to_string(),
             })
         })?;
+        let _working = watch(&socket, deadline).map_err(|e| login.failed(e.to_string()))?;
         let known = Self::known_keys(login)?;
         let prepared = || -> Result<(Session, TcpStream), String> {
             let _ = socket.set_nodelay(true);
@@ -181,7 +201,9 @@ impl Ssh {
         loop {
             match self.session.handshake() {
                 Ok(()) => return Ok(()),
-                Err(e) if e.code() == EAGAIN => self.wait(deadline, "ssh handshake")?,
+                Err(e) if e.code() == EAGAIN || deadline.passed() => {
+                    self.wait(deadline, "ssh handshake")?;
+                }
                 Err(e) if e.code() == ErrorCode::Session(KEX_FAILURE) => {
                     return Err(self.login.failed(self.nothing_in_common()));
                 }
@@ -285,6 +307,7 @@ impl Ssh {
     ) -> Result<Output, RunError> {
         let given = deadline.remaining();
         let failed = |why: String| self.login.failed(why);
+        let _working = watch(&self.socket, deadline).map_err(|e| failed(e.to_string()))?;
         let late = |error: RunError| match error {
             RunError::TimedOut { .. } => RunError::TimedOut {
                 command: format!("{cmd} on {}", self.login.address),
@@ -464,6 +487,51 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
+
+    /// Whoever answers in the place of a host may send for ever.
+    #[test]
+    fn a_host_that_never_stops_is_given_up_in_time() {
+        // A packet that is to be ignored, as one may be sent at any time.
+        let ignore = b"\0\0\0\x0c\x06\x02\0\0\0\0\0\0\0\0\0\0";
+        for (greeting, forever) in [
+            (&b""[..], &b"welcome to this host\r\n"[..]),
+            (b"", b"x"),
+            (b"SSH-2.0-x\r\n", &ignore[..]),
+            (b"", b""),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let login = Login {
+                address: [127, 0, 0, 1].into(),
+                port: listener.local_addr().unwrap().port(),
+                user: "nobody".to_owned(),
+                keys: Vec::new(),
+                known_hosts: "/nonexistent/known_hosts".into(),
+                host_keys: SshHostKeys::Off,
+                connect_timeout: Duration::from_secs(10),
+            };
+            let sender = std::thread::spawn(move || {
+                let (mut client, _) = listener.accept().unwrap();
+                // Nobody may be left who would close it with a word.
+                client
+                    .set_write_timeout(Some(Duration::from_secs(1)))
+                    .unwrap();
+                client.write_all(greeting).unwrap();
+                let much = forever.repeat(1000);
+                if much.is_empty() {
+                    // Says nothing, until the other side closes.
+                    let _ = client.read_to_end(&mut Vec::new());
+                }
+                while !much.is_empty() && client.write_all(&much).is_ok() {}
+            });
+            let started = std::time::Instant::now();
+            let result = Ssh::connect(&login, Deadline::after(Duration::from_millis(300)));
+            let error = result.map(drop).unwrap_err().to_string();
+            assert!(started.elapsed() < Duration::from_secs(3), "{error}");
+            assert!(error.contains("failed: "), "{error}");
+            sender.join().unwrap();
+        }
+    }
 
     #[test]
     fn a_last_line_without_an_end_is_a_line_too() {

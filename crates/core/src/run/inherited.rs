@@ -30,6 +30,10 @@ pub fn shed() {
         // It can only fail for an invalid signal number.
         let _ = unsafe { sigaction(signal, &default) };
     }
+    // A file that may grow no more (`ulimit -f`) is an error like a full disk, and no end of a failover.
+    let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: as above.
+    let _ = unsafe { sigaction(Signal::SIGXFSZ, &ignored) };
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     close_from(3);
 }

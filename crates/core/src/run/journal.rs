@@ -26,6 +26,9 @@ use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Characters of a line of the log, and of a text in an event.
+const LONGEST_LINE: usize = 4000;
+
 /// Secrets shorter than this are not looked for in the text: hiding each `1` of a log because
 /// somebody's password is `1` would hide the log.
 const SHORTEST_SECRET: usize = 4;
@@ -207,11 +210,14 @@ impl Journal {
         &self.run
     }
 
-    /// A line as it is. Line ends inside it (a server's message) become further lines.
+    /// A line. A line end inside it, of a server's message, is none.
     pub fn line(&self, text: impl AsRef<str>) {
-        for line in text.as_ref().lines() {
-            self.message(Message::Line(line.to_owned()));
-        }
+        self.message(Message::Line(text.as_ref().to_owned()));
+    }
+
+    /// The lines of a text of ours, such as a table.
+    pub fn lines(&self, text: impl AsRef<str>) {
+        text.as_ref().lines().for_each(|line| self.line(line));
     }
 
     /// A line with the time before it.
@@ -243,13 +249,17 @@ impl Journal {
     /// Adds what a step somewhere else said. An answer is not for the journal.
     pub fn message(&self, message: Message) {
         let message = match message {
-            Message::Line(line) => Message::Line(self.redact(line)),
+            Message::Line(line) => Message::Line(self.fit(line)),
             Message::Event(event) => Message::Event(Event {
-                detail: self.redact(event.detail),
+                run: self.fit(event.run),
+                step: self.fit(event.step),
+                host: self.fit(event.host),
+                detail: self.fit(event.detail),
+                started: self.fit(event.started),
                 ..event
             }),
-            Message::Failed(why) => Message::Failed(self.redact(why)),
-            Message::Unable(why) => Message::Unable(self.redact(why)),
+            Message::Failed(why) => Message::Failed(self.fit(why)),
+            Message::Unable(why) => Message::Unable(self.fit(why)),
             answer @ Message::Answer(_) => answer,
         };
         match &mut *self.sink() {
@@ -270,6 +280,11 @@ impl Journal {
                 Message::Answer(_) | Message::Failed(_) | Message::Unable(_) => {}
             },
         }
+    }
+
+    /// As the log can have it, whoever said it.
+    fn fit(&self, text: String) -> String {
+        terminal::foreign(&self.redact(text), LONGEST_LINE)
     }
 
     /// `text` with every secret in it hidden.
@@ -433,7 +448,7 @@ mod tests {
                 .push(serde_json::to_string(&message).unwrap());
         })
         .hiding(["pässword$", "x"]);
-        journal.line("conn=pässword$ x\nsecond");
+        journal.lines("conn=pässword$ x\nsecond");
         journal.event(
             "s",
             "h",
@@ -448,6 +463,43 @@ mod tests {
             "{seen}"
         );
         assert!(seen.contains(r#"{"line":"second"}"#), "{seen}");
+    }
+
+    #[test]
+    fn words_of_others_forge_no_line_and_no_terminal() {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let journal = Journal::to_messages("r".into(), move |message| {
+            sink.lock().unwrap().push(message)
+        });
+        let forged = "down\n2026-08-30 15:39:32 promoted\r\u{1b}]0;x\u{7}\u{9b}2J\u{2028}y";
+        journal.line(forged);
+        // A peer's, whatever it puts into its JSON.
+        journal.message(Message::Line(forged.to_owned()));
+        journal.message(Message::Failed("x".repeat(900_000)));
+        journal.event(
+            "s",
+            "h",
+            Outcome::Failed,
+            forged,
+            String::new(),
+            Duration::ZERO,
+        );
+        journal.lines("two\nlines");
+        let seen = seen.lock().unwrap();
+        let clean = "down 2026-08-30 15:39:32 promoted ?]0;x??2J?y";
+        let text = |message: &Message| match message {
+            Message::Line(text) | Message::Failed(text) => text.clone(),
+            Message::Event(event) => event.detail.clone(),
+            other => panic!("{other:?}"),
+        };
+        let all: Vec<String> = seen.iter().map(text).collect();
+        assert_eq!([&all[0], &all[1], &all[3]], [clean; 3]);
+        assert_eq!(
+            all[2].len(),
+            LONGEST_LINE + "... (896000 more characters)".len()
+        );
+        assert_eq!(all[4..], ["two", "lines"]);
     }
 
     #[test]

@@ -39,10 +39,15 @@ pub fn parse<A: Parser>(
     })
 }
 
-/// To standard output; nothing for an empty text.
+/// To standard output, without control characters but the ends of its lines; nothing for an empty text.
 pub fn say(text: &str) {
     if !text.is_empty() {
-        let _ = writeln!(io::stdout(), "{}", text.trim_end());
+        let lines: Vec<String> = text
+            .trim_end()
+            .lines()
+            .map(|line| foreign(line, line.len()))
+            .collect();
+        let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
     }
 }
 
@@ -54,13 +59,26 @@ pub fn complain(tool: &str, why: &str) {
 
 /// `text` with a blank for each line end and a `?` for each other control character.
 pub fn printable(text: &str) -> String {
-    let text = text.trim_end().chars();
-    text.map(|c| match c {
+    foreign(text.trim_end(), text.len())
+}
+
+/// The one way by which words that are not ours get into a log, onto a terminal or into JSON: they begin no
+/// line of their own, hold no escape sequence, and of more than `most` characters it is said that they were
+/// cut.
+pub fn foreign(text: &str, most: usize) -> String {
+    let shown = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() => '?',
+        // The latter two begin lines, too, where a log is shown.
+        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => '?',
         c => c,
-    })
-    .collect()
+    };
+    let mut rest = text.chars();
+    let mut clean: String = rest.by_ref().take(most).map(shown).collect();
+    let cut = rest.count();
+    if cut > 0 {
+        clean.push_str(&format!("... ({cut} more characters)"));
+    }
+    clean
 }
 
 /// The argument parser's message without its hints and line breaks.

@@ -10,6 +10,7 @@ use crate::durable;
 use crate::flavor::{Flavor, UnknownFlavor};
 use crate::history;
 use crate::life::{PortState, port_refuses};
+use crate::listeners::listeners;
 use crate::lsn::{Lsn, Timeline};
 use crate::process::{
     Cmd, Output, RunError, kernel_name, owner_in, pending_signals, run, status_of,
@@ -17,7 +18,7 @@ use crate::process::{
 use crate::users::{SystemUser, UserError};
 use crate::workers;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::{Pid, Uid, User};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -218,11 +219,23 @@ impl ControlData {
                 .iter()
                 .any(|(name, value)| name.ends_with("wal_log_hints setting") && *value == "on")
                 || field("Data page checksum version").is_some_and(|version| version != "0"),
-            segment_size: field("Bytes per WAL segment")
-                .and_then(|bytes| bytes.parse().ok())
-                .unwrap_or(16 << 20),
+            segment_size: match field("Bytes per WAL segment") {
+                Some(bytes) => bytes.parse().ok().filter(is_segment_size)?,
+                None => 16 << 20,
+            },
         })
     }
+}
+
+/// A power of two from 1 MB to 1 GB.
+fn is_segment_size(bytes: &u64) -> bool {
+    bytes.is_power_of_two() && (1 << 20..=1 << 30).contains(bytes)
+}
+
+/// What the program says on standard output, since version 17 on standard error; its exit code is 0.
+fn has_wrong_checksum(out: &Output) -> bool {
+    let mut lines = out.stdout.lines().chain(out.stderr.lines());
+    lines.any(|line| line.contains("CRC checksum does not match"))
 }
 
 /// What stands in the place of a history that is not here. For the server it is one of a timeline that
@@ -240,6 +253,12 @@ pub enum ControlDataError {
     /// Its program failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Its checksum is wrong: no word of it can be believed.
+    #[error(
+        "the control file in {} is damaged, its checksum is wrong: no server starts on it, so this node needs a base \
+         backup", .0.display()
+    )]
+    Damaged(PathBuf),
     /// Its program printed something else.
     #[error("{0} printed something else than a control file")]
     Unreadable(String),
@@ -532,6 +551,18 @@ impl Instance {
         port_refuses(self.address, self.port, deadline) == PortState::Refuses
     }
 
+    /// Who else listens on its port, where none of its own user's processes does: a user of this host.
+    pub fn stranger_on_its_port(&self) -> Option<String> {
+        let all = listeners(self.port);
+        let stranger = *all.first().filter(|_| !all.contains(&self.user.uid))?;
+        // A user database on another host may be slow.
+        let known = on_disk(move || User::from_uid(stranger).ok().flatten()).flatten();
+        Some(known.map_or_else(
+            || format!("user {stranger}"),
+            |user| format!("user {}", user.name),
+        ))
+    }
+
     /// Its control file.
     pub fn control_data(&self, deadline: Deadline) -> Result<ControlData, ControlDataError> {
         let program = self.flavor.controldata;
@@ -540,6 +571,9 @@ impl Instance {
             &[self.data.as_os_str()],
             deadline.at_most(READ_TIME),
         )?;
+        if has_wrong_checksum(&out) {
+            return Err(ControlDataError::Damaged(self.data.clone()));
+        }
         ControlData::parse(&out.stdout)
             .ok_or_else(|| ControlDataError::Unreadable(program.to_owned()))
     }
@@ -972,7 +1006,27 @@ mod tests {
             .replace("version:           0", "version: 1");
         assert!(ControlData::parse(&sums).unwrap().can_be_rewound);
         assert_eq!(ControlData::parse("command not found"), None);
+        for size in ["0", "1", "16777215", "2147483648", "-16777216", ""] {
+            let odd = text.replace("16777216", size);
+            assert_eq!(ControlData::parse(&odd), None, "{size}");
+        }
         assert_eq!(ControlData::parse(&text.replace("15", "fifteen")), None);
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_told_in_either_way() {
+        let out = |stdout: &str, stderr: &str| Output {
+            code: 0,
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        let old = "WARNING: Calculated CRC checksum does not match value stored in file.\nEither the file\n";
+        let new = "pg_controldata: warning: calculated CRC checksum does not match value stored in control file\n";
+        assert!(has_wrong_checksum(&out(old, "")) && has_wrong_checksum(&out("", new)));
+        assert!(!has_wrong_checksum(&out(
+            "Data page checksum version: 1\n",
+            ""
+        )));
     }
 
     #[test]

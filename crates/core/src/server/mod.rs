@@ -16,3 +16,4 @@ pub mod sql;
 pub mod standby;
 pub mod synchronous;
 mod wal_end;
+mod wire;

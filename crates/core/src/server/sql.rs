@@ -4,17 +4,26 @@
 //! connection in the kernel and then says nothing, so no timeout of the protocol helps: each
 //! session lives in a thread of its own, and a caller waits for it no longer than its deadline.
 
-use crate::config::{Config, Secret};
+use super::wire::{Messages, Watched};
+use crate::config::{Config, RequireAuth, Secret};
 use crate::deadline::Deadline;
 use crate::flavor::{Flavor, POSTGRES};
+use crate::terminal::printable;
 use crate::workers;
-use postgres::error::SqlState;
-use postgres::{Client, NoTls, SimpleQueryMessage};
+use futures_util::StreamExt as _;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// The server cancels any statement of ours after this long, whatever became of us.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +59,11 @@ const SETTINGS_WHERE_POSSIBLE: &str = "SELECT set_config(name, value, false) FRO
      WHERE current_setting(name, true) <> value \
      AND (name <> 'lc_messages' OR current_setting('is_superuser') = 'on')";
 
+/// Rows of an answer. The largest of ours has one for each setting of a server.
+const MOST_ROWS: usize = 10_000;
+/// Characters of a cell that a table shows.
+const CELL_WIDTH: usize = 100;
+
 /// How a connection ends that its other side has closed.
 const DROPPED: [io::ErrorKind; 3] = [
     io::ErrorKind::UnexpectedEof,
@@ -67,6 +81,7 @@ pub struct Target {
     database: String,
     /// Settings for the server.
     options: Option<String>,
+    require_auth: RequireAuth,
 }
 
 /// Why a session or a statement failed.
@@ -130,20 +145,27 @@ impl fmt::Display for Table {
     /// As the server's client prints it (headings in the middle, text to the left), without blanks
     /// at the ends of lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = |row: &Row, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-        let columns: Vec<(usize, &String, usize)> = self
+        // Whoever answers decides what is in it.
+        let shown = |text: &str| printable(text).chars().take(CELL_WIDTH).collect::<String>();
+        let cell = |row: &Row, at: usize| {
+            let cell = row.get(at).and_then(Option::as_deref);
+            shown(cell.unwrap_or_default())
+        };
+        let columns: Vec<(usize, String, usize)> = self
             .columns
             .iter()
             .enumerate()
             .map(|(at, name)| {
+                let name = shown(name);
                 let cells = self.rows.iter().map(|row| cell(row, at).chars().count());
-                (at, name, cells.fold(name.chars().count(), usize::max))
+                let width = cells.fold(name.chars().count(), usize::max);
+                (at, name, width)
             })
             .collect();
         let line = |between: &str, show: &dyn Fn(usize, &str, usize) -> String| {
             let cells = columns
                 .iter()
-                .map(|&(at, name, width)| show(at, name, width));
+                .map(|(at, name, width)| show(*at, name, *width));
             let line = cells.collect::<Vec<_>>().join(between);
             line.trim_end().to_owned()
         };
@@ -172,6 +194,7 @@ impl Target {
             database: config.kb_dataname.clone(),
             // Without a flavor nothing else works either.
             options: Some(options(Flavor::of(config).unwrap_or(&POSTGRES))),
+            require_auth: config.kb_require_auth.clone(),
         }
     }
 
@@ -215,27 +238,70 @@ impl Target {
         }
     }
 
-    fn connect(&self, limit: Duration) -> Result<Client, SqlFailure> {
-        let mut login = postgres::Config::new();
+    /// Connects and logs in; `answer` counts the bytes of the server's answers. With what is said in the
+    /// end of a connection that breaks off.
+    async fn connect(
+        &self,
+        answer: &Arc<AtomicUsize>,
+    ) -> Result<(Client, JoinHandle<Result<(), tokio_postgres::Error>>), SqlFailure> {
+        let connection = |error: io::Error| match DROPPED.contains(&error.kind()) {
+            true => SqlFailure::Dropped,
+            false => SqlFailure::Connection(error.to_string()),
+        };
+        let stream = TcpStream::connect((self.host, self.port)).await;
+        let stream = stream.map_err(connection)?;
+        let _ = stream.set_nodelay(true);
+        let messages = Messages::new(self.require_auth.clone(), Arc::clone(answer));
+        let mut login = tokio_postgres::Config::new();
         if let Some(options) = &self.options {
             login.options(options);
         }
-        let client = login
-            .host(&self.host.to_string())
-            .port(self.port)
+        let login = login
             .user(&self.user)
             .password(self.password.expose())
             .dbname(&self.database)
-            .application_name("failover-tools")
-            .connect_timeout(limit)
-            .connect(NoTls)
-            .map_err(|error| failure(&error));
-        let mut client = client?;
+            .application_name("failover-tools");
+        let connected = login.connect_raw(Watched::new(stream, messages), NoTls);
+        let (client, connection) = connected.await.map_err(|error| failure(&error))?;
+        // It ends with the client.
+        let connection = tokio::spawn(connection);
         if self.options.is_some() {
             // A server that does not take it goes on as it is set up.
-            let _ = client.simple_query(SETTINGS_WHERE_POSSIBLE);
+            let _ = client.simple_query(SETTINGS_WHERE_POSSIBLE).await;
         }
-        Ok(client)
+        Ok((client, connection))
+    }
+
+    /// A session, from its login on, for as long as somebody asks.
+    async fn serve(
+        &self,
+        given: Duration,
+        opened: Sender<Result<(), SqlFailure>>,
+        questions: Receiver<Question>,
+    ) {
+        let answer = Arc::default();
+        let login = timeout(given, self.connect(&answer)).await;
+        let (client, connection) = match login.unwrap_or(Err(SqlFailure::Silent(given))) {
+            Ok((client, connection)) => (client, connection),
+            Err(failure) => return drop(opened.send(Err(failure))),
+        };
+        let _ = opened.send(Ok(()));
+        // A caller that stopped waiting dropped its end: nobody to tell.
+        while let Ok((statement, answer_to)) = questions.recv() {
+            answer.store(0, Ordering::Relaxed);
+            let result = query(&client, &statement).await;
+            if result != Err(SqlFailure::Dropped) {
+                let _ = answer_to.send(result);
+                continue;
+            }
+            // Who waits for an answer hears that there is no connection any more; why, only it knows.
+            drop(client);
+            let failure = match connection.await {
+                Ok(Err(error)) => failure(&error),
+                _ => SqlFailure::Dropped,
+            };
+            return drop(answer_to.send(Err(failure)));
+        }
     }
 }
 
@@ -270,14 +336,14 @@ impl Session {
         let (opened_to, opened) = channel();
         let seat = target.clone();
         workers::start(move || {
-            let mut client = match seat.connect(given) {
-                Ok(client) => client,
-                Err(failure) => return drop(opened_to.send(Err(failure))),
-            };
-            let _ = opened_to.send(Ok(()));
-            // A caller that stopped waiting dropped its end: nobody to tell.
-            while let Ok((statement, answer_to)) = inbox.recv() {
-                let _ = answer_to.send(query(&mut client, &statement));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(seat.serve(given, opened_to, inbox)),
+                Err(error) => {
+                    let _ = opened_to.send(Err(SqlFailure::Connection(error.to_string())));
+                }
             }
         });
         wait(&opened, deadline, given).map_err(|failure| target.error(failure))?;
@@ -376,26 +442,36 @@ fn wait<T>(
     }
 }
 
-fn query(client: &mut Client, statement: &str) -> Result<Table, SqlFailure> {
-    let messages = client.simple_query(statement).map_err(|e| failure(&e))?;
+async fn query(client: &Client, statement: &str) -> Result<Table, SqlFailure> {
+    let unexpected = |found: String| SqlFailure::Unexpected {
+        statement: statement.to_owned(),
+        found,
+    };
+    let answer = client.simple_query_raw(statement).await;
+    let mut messages = pin!(answer.map_err(|error| failure(&error))?);
     let mut table = Table::default();
-    for message in &messages {
-        match message {
+    while let Some(message) = messages.next().await {
+        match message.map_err(|error| failure(&error))? {
             SimpleQueryMessage::RowDescription(columns) => {
                 table.columns = columns.iter().map(|it| it.name().to_owned()).collect();
             }
-            SimpleQueryMessage::Row(row) => table.rows.push(
-                (0..row.len())
-                    .map(|i| row.get(i).map(str::to_owned))
-                    .collect(),
-            ),
+            SimpleQueryMessage::Row(row) => {
+                let cell = |at| Ok(row.try_get(at)?.map(str::to_owned));
+                let cells: Result<Row, tokio_postgres::Error> = (0..row.len()).map(cell).collect();
+                table
+                    .rows
+                    .push(cells.map_err(|_| unexpected("a value that is no text".to_owned()))?);
+            }
             _ => {}
+        }
+        if table.rows.len() > MOST_ROWS {
+            return Err(unexpected(format!("more than {MOST_ROWS} rows")));
         }
     }
     Ok(table)
 }
 
-fn failure(error: &postgres::Error) -> SqlFailure {
+fn failure(error: &tokio_postgres::Error) -> SqlFailure {
     if let Some(db) = error.as_db_error() {
         let message = db.message().to_owned();
         let code = db.code();
@@ -434,7 +510,7 @@ fn failure(error: &postgres::Error) -> SqlFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     #[test]
@@ -498,6 +574,7 @@ mod tests {
             password: Secret::decode("").unwrap(),
             database: "d".into(),
             options: None,
+            require_auth: "!password".parse().unwrap(),
         }
     }
 
@@ -534,5 +611,125 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    /// A server that lets everybody in, and then answers with `answer`, again and again until nobody listens.
+    fn server(login: Vec<u8>, answer: Vec<u8>) -> (Target, std::thread::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target {
+            password: Secret::decode("c2VjcmV0NzY1").unwrap(),
+            ..target(&listener)
+        };
+        let serves = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut heard = vec![0; 4096];
+            let length = client.read(&mut heard).unwrap();
+            heard.truncate(length);
+            client.write_all(&login).unwrap();
+            let mut question = vec![0; 4096];
+            let length = client.read(&mut question).unwrap_or(0);
+            heard.extend(&question[..length]);
+            if length > 0 && question[0] == b'Q' {
+                while client.write_all(&answer).is_ok() {}
+            }
+            heard
+        });
+        (target, serves)
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    }
+
+    fn welcome() -> Vec<u8> {
+        [message(b'R', &[0; 4]), message(b'Z', b"I")].concat()
+    }
+
+    #[test]
+    fn nobody_gets_the_password_in_clear_by_asking_for_it() {
+        let (target, serves) = server(message(b'R', &[0, 0, 0, 3]), Vec::new());
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let error = Session::open(&target, deadline).unwrap_err().to_string();
+        assert!(
+            error.contains("it asks for the password in clear"),
+            "{error}"
+        );
+        let heard = serves.join().unwrap();
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(
+            heard.contains("failover-tools") && !heard.contains("secret765"),
+            "{heard}"
+        );
+        // Where a person has allowed it, it is given.
+        let (target, serves) = server(message(b'R', &[0, 0, 0, 3]), Vec::new());
+        let target = Target {
+            require_auth: "password".parse().unwrap(),
+            ..target
+        };
+        assert!(Session::open(&target, Deadline::after(Duration::from_millis(500))).is_err());
+        assert!(String::from_utf8_lossy(&serves.join().unwrap()).contains("secret765"));
+    }
+
+    /// Each ends at once and in one line, however much comes.
+    #[test]
+    fn odd_answers_are_errors_and_end() {
+        let columns = [&b"\0\x01"[..], b"name\0", &[0; 18]].concat();
+        let columns = message(b'T', &columns);
+        let row = |cell: &[u8]| {
+            let length = u32::try_from(cell.len()).unwrap().to_be_bytes();
+            [
+                &columns[..],
+                &message(b'D', &[&b"\0\x01"[..], &length, cell].concat()),
+            ]
+            .concat()
+        };
+        let end = [message(b'C', b"SHOW\0"), message(b'Z', b"I")].concat();
+        let notice = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mx\0\0");
+        for (answer, why) in [
+            (row(b"small"), "rows"),
+            (row(&vec![b'x'; 100_000]), "an answer of more than 4 MB"),
+            (
+                [row(b"\xff\xfe"), end.clone()].concat(),
+                "a value that is no text",
+            ),
+            (message(b'D', b"\0\x01\0\0\0\x01x"), ""),
+            (
+                b"D\x7f\xff\xff\xff".to_vec(),
+                "a message of 2147483647 bytes",
+            ),
+            (notice, "an answer of more than 4 MB"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a message of"),
+        ] {
+            let (target, serves) = server(welcome(), answer);
+            let deadline = Deadline::after(Duration::from_secs(20));
+            let session = Session::open(&target, deadline).unwrap();
+            let error = session.table("show pool_nodes", deadline).unwrap_err();
+            assert!(!matches!(error.failure, SqlFailure::Silent(_)), "{error}");
+            assert!(error.to_string().contains(why), "{why}: {error}");
+            drop(session);
+            serves.join().unwrap();
+        }
+        // A cell wider than what can be formatted, within the limits: it is cut.
+        let (target, serves) = server(welcome(), [row(&vec![b'x'; 70_000]), end].concat());
+        let deadline = Deadline::after(Duration::from_secs(20));
+        let session = Session::open(&target, deadline).unwrap();
+        let table = session.table("show pool_nodes", deadline).unwrap();
+        assert!(table.to_string().len() < 1000);
+        drop(session);
+        serves.join().unwrap();
+    }
+
+    #[test]
+    fn a_cell_begins_no_line_of_the_log() {
+        let table = Table {
+            columns: vec!["a\nb".to_owned()],
+            rows: vec![vec![Some(
+                "x\n2026-08-30 15:39:32 promoted\u{1b}[2J".to_owned(),
+            )]],
+        };
+        let text = table.to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains('\u{1b}'));
     }
 }

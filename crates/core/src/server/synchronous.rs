@@ -187,7 +187,7 @@ fn set(place: Place<'_>, value: &str, deadline: Deadline) -> Result<()> {
         (Ok(_), _) => {
             journal.line("ALTER SYSTEM");
             session.query(&format!("SELECT {}()", names.reload_conf), deadline)?;
-            journal.line(format!(
+            journal.lines(format!(
                 "{}\n-----------------\n t\n(1 row)",
                 names.reload_heading
             ));

@@ -28,11 +28,11 @@ pub fn run_name() -> String {
 
 /// Seconds since 1970, for what has to be compared with a later run's.
 pub fn seconds() -> u64 {
-    seconds_since(SystemTime::UNIX_EPOCH)
+    seconds_since(SystemTime::UNIX_EPOCH).unwrap_or(0)
 }
 
-/// Seconds that went by since `time`; 0 when it lies in the future.
-pub fn seconds_since(time: SystemTime) -> u64 {
+/// Seconds that went by since `time`; `None` when it lies in the future, by a second or more.
+pub fn seconds_since(time: SystemTime) -> Option<u64> {
     let then: DateTime<Local> = time.into();
-    u64::try_from((Local::now() - then).num_seconds()).unwrap_or(0)
+    u64::try_from((Local::now() - then).num_seconds()).ok()
 }

@@ -203,6 +203,7 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let is_stuck = |process: &Process| {
         stuck.contains(&process.pid) && (process.is_stuck() || !process.is_still_there())
     };
+    let mut listener = None;
     // The listening socket of one that is stuck takes connections until it ends, and nobody answers.
     let looked = deadline.poll(PORT_INTERVAL, || {
         let mut left = match instance.processes() {
@@ -211,7 +212,11 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         };
         left.retain(|process| !is_stuck(process));
         let over = !left.is_empty() || !stuck.is_empty() || instance.refuses(deadline);
-        over.then_some(Ok(left))
+        if !over {
+            // Anybody may listen on a port that is free; that makes no database of it.
+            listener = instance.stranger_on_its_port();
+        }
+        (over || listener.is_some()).then_some(Ok(left))
     });
     let left = match looked {
         Some(left) => left?,
@@ -223,6 +228,7 @@ fn verify(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     if !left.is_empty() {
         return started_again(fence, &left, deadline);
     }
+    fence.report.listener = listener;
     // A run of the recovery that saw a primary here may have put it on again meanwhile.
     if let Some(vip) = &fence.here.host.vip
         && !fence.report.keeps_vip

@@ -285,7 +285,7 @@ pub fn make_slots(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         let create = format!("SELECT {}({quoted})", names.create_physical_slot);
         session.query(&create, deadline)?;
         let rule = "-".repeat(names.create_slot_heading.len() + 1);
-        work.journal.line(format!(
+        work.journal.lines(format!(
             "{}\n{rule}\n ({slot},)\n(1 row)",
             names.create_slot_heading
         ));

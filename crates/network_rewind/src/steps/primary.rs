@@ -272,6 +272,6 @@ fn tell(work: &Work<'_>, node: &PoolNode, deadline: Deadline) -> Result<Done> {
                 node.id
             )
         })?;
-    journal.line(after.table.to_string());
+    journal.lines(after.table.to_string());
     Ok(Done::Did(format!("the pool shows {node} as its primary")))
 }

@@ -74,7 +74,7 @@ pub fn ask_primary(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
              recovery.",
             u8::from(!up)
         ));
-        journal.line(nodes.table.to_string());
+        journal.lines(nodes.table.to_string());
     }
     work.nodes = Some(nodes);
     Ok(Done::Did(format!(
@@ -312,7 +312,7 @@ pub fn attach_as(work: &mut Work<'_>, nodes: &PoolNodes, deadline: Deadline) -> 
     let after = work
         .pool
         .change(Change::Attach, node.id, journal, deadline)?;
-    journal.line(after.table.to_string());
+    journal.lines(after.table.to_string());
     journal.stamped("attach end..");
     work.nodes = Some(after);
     Ok(Done::Did(format!("{node} attached")))
@@ -383,6 +383,6 @@ fn attach_at(work: &mut Work<'_>, pool: &Pool, deadline: Deadline) -> Result<()>
     ));
     let changed = pool.change(Change::Attach, node.id, work.journal, deadline);
     work.journal
-        .line(changed.with_context(by_hand)?.table.to_string());
+        .lines(changed.with_context(by_hand)?.table.to_string());
     Ok(())
 }

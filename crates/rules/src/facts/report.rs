@@ -19,6 +19,9 @@ pub struct FenceReport {
     /// Who has started it again since, where somebody has: it runs as a standby.
     #[serde(default)]
     pub restarted_by: Option<String>,
+    /// Who else listens on its port, though no process of it is left: a user of that host.
+    #[serde(default)]
+    pub listener: Option<String>,
     /// After a clean stop, the position of the shutdown checkpoint.
     pub shutdown_checkpoint: Option<Lsn>,
     /// The timeline on which it was primary; `None` if it runs as a standby or did not tell.
@@ -41,6 +44,12 @@ impl fmt::Display for FenceReport {
         }
         if let Some(who) = &self.restarted_by {
             write!(f, ", and started again by {who}: it runs as a standby")?;
+        }
+        if let Some(who) = &self.listener {
+            write!(
+                f,
+                ", while {who} listens on its port, which is no database of this host"
+            )?;
         }
         if let Some(position) = self.shutdown_checkpoint {
             write!(f, ", clean, shutdown checkpoint at {position}")?;
