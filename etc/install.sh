@@ -20,58 +20,83 @@ fail() {
 
 [ $# -eq 4 ] || fail "usage: install.sh install|uninstall CLUSTER_DIRECTORY DATABASE_USER BUILT_TOOLS_DIRECTORY"
 action=$1 cluster=$2 user=$3 built=$4
-# Their group need not have their name; where a package is made they are not known.
+case $cluster in
+/?*) ;;
+*) fail "found \"$cluster\", expected the absolute path of the cluster's directory (make: CLUSTER=)" ;;
+esac
+# Their group need not have their name; where a package is made only the group may be known.
 group=$(id -g -- "$user" 2>/dev/null) || group=$user
 
-# Makes room for a file of ours: what somebody else put there is kept.
-keep() { # DIRECTORY NAME
-    { [ -e "$1/$2" ] || [ -L "$1/$2" ]; } || return 0
-    if grep -qxF -- "$2" "$1/$list"; then
-        rm -f -- "$1/$2"
-        return
-    fi
-    if [ -e "$1/$2.orig" ] || [ -L "$1/$2.orig" ]; then
-        fail "$1/$2 is not ours, and $1/$2.orig is there already: move one of them away"
-    fi
-    mv -- "$1/$2" "$1/$2.orig"
+exists() { # FILE
+    [ -e "$1" ] || [ -L "$1" ]
 }
 
-install_into() { # DIRECTORY
+# Under its second name already, by an install that was killed.
+is_kept() { # DIRECTORY NAME
+    [ "$1/$2" -ef "$1/$2.orig" ]
+}
+
+# Is what stands there of an install before this one? A script that is no link to a tool any more is the
+# vendor's, of an upgrade.
+is_ours() { # DIRECTORY NAME
+    grep -qxF -- "$2" "$1/$list" 2>/dev/null || return 1
+    case $2 in
+    *.sh) [ -L "$1/$2" ] && case $scripts in *"$2:$(readlink -- "$1/$2")"*) ;; *) false ;; esac ;;
+    esac
+}
+
+# Everything that can be asked is asked before anything is replaced.
+check() { # DIRECTORY
+    for name in $tools $(for pair in $scripts; do echo "${pair%%:*}"; done); do
+        if exists "$1/$name" && ! is_ours "$1" "$name" && exists "$1/$name.orig" &&
+            ! grep -qxF -- "$name" "$1/$list" 2>/dev/null && ! is_kept "$1" "$name"; then
+            fail "$1/$name is not ours, and $1/$name.orig is there already: move one of them away"
+        fi
+    done
+}
+
+# Beside their places: those that are there may be running.
+prepare() { # DIRECTORY
     mkdir -p -- "$1"
-    [ -e "$1/$list" ] || : >"$1/$list"
     for tool in $tools; do
-        # Beside its place first: the one that is there may be running.
         cp -- "$built/$tool" "$1/.$tool.new"
         chmod 0755 "$1/.$tool.new"
-        if [ "$tool" = vip_ctl ]; then
-            # It carries rights: root's, and for the database's group only.
-            chown "root:$group" "$1/.$tool.new"
-            chmod 0750 "$1/.$tool.new"
-            setcap cap_net_admin,cap_net_raw+ep "$1/.$tool.new"
-        fi
-        keep "$1" "$tool"
-        note "$1" "$tool"
-        mv -f -- "$1/.$tool.new" "$1/$tool"
     done
+    # It carries rights: root's, and for the database's group only.
+    chown "root:$group" "$1/.vip_ctl.new" || fail "no system user or group $user: nothing was replaced"
+    chmod 0750 "$1/.vip_ctl.new"
+    setcap cap_net_admin,cap_net_raw+ep "$1/.vip_ctl.new" || fail "no capabilities in $1: nothing was replaced"
     for pair in $scripts; do
-        script=${pair%%:*}
-        keep "$1" "$script"
-        note "$1" "$script"
-        ln -s -- "${pair##*:}" "$1/$script"
+        ln -sfn -- "${pair##*:}" "$1/.${pair%%:*}.new"
     done
+}
+
+# One rename: at no moment is there none, wherever this is killed. What somebody else put there is kept
+# under a second name first; of two the newer one.
+put() { # DIRECTORY NAME
+    if exists "$1/$2" && ! is_ours "$1" "$2" && ! is_kept "$1" "$2"; then
+        ln -Pf -- "$1/$2" "$1/$2.orig"
+    fi
+    note "$1" "$2"
+    mv -fT -- "$1/.$2.new" "$1/$2"
 }
 
 # In the list before it is there: what is listed and missing does no harm.
 note() { # DIRECTORY NAME
-    grep -qxF -- "$2" "$1/$list" || echo "$2" >>"$1/$list"
+    grep -qxF -- "$2" "$1/$list" 2>/dev/null || echo "$2" >>"$1/$list"
 }
 
 uninstall_from() { # DIRECTORY
     [ -e "$1/$list" ] || return 0
     while read -r name; do
-        rm -f -- "$1/$name" "$1/.$name.new"
-        if [ -e "$1/$name.orig" ] || [ -L "$1/$name.orig" ]; then
-            mv -- "$1/$name.orig" "$1/$name"
+        rm -f -- "$1/.$name.new"
+        if exists "$1/$name" && ! is_ours "$1" "$name"; then
+            # The vendor's, newer than what was kept.
+            rm -f -- "$1/$name.orig"
+        elif exists "$1/$name.orig"; then
+            mv -fT -- "$1/$name.orig" "$1/$name"
+        else
+            rm -f -- "$1/$name"
         fi
     done <"$1/$list"
     rm -f -- "$1/$list"
@@ -83,8 +108,15 @@ install)
         [ -f "$built/$tool" ] || fail "no $built/$tool: run make build first"
     done
     command -v setcap >/dev/null || fail "no program setcap: install libcap2-bin"
+    for step in check prepare; do
+        for directory in db/bin kingbasecluster/bin; do
+            $step "$cluster/$directory"
+        done
+    done
     for directory in db/bin kingbasecluster/bin; do
-        install_into "$cluster/$directory"
+        for name in $tools $(for pair in $scripts; do echo "${pair%%:*}"; done); do
+            put "$cluster/$directory" "$name"
+        done
     done
     ;;
 uninstall)

@@ -167,3 +167,113 @@ fn what_is_kept_is_never_overwritten() -> Result<()> {
     assert_eq!(fs::read_to_string(&orig)?, "an operator's own copy");
     Ok(())
 }
+
+/// `etc/install.sh` itself, with tools that are a few bytes, and killed before its `at`-th rename or link.
+fn script(cluster: &Cluster, arguments: [&str; 2], at: u32) -> Result<std::process::Output> {
+    let directory = cluster.0.join("made");
+    fs::create_dir_all(&directory)?;
+    let tools = "failover_stream network_rewind vip_ctl attach_node rw_check";
+    for tool in tools.split(' ') {
+        fs::write(directory.join(tool), format!("#!/bin/sh\necho {tool}\n"))?;
+    }
+    fs::write(directory.join("count"), "0")?;
+    for program in ["mv", "ln"] {
+        let text = format!(
+            "#!/bin/sh\ncd '{}'\nread count <count\necho $((count + 1)) >count\n\
+             [ $((count + 1)) -ne {at} ] || {{ kill -9 $PPID; exit 1; }}\nexec /bin/{program} \"$@\"\n",
+            directory.display()
+        );
+        fs::write(directory.join(program), text)?;
+        fs::set_permissions(directory.join(program), fs::Permissions::from_mode(0o755))?;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/install.sh");
+    let path = format!("{}:{}", directory.display(), std::env::var("PATH")?);
+    let [action, user] = arguments;
+    let root = cluster.0.display().to_string();
+    let made = directory.display().to_string();
+    let mut command = command(
+        "sh",
+        &[&script.to_string_lossy(), action, &root, user, &made],
+    );
+    #[allow(clippy::disallowed_methods, reason = "a short script")]
+    Ok(command.env("PATH", path).stdin(Stdio::null()).output()?)
+}
+
+/// At every moment there is a script to be called, and a second run goes on where the first was killed.
+#[test]
+fn killed_anywhere_it_leaves_a_tool_under_every_name() -> Result<()> {
+    let mut killed = 0;
+    // Every third place: an install has some thirty of them.
+    for at in (1..).step_by(3) {
+        let cluster = Cluster::new("killed")?;
+        let before = cluster.snapshot()?;
+        // Over the vendor's scripts, and as an upgrade.
+        for upgrade in [false, true] {
+            if upgrade {
+                let done = script(&cluster, ["install", USER], 0)?;
+                ensure!(done.status.success(), "{at}: {done:?}");
+            }
+            let run = script(&cluster, ["install", USER], at)?;
+            killed += u32::from(!run.status.success());
+            for bin in ["db/bin", "kingbasecluster/bin"] {
+                for name in SCRIPTS {
+                    let path = cluster.0.join(bin).join(name);
+                    ensure!(!fs::read(&path)?.is_empty(), "{at}: {path:?}");
+                }
+            }
+        }
+        let done = script(&cluster, ["install", USER], 0)?;
+        ensure!(done.status.success(), "{at}: {done:?}");
+        let last = script(&cluster, ["install", USER], at)?.status.success();
+        let done = script(&cluster, ["uninstall", USER], 0)?;
+        ensure!(done.status.success(), "{at}: {done:?}");
+        assert_eq!(cluster.snapshot()?, before, "{at}");
+        if last {
+            break;
+        }
+    }
+    ensure!(killed > 8, "{killed}");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_is_found_before_anything_is_replaced() -> Result<()> {
+    let cluster = Cluster::new("asked")?;
+    let before = cluster.snapshot()?;
+    let run = script(&cluster, ["install", "no-such-user"], 0)?;
+    let said = String::from_utf8_lossy(&run.stderr);
+    ensure!(
+        said.contains("no system user or group no-such-user"),
+        "{said}"
+    );
+    let mut after = cluster.snapshot()?;
+    after.retain(|path, _| !path.to_string_lossy().ends_with(".new"));
+    assert_eq!(after, before);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let error = run_in(
+        "make",
+        &["-s", "-C", &root.to_string_lossy(), "install", "CLUSTER="],
+    );
+    ensure!(error.contains("expected the absolute path"), "{error}");
+    ensure!(!Path::new("/db").exists());
+    Ok(())
+}
+
+fn run_in(program: &str, arguments: &[&str]) -> String {
+    run(program, arguments).map_or_else(|error| format!("{error:#}"), |()| String::new())
+}
+
+/// The vendor's upgrade puts its script over ours: it is newer than what was kept.
+#[test]
+fn a_newer_script_of_the_vendors_is_kept() -> Result<()> {
+    let cluster = Cluster::new("newer")?;
+    ensure!(script(&cluster, ["install", USER], 0)?.status.success());
+    let path = cluster.0.join("db/bin/failover_stream.sh");
+    fs::remove_file(&path)?;
+    fs::write(&path, "the vendor's newer one")?;
+    ensure!(script(&cluster, ["install", USER], 0)?.status.success());
+    assert_eq!(fs::read_link(&path)?, Path::new("failover_stream"));
+    ensure!(script(&cluster, ["uninstall", USER], 0)?.status.success());
+    assert_eq!(fs::read_to_string(&path)?, "the vendor's newer one");
+    Ok(())
+}
