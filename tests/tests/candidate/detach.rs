@@ -1,71 +1,183 @@
 //! An operator's detach of a living primary never ends without a primary, whatever the standby is like.
 
-use anyhow::{Context, Result, ensure};
-use lab::layout::{DB_BIN, LOG, UID};
-use lab::{Lab, Running};
+use anyhow::{Context, Result, bail, ensure};
+use lab::layout::{DB_BIN, DEVICE, UID};
+use lab::{Lab, LabOptions, Node, Running, wait_for};
 
+use crate::no_session::{fill, restart_with};
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, restart_without_waiting, set, two_hosts, went_through,
+    FAILOVER, PRIMARY_DOWN, SOON, STATE, all_stream, left_nothing, restart_without_waiting, set,
+    went_through,
 };
 use crate::sessions::{LOCK, held_up};
 
 /// So many rounds in the suite; more by `CANDIDATE_ROUNDS`.
 const ROUNDS: u64 = 4;
 
-/// What the standby is like; what has to live as long as the round is handed over.
-type Obstacle = fn(&Lab) -> Result<Option<Running>>;
+/// What the standby is like.
+struct Obstacle {
+    name: &'static str,
+    /// Makes it so; what has to live as long as the round is handed over.
+    make: fn(&Lab) -> Result<Vec<Running>>,
+    /// Does what the log says.
+    mend: fn(&Lab) -> Result<()>,
+    /// What the log says where it is refused.
+    says: &'static str,
+}
 
-const OBSTACLES: [(&str, Obstacle); 10] = [
-    ("no device for the VIP", |lab| {
-        lab.node(102).set_config(&[("DEV", "no-such0")])?;
-        Ok(None)
-    }),
-    ("no program", |lab| {
-        let ctl = format!("{DB_BIN}/pg_ctl");
-        lab.node(102).run(&["mv", &ctl, "/tmp/"], SOON)?.success()?;
-        Ok(None)
-    }),
-    ("no tools", |lab| {
-        let tool = format!("{DB_BIN}/failover_stream");
-        lab.node(102)
-            .run(&["mv", &tool, "/tmp/"], SOON)?
-            .success()?;
-        Ok(None)
-    }),
-    ("no session", |lab| {
-        set(lab.node(102), &[("hot_standby", "off")])?;
-        restart_without_waiting(lab.node(102))?;
-        Ok(None)
-    }),
-    ("replay waits for a report", |lab| {
-        let conflict = ["set synchronous_commit = local; truncate report"];
-        held_up(lab, LOCK, &conflict).map(Some)
-    }),
-    ("isolation", |lab| {
-        set(
-            lab.node(102),
-            &[("default_transaction_isolation", "serializable")],
-        )?;
-        Ok(None)
-    }),
-    ("frozen", |lab| {
-        lab.node(102).freeze_database();
-        Ok(None)
-    }),
-    ("an unfinished rewind", |lab| {
-        let state = r#"{"recovery":{"primary":"192.168.1.101","stage":"rewinding"}}"#;
-        let file = format!("{LOG}/network_rewind.json");
-        lab.node(102).write(&file, state, 0o640, UID)?;
-        Ok(None)
-    }),
-    ("replay is paused", |lab| {
-        lab.node(102).psql("select pg_wal_replay_pause()")?;
-        Ok(None)
-    }),
-    ("down", |lab| {
-        lab.node(102).kill_database()?;
-        Ok(None)
-    }),
+const KEYS: &str = "/root/.ssh/authorized_keys";
+
+/// What is no reason to refuse.
+fn none(_: &Lab) -> Result<()> {
+    bail!("there is nothing to mend")
+}
+
+fn mv(node: &Node, from: &str, to: &str) -> Result<()> {
+    node.run(&["mv", from, to], SOON)?.success().map(drop)
+}
+
+const OBSTACLES: [Obstacle; 14] = [
+    Obstacle {
+        name: "no device for the VIP",
+        make: |lab| {
+            lab.node(102).set_config(&[("DEV", "no-such0")])?;
+            Ok(Vec::new())
+        },
+        mend: |lab| lab.node(102).set_config(&[("DEV", DEVICE)]),
+        says: "DEV",
+    },
+    Obstacle {
+        name: "no right to change the VIP",
+        make: |lab| {
+            // Whoever does a step there is not root, and vip_ctl has no capabilities.
+            lab.node(102).take_rights_from_vip_ctl()?;
+            mv(lab.node(102), KEYS, "/root/aside")?;
+            Ok(Vec::new())
+        },
+        mend: |lab| mv(lab.node(102), "/root/aside", KEYS),
+        says: "login refused",
+    },
+    Obstacle {
+        name: "no program",
+        make: |lab| {
+            mv(lab.node(102), &format!("{DB_BIN}/pg_ctl"), "/tmp/")?;
+            Ok(Vec::new())
+        },
+        mend: |lab| mv(lab.node(102), "/tmp/pg_ctl", DB_BIN),
+        says: "pg_ctl",
+    },
+    Obstacle {
+        name: "no tools",
+        make: |lab| {
+            mv(lab.node(102), &format!("{DB_BIN}/failover_stream"), "/tmp/")?;
+            Ok(Vec::new())
+        },
+        mend: |lab| mv(lab.node(102), "/tmp/failover_stream", DB_BIN),
+        says: "failover_stream",
+    },
+    Obstacle {
+        name: "no session",
+        make: |lab| {
+            set(lab.node(102), &[("hot_standby", "off")])?;
+            restart_without_waiting(lab.node(102))?;
+            Ok(Vec::new())
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
+        name: "all connections used",
+        make: |lab| {
+            restart_with(lab, &[("max_connections", "10")])?;
+            fill(lab.node(102))
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
+        name: "replay waits for a report",
+        make: |lab| {
+            let conflict = ["set synchronous_commit = local; truncate report"];
+            Ok(vec![held_up(lab, LOCK, &conflict)?])
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
+        name: "isolation",
+        make: |lab| {
+            let isolation = [("default_transaction_isolation", "serializable")];
+            set(lab.node(102), &isolation)?;
+            Ok(Vec::new())
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
+        name: "frozen",
+        make: |lab| {
+            lab.node(102).freeze_database();
+            Ok(Vec::new())
+        },
+        mend: |lab| {
+            lab.node(102).thaw_database();
+            Ok(())
+        },
+        says: "kill -CONT",
+    },
+    Obstacle {
+        name: "a full disk",
+        make: |lab| {
+            lab.node(102).data_disk().fill()?;
+            Ok(Vec::new())
+        },
+        mend: |lab| {
+            lab.node(102).data_disk().make_room()?;
+            // Its server may have ended where it could not write.
+            match lab.node(102).pids_of_database().is_empty() {
+                true => lab.node(102).start_database(),
+                false => Ok(()),
+            }
+        },
+        says: "make room",
+    },
+    Obstacle {
+        name: "an unfinished rewind",
+        make: |lab| {
+            let state = r#"{"recovery":{"primary":"192.168.1.101","stage":"rewinding"}}"#;
+            lab.node(102).write(STATE, state, 0o640, UID)?;
+            Ok(Vec::new())
+        },
+        mend: |lab| Ok(std::fs::remove_file(lab.node(102).path(STATE)?)?),
+        says: "rewind",
+    },
+    Obstacle {
+        name: "replay is paused",
+        make: |lab| {
+            lab.node(102).psql("select pg_wal_replay_pause()")?;
+            Ok(Vec::new())
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
+        name: "down",
+        make: |lab| {
+            lab.node(102).kill_database()?;
+            Ok(Vec::new())
+        },
+        mend: |lab| lab.node(102).start_database(),
+        says: "does not run",
+    },
+    Obstacle {
+        name: "cut off",
+        make: |lab| {
+            lab.node(102).link_down()?;
+            Ok(Vec::new())
+        },
+        mend: |lab| lab.node(102).link_up(),
+        says: "",
+    },
 ];
 
 /// The next of numbers that look like chance.
@@ -83,27 +195,46 @@ fn from_environment(name: &str) -> Option<u64> {
 #[test]
 fn it_never_ends_without_a_primary() -> Result<()> {
     let mut seed = from_environment("CANDIDATE_SEED").unwrap_or_else(|| std::process::id().into());
+    let only = std::env::var("CANDIDATE_OBSTACLE").ok();
     eprintln!("CANDIDATE_SEED={seed}");
-    for round in 0..from_environment("CANDIDATE_ROUNDS").unwrap_or(ROUNDS) {
-        let (name, obstacle) = OBSTACLES[next(&mut seed) as usize % OBSTACLES.len()];
+    // Many rounds must not be in the suite's way.
+    let (name, rounds) = match from_environment("CANDIDATE_ROUNDS") {
+        Some(rounds) => ("cand-detach-long", rounds),
+        None => ("cand-detach", ROUNDS),
+    };
+    for round in 0..rounds {
+        let drawn = &OBSTACLES[next(&mut seed) as usize % OBSTACLES.len()];
+        let mut named = OBSTACLES.iter();
+        let named = named.find(|it| Some(it.name) == only.as_deref());
+        let obstacle = named.unwrap_or(drawn);
         let coordinator = [101, 102][next(&mut seed) as usize % 2];
-        let case = format!("round {round}: {name}, run on node{coordinator}");
-        let end = play(obstacle, coordinator).with_context(|| case.clone())?;
+        let case = format!("round {round}: {}, run on node{coordinator}", obstacle.name);
+        let end = play(name, obstacle, coordinator).with_context(|| case.clone())?;
         eprintln!("{case}: {end}");
     }
     Ok(())
 }
 
-fn play(obstacle: Obstacle, coordinator: u8) -> Result<&'static str> {
-    let lab = two_hosts("cand-detach")?;
+fn play(name: &str, obstacle: &Obstacle, coordinator: u8) -> Result<String> {
+    let lab = Lab::start(LabOptions {
+        name: name.into(),
+        data_disk: 256,
+        ..LabOptions::default()
+    })?;
     let primary = lab.node(101);
     let begun = "select pg_postmaster_start_time(), pg_is_in_recovery()";
     let before = primary.psql(begun)?;
-    let _kept = obstacle(&lab)?;
-    let run = lab.node(coordinator).failover(&PRIMARY_DOWN, FAILOVER)?;
+    let kept = (obstacle.make)(&lab)?;
+    let coordinator = lab.node(coordinator);
+    let run = coordinator.failover(&PRIMARY_DOWN, FAILOVER)?;
+    drop(kept);
     if run.code == Some(0) {
+        let new = lab.node(102);
+        // Their clients are gone; the server notices when they have slept.
+        new.run(&["pkill", "-f", "TEST 192.168.1.102.*SELECT"], SOON)?;
+        wait_for("a session", SOON, || new.psql("select 1").map(drop))?;
         went_through(&lab, &run)?;
-        return Ok("it went through");
+        return Ok("it went through".to_owned());
     }
     ensure!(run.code == Some(66), "{run}");
     ensure!(
@@ -112,5 +243,11 @@ fn play(obstacle: Obstacle, coordinator: u8) -> Result<&'static str> {
     );
     ensure!(primary.has_vip()?, "the old primary lost its VIP: {run}");
     primary.psql("set synchronous_commit = local; insert into probe values ('still')")?;
-    Ok("refused, the old primary was left as it is")
+    let said = left_nothing(&lab, coordinator)?;
+    ensure!(said.contains(obstacle.says), "{said}");
+    (obstacle.mend)(&lab)?;
+    all_stream(primary, 1)?;
+    let again = coordinator.failover(&PRIMARY_DOWN, FAILOVER)?;
+    went_through(&lab, &again)?;
+    Ok(format!("refused ({said}), mended, went through"))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Node, Running, wait_for};
+use lab::{Lab, Node, Running, wait_for};
 
 use crate::scene::{
     FAILOVER, PRIMARY_DOWN, SOON, all_stream, keep_open, log_line, restart_without_waiting, set,
@@ -59,8 +59,23 @@ fn has_checkpoint(primary: &Node, standby: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Settings that both servers take at a start only.
+pub fn restart_with(lab: &Lab, settings: &[(&str, &str)]) -> Result<()> {
+    let (primary, standby) = (lab.node(101), lab.node(102));
+    set(primary, settings)?;
+    primary.stop_database("fast")?;
+    primary.start_database()?;
+    all_stream(primary, 1)?;
+    // A standby must have as many connections as the primary for all that it replays.
+    has_checkpoint(primary, standby)?;
+    set(standby, settings)?;
+    standby.stop_database("fast")?;
+    standby.start_database()?;
+    all_stream(primary, 1)
+}
+
 /// Fills all connections of a server, those of superusers, too.
-fn fill(lab_node: &Node) -> Result<Vec<Running>> {
+pub fn fill(lab_node: &Node) -> Result<Vec<Running>> {
     let sessions: Result<Vec<_>> = (0..14)
         .map(|_| keep_open(lab_node, "crowd", "select pg_sleep(300)"))
         .collect();
@@ -83,16 +98,7 @@ fn one_whose_connections_are_all_used_is_promoted() -> Result<()> {
         ("max_connections", "10"),
         ("superuser_reserved_connections", "3"),
     ];
-    set(primary, &few)?;
-    primary.stop_database("fast")?;
-    primary.start_database()?;
-    all_stream(primary, 1)?;
-    // A standby must have as many as the primary for all that it replays.
-    has_checkpoint(primary, standby)?;
-    set(standby, &few)?;
-    standby.stop_database("fast")?;
-    standby.start_database()?;
-    all_stream(primary, 1)?;
+    restart_with(&lab, &few)?;
     let crowd = fill(standby)?;
     primary.kill_database()?;
     let run = standby.failover(&PRIMARY_DOWN, FAILOVER)?;

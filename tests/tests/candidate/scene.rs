@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 pub use lab::layout::PRIMARY_DOWN;
-use lab::layout::{DB_BIN, LOG, USER};
+use lab::layout::{DATA, DB_BIN, LOG, USER};
 use lab::{Lab, LabOptions, Node, Running, ToolRun, wait_for};
 
 /// More than any failover takes here, restarts and patience with what hangs included.
 pub const FAILOVER: Duration = Duration::from_secs(40);
 /// For everything else that is waited for.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// What a host's tools remember.
+pub const STATE: &str = "/home/kingbase/cluster/R3HA/log/network_rewind.json";
 
 /// Two hosts, synchronous.
 pub fn two_hosts(name: &str) -> Result<Lab> {
@@ -48,6 +51,36 @@ pub fn went_through(lab: &Lab, run: &ToolRun) -> Result<()> {
     let down = !old.is_up() || old.pids_of_database().is_empty() || old.in_recovery()?;
     ensure!(down, "two primaries: {log}");
     Ok(())
+}
+
+/// After a failover that was refused or failed: no promotion is pending, the VIP is nobody's or a writing
+/// primary's, nothing is held. What the run on `coordinator` said last: what to do.
+pub fn left_nothing(lab: &Lab, coordinator: &Node) -> Result<String> {
+    for node in lab.nodes() {
+        let name = node.name();
+        // The data directory may be a link to another disk.
+        let data = format!(
+            "test ! -e {DATA}/promote && ! grep -qx \"primary_conninfo = ''\" {DATA}/postgresql.auto.conf"
+        );
+        let clean = node.run(&["sh", "-c", &data], SOON)?;
+        ensure!(
+            clean.code == Some(0),
+            "{name}: a promotion is pending, or it is held"
+        );
+        let state = node.path(STATE)?;
+        let state = std::fs::read_to_string(state).unwrap_or_default();
+        for mark in ["\"held\":{", "\"promotion\":{"] {
+            ensure!(!state.contains(mark), "{name}: {state}");
+        }
+        if node.has_vip()? {
+            node.psql("set synchronous_commit = local; insert into probe values ('has the VIP')")?;
+        }
+    }
+    let log = coordinator.failover_log()?;
+    let (_, said) = log
+        .rsplit_once("failover failed: ")
+        .with_context(|| log.clone())?;
+    Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Keeps a transaction open on `node` that has begun with `sql`, until the lab ends.

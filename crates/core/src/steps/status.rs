@@ -7,12 +7,17 @@ use crate::instance::Instance;
 use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
+use crate::workers;
 pub use failover_rules::facts::status::Status;
 use failover_rules::promotion::Unasked;
+use nix::sys::statvfs::statvfs;
 use std::time::Duration;
 
 /// A server that lives answers in milliseconds; one that is frozen never.
 const SQL_TIME: Duration = Duration::from_millis(800);
+
+/// For a disk that lives to say how full it is.
+const DISK_TIME: Duration = Duration::from_millis(300);
 
 /// SQLSTATE of a server that has no connection left.
 const TOO_MANY_CONNECTIONS: &str = "53300";
@@ -53,6 +58,8 @@ pub fn look_and_stay(
             status.control = Some(control.checkpoint.max(control.min_recovery));
             status.control_state = Some(control.state);
             status.segment_size = Some(control.segment_size);
+            let full = no_room(instance, control.segment_size, deadline);
+            status.obstacle = status.obstacle.take().or(full);
         }
         Err(error) => status.trouble = Some(error.to_string()),
     }
@@ -142,6 +149,23 @@ fn obstacle(host: &ThisHost, instance: &Instance) -> Option<String> {
     }
     let ctl = instance.missing_ctl()?;
     Some(format!("no program {}: correct KB_PATH", ctl.display()))
+}
+
+/// The first thing that a promoted server writes is a whole segment, of its new timeline; one that cannot
+/// write it ends.
+fn no_room(instance: &Instance, segment: u64, deadline: Deadline) -> Option<String> {
+    let wal = instance.data().join(instance.flavor.wal_dir);
+    let dir = wal.clone();
+    let disk = workers::within(deadline.at_most(DISK_TIME), move || statvfs(&dir))?.ok()?;
+    let room = disk.blocks_available() * disk.fragment_size();
+    (room < segment).then(|| {
+        format!(
+            "{} has {} KB left, and a promotion needs a WAL segment of {} KB: make room there",
+            wal.display(),
+            room >> 10,
+            segment >> 10
+        )
+    })
 }
 
 fn ask_server(
