@@ -215,11 +215,7 @@ impl Watch<'_> {
                 let programs = &self.crew.here.programs;
                 let answer = who_has(programs, vip.cidr.addr, &vip.dev, SECOND_LOOK);
                 fencing.hear(self.neighbor(), now);
-                match answer {
-                    Ok(Some(mac)) => fencing.whose(mac),
-                    Ok(None) => VipHolder::Nobody,
-                    Err(_) => first,
-                }
+                answer.map_or(first, |macs| fencing.whose(&macs))
             }
             _ => first,
         }

@@ -79,7 +79,7 @@ pub enum Heard {
     /// Its hardware address, as this host knows it.
     Neighbor(Option<Mac>),
     /// Who answers for the VIP, or why that could not be asked.
-    Vip(Result<Option<Mac>, String>),
+    Vip(Result<Vec<Mac>, String>),
     /// How a standby's instance is.
     Standby(IpAddr, Result<Status, NoStatus>),
     /// Whether a database runs on a standby's host for all that is known.
@@ -139,7 +139,7 @@ pub struct Fencing {
     /// Its hardware address, as this host knows it.
     neighbor: Option<Mac>,
     /// Who answers for the VIP, once that is known.
-    vip: Option<Result<Option<Mac>, String>>,
+    vip: Option<Result<Vec<Mac>, String>>,
     /// It was asked again, and nothing is known of that yet.
     vip_asked_again: bool,
     /// Until when it is not fenced, unless somebody can be promoted; `None`: it is being fenced.
@@ -169,7 +169,7 @@ impl Fencing {
             limits,
             findings: Findings::default(),
             neighbor: None,
-            vip: (!has_vip).then_some(Ok(None)),
+            vip: (!has_vip).then(|| Ok(Vec::new())),
             vip_asked_again: false,
             before_fence: Some(CANDIDATE_TIME),
             life_again: None,
@@ -404,7 +404,7 @@ impl Fencing {
 
     /// Whether somebody answers for the VIP.
     pub fn somebody_has_vip(&self) -> bool {
-        matches!(self.vip, Some(Ok(Some(_))))
+        matches!(&self.vip, Some(Ok(macs)) if !macs.is_empty())
     }
 
     /// Whether it is known who has the VIP. He answers within milliseconds or not at all: all of the
@@ -416,17 +416,27 @@ impl Fencing {
         }
         match &self.vip {
             // It may be a standby's, on which a run before this one has put it: they say so.
-            Some(Ok(Some(mac))) => {
-                let is_stranger = matches!(self.whose(*mac), VipHolder::Stranger(_));
+            Some(Ok(macs)) => {
+                let is_stranger = matches!(self.whose(macs), VipHolder::Stranger(_));
                 self.awaited.is_empty() || !is_stranger
             }
-            Some(_) => true,
+            Some(Err(_)) => true,
             None => SECOND_LOOK <= now && report_is_in,
         }
     }
 
-    /// Whose the hardware address is that answered for the VIP.
-    pub fn whose(&self, mac: Mac) -> VipHolder {
+    /// Whose the hardware addresses are that answered for the VIP: a stranger counts more than the old
+    /// primary, who loses it.
+    pub fn whose(&self, macs: &[Mac]) -> VipHolder {
+        let holders: Vec<VipHolder> = macs.iter().map(|mac| self.holder(*mac)).collect();
+        let find = |wanted: fn(&&VipHolder) -> bool| holders.iter().find(wanted);
+        find(|it| matches!(it, VipHolder::Stranger(_)))
+            .or_else(|| find(|it| **it == VipHolder::OldPrimary))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn holder(&self, mac: Mac) -> VipHolder {
         let mut old: Vec<Mac> = self.neighbor.into_iter().collect();
         if let Some(Ok(report)) = &self.findings.old_primary.report {
             old.extend(&report.macs);
@@ -440,8 +450,7 @@ impl Fencing {
     /// Who has the VIP, or why that could not be asked.
     pub fn vip(&self) -> Result<VipHolder, &str> {
         match &self.vip {
-            Some(Ok(None)) => Ok(VipHolder::Nobody),
-            Some(Ok(Some(mac))) => Ok(self.whose(*mac)),
+            Some(Ok(macs)) => Ok(self.whose(macs)),
             // It was still being asked when its own copy of the tool said all there is to say.
             None if self.findings.old_primary.report_is_in() => Ok(VipHolder::Nobody),
             None => Ok(VipHolder::Unknown),

@@ -278,7 +278,7 @@ impl Failover {
         hear(Heard::Neighbor(Some(mac(old))));
         let holder = world.vip_elsewhere(host).map(mac);
         if world.setup.has_vip && (holder.is_some() || passed >= PROBE) {
-            hear(Heard::Vip(Ok(holder)));
+            hear(Heard::Vip(Ok(holder.into_iter().collect())));
         }
         if host == old {
             return;

@@ -31,8 +31,8 @@ impl Wish {
 pub struct Seen {
     /// Where this host has the address.
     pub here: Option<Held>,
-    /// Who else answers for it, if that was asked.
-    pub answered_by: Option<Mac>,
+    /// Those that answer for it beside this host, if that was asked.
+    pub answered_by: Vec<Mac>,
 }
 
 /// What follows.
@@ -52,10 +52,10 @@ pub enum Plan {
 
 /// First match.
 pub fn decide(wish: Wish, seen: &Seen) -> Plan {
-    match (wish.action, &seen.here, seen.answered_by) {
+    match (wish.action, &seen.here, seen.answered_by.first()) {
         (Action::Status, _, _) | (Action::Del, None, _) => Plan::Nothing,
         (Action::Del, Some(held), _) => Plan::Remove(held.clone()),
-        (Action::Add, _, Some(mac)) if !wish.force => Plan::Refuse(mac),
+        (Action::Add, _, Some(mac)) if !wish.force => Plan::Refuse(*mac),
         (Action::Add, Some(_), _) => Plan::Announce,
         (Action::Add, None, _) => Plan::Add,
     }
@@ -102,6 +102,7 @@ mod tests {
     }
 
     fn plan(action: Action, force: bool, here: Option<Held>, answered_by: Option<Mac>) -> Plan {
+        let answered_by = answered_by.into_iter().collect();
         decide(Wish { action, force }, &Seen { here, answered_by })
     }
 

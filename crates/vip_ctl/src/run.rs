@@ -41,7 +41,8 @@ impl Done {
                 vip: vip.to_string(),
                 device: device.clone(),
                 here: seen.here.is_some(),
-                answered_by: seen.answered_by,
+                answered_by: seen.answered_by.first().copied(),
+                also_by: seen.answered_by.iter().skip(1).copied().collect(),
                 did,
             },
             sentence,
@@ -226,7 +227,7 @@ fn wanted(request: &Request, config: &Config) -> Result<Vip> {
 fn look(wish: Wish, vip: &Vip, programs: &Programs, window: Duration) -> Result<Seen> {
     let mut seen = Seen {
         here: find(vip.cidr.addr)?,
-        answered_by: None,
+        answered_by: Vec::new(),
     };
     if wish.asks_others() {
         // On the device where it is, which need not be the one where it should be.
@@ -325,8 +326,13 @@ fn place(seen: &Seen) -> String {
 }
 
 fn state(vip: &Vip, seen: &Seen) -> String {
-    match seen.answered_by {
-        Some(mac) => format!("{vip} is {}; {mac} answers for it", place(seen)),
-        None => format!("{vip} is {}", place(seen)),
+    let all: Vec<String> = seen.answered_by.iter().map(ToString::to_string).collect();
+    match all.is_empty() {
+        false => format!(
+            "{vip} is {}; {} answers for it",
+            place(seen),
+            all.join(" and ")
+        ),
+        true => format!("{vip} is {}", place(seen)),
     }
 }

@@ -157,6 +157,7 @@ fn add_and_del_twice_are_add_and_del_once() {
             device: "eth0".to_owned(),
             here,
             answered_by: None,
+            also_by: Vec::new(),
             did,
         };
         assert_eq!(report, expected, "{args}");

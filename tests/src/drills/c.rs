@@ -72,7 +72,7 @@ pub(super) const DRILLS: &[Drill] = &[
         way: "",
         flavor: Flavor::Postgres,
         what: "somebody else answers for the database VIP",
-        fast: false,
+        fast: true,
         options: two_hosts,
         play: stranger,
     },

@@ -14,6 +14,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
+/// After the first answer, for others: an address that two have is answered for twice. Whoever has it
+/// answers within milliseconds.
+const ALSO: Duration = Duration::from_millis(50);
 /// Between two probes of one question.
 const TRY_INTERVAL: Duration = Duration::from_millis(125);
 /// What `vip_ctl` may need beyond the window it is given, on a busy host, a login as root included.
@@ -21,8 +24,8 @@ const STARTUP: Duration = Duration::from_secs(1);
 
 /// An address that nobody has: kept for documentation (RFC 5737).
 const NOBODYS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// For a router that answers for every address to do so once more.
-const CONTROL_TIME: Duration = Duration::from_millis(200);
+/// After a router's answer, for one that answers for every address to answer for that one, too.
+const CONTROL_TIME: Duration = Duration::from_millis(100);
 
 /// Why a question could not be put to the network. Never to be read as "nobody answered".
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,8 +43,8 @@ pub enum ProbeError {
     },
 }
 
-/// Who else on `dev`'s network answers for `ip`? The first answer ends it at once; nobody within
-/// `window` is `None`. It makes no difference whether this host has the address itself: a kernel
+/// Who else on `dev`'s network answers for `ip`? Whoever does so within `ALSO` after the first answer;
+/// nobody within `window` is empty. It makes no difference whether this host has the address itself: a kernel
 /// does not answer itself, and answers from this host's other devices on the same network don't
 /// count.
 ///
@@ -55,25 +58,21 @@ pub fn who_has(
     ip: Ipv4Addr,
     dev: &str,
     window: Duration,
-) -> Result<Option<Mac>, ProbeError> {
+) -> Result<Vec<Mac>, ProbeError> {
     let answers = who_answers(programs, ip, dev, window)?;
-    match (answers.host, answers.router) {
-        (None, Some(router)) => {
-            // It may have the address, or answer for every one: then it does for one that nobody has, too.
-            let nobodys = who_answers(programs, NOBODYS, dev, CONTROL_TIME)?;
-            Ok((nobodys.router != Some(router)).then_some(router))
-        }
-        (host, _) => Ok(host),
-    }
+    let router = answers.router.filter(|_| !answers.for_all);
+    Ok(answers.hosts.into_iter().chain(router).collect())
 }
 
 /// Who answers for an address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Whoever has it, for all that is known.
-    pub host: Option<Mac>,
+    /// Those that have it, for all that is known, in the order of their answers.
+    pub hosts: Vec<Mac>,
     /// A router, which may answer for every address: that proves nothing.
     pub router: Option<Mac>,
+    /// It does: it answers for an address that nobody has, too.
+    pub for_all: bool,
 }
 
 /// The same, and whether a router answers.
@@ -94,8 +93,10 @@ pub fn who_answers(
     let answers = match sender.vip_ctl() {
         None => probe(ip, dev, window, &routers(programs, ip)),
         // Which leaves its routers out by itself.
-        Some(vip_ctl) => ask_vip_ctl(&sender, vip_ctl, ip, dev, window)
-            .map(|host| Answers { host, router: None }),
+        Some(vip_ctl) => ask_vip_ctl(&sender, vip_ctl, ip, dev, window).map(|hosts| Answers {
+            hosts,
+            ..Answers::default()
+        }),
     };
     answers.map_err(cannot)
 }
@@ -120,29 +121,36 @@ fn routers(programs: &Programs, ip: Ipv4Addr) -> Vec<Mac> {
 fn probe(ip: Ipv4Addr, dev: &str, window: Duration, routers: &[Mac]) -> Result<Answers, String> {
     let own = own_macs().map_err(|e| format!("this host's devices could not be listed: {e}"))?;
     let socket = Socket::open(dev)?;
-    let question = Packet {
+    let question = |target| Packet {
         operation: Operation::Request,
         sender_mac: socket.mac(),
         sender: Ipv4Addr::UNSPECIFIED,
         target_mac: Mac([0; 6]),
-        target: ip,
+        target,
     };
-    let deadline = Deadline::after(window);
+    let mut deadline = Deadline::after(window);
     let mut answers = Answers::default();
     while !deadline.passed() {
-        socket.send(&question)?;
-        let next = deadline.at_most(TRY_INTERVAL);
-        while let Some(packet) = socket.receive(next)? {
+        socket.send(&question(ip))?;
+        if !routers.is_empty() {
+            socket.send(&question(NOBODYS))?;
+        }
+        let next = Deadline::after(TRY_INTERVAL);
+        while let Some(packet) = socket.receive(deadline.at_most(next.remaining()))? {
             let mac = packet.sender_mac;
+            let of_router = routers.contains(&mac);
+            answers.for_all |= of_router && packet.sender == NOBODYS;
             // A request whose sender has the address is as good as an answer.
             if packet.sender != ip || own.contains(&mac) {
                 continue;
             }
-            if !routers.contains(&mac) {
-                answers.host = Some(mac);
-                return Ok(answers);
+            if of_router {
+                answers.router = Some(mac);
+                deadline = deadline.at_most(CONTROL_TIME);
+            } else if !answers.hosts.contains(&mac) {
+                answers.hosts.push(mac);
+                deadline = deadline.at_most(ALSO);
             }
-            answers.router = Some(mac);
         }
     }
     Ok(answers)
@@ -154,14 +162,20 @@ fn ask_vip_ctl(
     ip: Ipv4Addr,
     dev: &str,
     window: Duration,
-) -> Result<Option<Mac>, String> {
+) -> Result<Vec<Mac>, String> {
     let vip = format!("{ip}/32");
     let window_ms = window.as_millis().to_string();
     let cmd = Cmd::new(vip_ctl).args(["status", "--json", "--vip", &vip, "--dev", dev]);
     let cmd = cmd.args(["--window", &window_ms]);
     let out = run_for(rights, &cmd, Deadline::after(window + STARTUP))?;
     serde_json::from_str::<Report>(out.stdout.trim())
-        .map(|report| report.answered_by)
+        .map(|report| {
+            report
+                .answered_by
+                .into_iter()
+                .chain(report.also_by)
+                .collect()
+        })
         .map_err(|error| format!("{cmd} printed no report ({error}): {}", out.last_line()))
 }
 

@@ -268,7 +268,7 @@ fn ask(
             }),
         (Probe::Arp, Some(device)) => {
             who_answers(programs, addr, device, window).map_or_else(unknown, |answers| {
-                match (answers.host, answers.router) {
+                match (answers.hosts.first(), answers.router) {
                     (Some(mac), _) => Finding::Alive(format!("answered from {mac}")),
                     (None, Some(router)) => Finding::Router(router.to_string()),
                     (None, None) => Finding::Silent,

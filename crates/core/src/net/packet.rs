@@ -132,14 +132,14 @@ impl Socket {
         .map_err(|error| error.desc().to_owned())
     }
 
-    /// The next packet, or `None` at `deadline`, also while others go on coming that are no ARP.
+    /// The next packet, or `None` at `deadline`, also while others go on coming.
     pub(super) fn receive(&self, deadline: Deadline) -> Result<Option<Packet>, String> {
         loop {
             let mut buffer = [0; 64];
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => {
                     if let Some(packet) = Packet::read(&buffer[..length]) {
-                        return Ok(Some(packet));
+                        return Ok((!deadline.passed()).then_some(packet));
                     }
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {}

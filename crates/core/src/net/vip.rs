@@ -63,6 +63,9 @@ pub struct Report {
     pub here: bool,
     /// Who else answers for it; `null` when nobody does, or nobody was asked (`del`, `--force`).
     pub answered_by: Option<Mac>,
+    /// Those that answer for it beside that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_by: Vec<Mac>,
     /// What was changed.
     pub did: Did,
 }
@@ -412,6 +415,7 @@ mod tests {
             device: "enp0s3".to_owned(),
             here: true,
             answered_by: None,
+            also_by: Vec::new(),
             did: Did::Added,
         };
         assert_eq!(

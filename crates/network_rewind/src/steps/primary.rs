@@ -28,7 +28,8 @@ pub fn vip_on(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::AlreadySo(format!("{vip} is here")));
     }
     let window = work.config().probe_timeout;
-    if let Some(mac) = who_has(&here.programs, vip.cidr.addr, &vip.dev, window)? {
+    let holders = who_has(&here.programs, vip.cidr.addr, &vip.dev, window)?;
+    if let Some(mac) = holders.first() {
         bail!(Break::NeedsPerson(format!(
             "this is the primary, and {mac} answers for the database VIP {vip}: take it off there"
         )));

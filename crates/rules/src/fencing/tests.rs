@@ -349,7 +349,7 @@ fn nobody_is_in_the_way_of_a_primary_that_is_promoted_already() {
 #[test]
 fn a_host_without_a_sign_of_life_costs_the_time_of_a_probe() {
     let mut fencing = ordered();
-    fencing.hear(Heard::Vip(Ok(None)), ms(500));
+    fencing.hear(Heard::Vip(Ok(vec![])), ms(500));
     assert!(fencing.go_on(ms(500)).is_some());
     fencing.hear(Heard::Signs(signs(false)), ms(500));
     assert_eq!(fencing.go_on(ms(500)), None);
@@ -376,7 +376,7 @@ fn a_login_that_fails_is_tried_again() {
 #[test]
 fn a_fence_that_has_begun_and_is_late_is_waited_for() {
     let mut fencing = ordered();
-    fencing.hear(Heard::Vip(Ok(None)), ms(100));
+    fencing.hear(Heard::Vip(Ok(vec![])), ms(100));
     fencing.hear(Heard::FenceBegan, ms(3_900));
     assert_eq!(fencing.go_on(ms(4_000)).unwrap().until, ms(5_500));
     assert_eq!(fencing.clone().go_on(ms(5_500)), None);
@@ -389,13 +389,13 @@ fn a_fence_that_has_begun_and_is_late_is_waited_for() {
 fn a_host_that_lives_is_looked_at_again() {
     let mut fencing = ordered();
     fencing.hear(Heard::Signs(signs(true)), ms(100));
-    fencing.hear(Heard::Vip(Ok(Some(MAC))), ms(100));
+    fencing.hear(Heard::Vip(Ok(vec![MAC])), ms(100));
     assert_eq!(asks(&mut fencing, 599), []);
     assert_eq!(asks(&mut fencing, 600), [Ask::Life, Ask::Vip]);
     // It died meanwhile; who has the VIP by now is not known yet.
     fencing.hear(Heard::Signs(signs(false)), ms(1_100));
     assert!(fencing.go_on(ms(1_100)).is_some());
-    fencing.hear(Heard::Vip(Ok(None)), ms(1_200));
+    fencing.hear(Heard::Vip(Ok(vec![])), ms(1_200));
     assert_eq!(fencing.go_on(ms(1_200)), None);
 }
 
@@ -436,7 +436,7 @@ fn a_strangers_vip_may_be_a_standbys() {
     let mut fencing = begun();
     fencing.hear(Heard::Standby(ip(102), Ok(good())), ms(20));
     fencing.hear(Heard::Fence(report()), ms(100));
-    fencing.hear(Heard::Vip(Ok(Some(MAC))), ms(100));
+    fencing.hear(Heard::Vip(Ok(vec![MAC])), ms(100));
     assert!(fencing.go_on(ms(200)).is_some(), "103 has not answered");
     let holder = Status {
         vip_here: true,
@@ -445,7 +445,19 @@ fn a_strangers_vip_may_be_a_standbys() {
     };
     fencing.hear(Heard::Standby(ip(103), Ok(holder)), ms(210));
     assert_eq!(fencing.vip(), Ok(VipHolder::Nobody));
-    assert_eq!(fencing.whose(OLD_MAC), VipHolder::Stranger(OLD_MAC));
+    assert_eq!(fencing.whose(&[OLD_MAC]), VipHolder::Stranger(OLD_MAC));
     fencing.hear(Heard::Neighbor(Some(OLD_MAC)), ms(220));
-    assert_eq!(fencing.whose(OLD_MAC), VipHolder::OldPrimary);
+    assert_eq!(fencing.whose(&[OLD_MAC]), VipHolder::OldPrimary);
+    assert_eq!(fencing.whose(&[MAC, OLD_MAC]), VipHolder::OldPrimary);
+}
+
+#[test]
+fn a_stranger_who_answers_beside_the_old_primary_is_seen() {
+    let stranger = Mac([9; 6]);
+    for both in [[OLD_MAC, stranger], [stranger, OLD_MAC]] {
+        let mut fencing = ordered();
+        fencing.hear(Heard::Neighbor(Some(OLD_MAC)), ms(10));
+        fencing.hear(Heard::Vip(Ok(both.to_vec())), ms(60));
+        assert_eq!(fencing.vip(), Ok(VipHolder::Stranger(stranger)));
+    }
 }
