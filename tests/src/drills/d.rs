@@ -22,7 +22,7 @@ pub(super) const DRILLS: &[Drill] = &[
         flavor: Flavor::Postgres,
         what: "`failover_stream` killed after each step of a failover, here and over ssh, and of a standby's death, then run again",
         fast: false,
-        options: killed::failover_options,
+        options: killed::three_hosts_options,
         play: killed::failover,
     },
     Drill {

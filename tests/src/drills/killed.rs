@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::d::{at_once, killed_with_rows_of_its_own};
 use super::needs::{NEEDS, Need, take_vip};
 use super::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
-use super::{settings, three_hosts};
+use super::{settings, two_hosts};
 use crate::events::Event;
 use crate::host::Node;
 use crate::lab::{Lab, LabOptions};
@@ -35,17 +35,23 @@ const SCRIPT: &str = "#!/bin/sh\n\
     fi\n\
     exec $tool \"$@\"\n";
 
-/// The third host is there to follow. By turns one of the two others is the lowest id that is left.
 pub(super) fn failover_options() -> LabOptions {
     let (_, arguments) = crate::pool::FAILOVER_COMMAND
         .split_once(' ')
         .unwrap_or_default();
-    let mut options = three_hosts();
-    options
-        .config
-        .extend(settings(&[("FAILOVER_CANDIDATE", "given")]));
     LabOptions {
         failover_command: format!("{TWICE} {arguments}"),
+        ..two_hosts()
+    }
+}
+
+/// The third host is there to follow. By turns one of the two others is the lowest id that is left.
+pub(super) fn three_hosts_options() -> LabOptions {
+    let mut options = failover_options();
+    let given = settings(&[("FAILOVER_CANDIDATE", "given")]);
+    options.config.extend(given);
+    LabOptions {
+        nodes: 3,
         ..options
     }
 }
