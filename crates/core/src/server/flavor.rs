@@ -35,6 +35,9 @@ pub struct Flavor {
     pub rewind_target: &'static str,
     /// Its options for leaving it to us to sync what it wrote; none where it has no such option.
     pub rewind_unsynced: &'static [&'static str],
+    /// Its option for taking missing WAL from the archive by `restore_command`, and the first version
+    /// (`server_version_num`) that has it.
+    pub rewind_restores: Option<(&'static str, u32)>,
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
     /// The configuration file, in the data directory and in `KB_ETC_PATH`.
@@ -167,6 +170,7 @@ pub static KINGBASE: Flavor = Flavor {
     rewind: "sys_rewind",
     rewind_target: "--target-data",
     rewind_unsynced: &[],
+    rewind_restores: None,
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     auto_conf: "kingbase.auto.conf",
@@ -235,6 +239,7 @@ pub static POSTGRES: Flavor = Flavor {
     rewind: "pg_rewind",
     rewind_target: "--target-pgdata",
     rewind_unsynced: &["--no-sync"],
+    rewind_restores: Some(("--restore-target-wal", 130_000)),
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     auto_conf: "postgresql.auto.conf",

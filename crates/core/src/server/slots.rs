@@ -4,6 +4,7 @@ use crate::deadline::Deadline;
 use crate::flavor::Flavor;
 use crate::procedure::Done;
 use crate::sql::{Session, SqlError, quote};
+use serde_json::Value;
 
 /// Makes sure that `slot` is there and keeps WAL, from now on at the latest.
 ///
@@ -16,17 +17,17 @@ pub fn reserve(
     deadline: Deadline,
 ) -> Result<Done, SqlError> {
     let look = format!(
-        "SELECT active, restart_lsn FROM {} WHERE slot_name = {}",
+        "SELECT active, restart_lsn, row_to_json(slot) FROM {} AS slot WHERE slot_name = {}",
         names.replication_slots,
         quote(slot)
     );
     let found = session.query(&look, deadline)?;
     match found.first().map(Vec::as_slice) {
-        Some([_, Some(position)]) => {
+        Some([_, Some(position), row]) if !is_invalid(row.as_deref()) => {
             return Ok(Done::AlreadySo(format!("{slot} keeps WAL from {position}")));
         }
-        // Without a position it keeps nothing, and only a new one can be made to.
-        Some([active, None]) if !session.as_truth(&look, active.clone())? => {
+        // It keeps nothing, and only a new one can be made to.
+        Some([active, ..]) if !session.as_truth(&look, active.clone())? => {
             session.query(
                 &format!("SELECT {}({})", names.drop_slot, quote(slot)),
                 deadline,
@@ -44,6 +45,15 @@ pub fn reserve(
         deadline,
     )?;
     Ok(Done::Did(format!("{slot} made")))
+}
+
+/// Whether the server has given a slot up, for which it keeps a position all the same. The columns that tell
+/// are of later versions.
+fn is_invalid(row: Option<&str>) -> bool {
+    let row: Value = row
+        .and_then(|it| serde_json::from_str(it).ok())
+        .unwrap_or_default();
+    row["wal_status"] == "lost" || row["invalidation_reason"].is_string()
 }
 
 /// Drops the physical slot `slot`, if it is there and nobody reads from it; whether it was.
@@ -67,4 +77,28 @@ pub fn release(
         deadline,
     )?;
     Ok(!dropped.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_was_given_up_keeps_nothing() {
+        for (row, expected) in [
+            (r#"{"slot_name":"lost","restart_lsn":"0/1"}"#, false),
+            (
+                r#"{"wal_status":"reserved","invalidation_reason":null}"#,
+                false,
+            ),
+            (r#"{"wal_status":"lost"}"#, true),
+            (
+                r#"{"wal_status":"reserved","invalidation_reason":"idle_timeout"}"#,
+                true,
+            ),
+        ] {
+            assert_eq!(is_invalid(Some(row)), expected, "{row}");
+        }
+        assert!(!is_invalid(None));
+    }
 }

@@ -4,6 +4,7 @@
 use crate::instance::{Instance, on_disk};
 use failover_rules::facts::lsn::{Lsn, Timeline, segment_name, segment_number};
 use std::fs::{self, File};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -19,6 +20,40 @@ impl Instance {
         let dir = self.data().join(self.flavor.wal_dir);
         on_disk(move || end_of_wal(&dir, timeline, segment_size)).flatten()
     }
+}
+
+impl Instance {
+    /// Bytes of WAL that are written behind `from`, in the segments of `segment_size` bytes of the newest of
+    /// these timelines; `None`: they cannot be read. What a switch to the next segment left unwritten (with
+    /// `archive_mode` each shutdown makes one) is not counted.
+    pub fn written_behind(
+        &self,
+        from: Lsn,
+        timelines: RangeInclusive<Timeline>,
+        segment_size: u64,
+    ) -> Option<u64> {
+        let dir = self.data().join(self.flavor.wal_dir);
+        on_disk(move || written_behind(&dir, from, &timelines, segment_size)).flatten()
+    }
+}
+
+fn written_behind(
+    dir: &Path,
+    from: Lsn,
+    timelines: &RangeInclusive<Timeline>,
+    size: u64,
+) -> Option<u64> {
+    let written = |number: u64| {
+        let mut newest_first = timelines.clone().rev();
+        let file = newest_first
+            .find_map(|it| File::open(dir.join(segment_name(it, number, size))).ok())?;
+        let end = end_in(&file, number * size, size)?;
+        Some(end.since(Lsn(from.0.max(number * size))))
+    };
+    let first = from.0 / size;
+    let all = (first..).map_while(written);
+    written(first)?;
+    Some(all.sum())
 }
 
 fn end_of_wal(dir: &Path, timeline: Timeline, size: u64) -> Option<Lsn> {
@@ -104,6 +139,14 @@ mod tests {
         let end = 6 * SIZE + 2 * PAGE + 104;
         assert_eq!(end_of_wal(&dir, 3, SIZE), Some(Lsn(end)));
         assert_eq!(end_of_wal(&dir, 4, SIZE), None);
+
+        // Behind a switch: only what is written.
+        let behind = |from: u64, timelines| written_behind(&dir, Lsn(from), &timelines, SIZE);
+        assert_eq!(behind(6 * SIZE + 8, 1..=3), Some(2 * PAGE + 104 - 8));
+        write(5, &segment(5 * SIZE, 2, 64));
+        let all = PAGE + 64 - 16 + 2 * PAGE + 104;
+        assert_eq!(behind(5 * SIZE + 16, 2..=3), Some(all));
+        assert_eq!(behind(5 * SIZE + 16, 2..=2), None);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

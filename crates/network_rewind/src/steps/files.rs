@@ -168,6 +168,13 @@ pub fn keep_slots(work: &Work<'_>) -> Result<()> {
     make_dir(&kept, work.instance.user())?;
     let slots = slots(&dir)?;
     for slot in slots.iter().filter(|slot| !slot.physical) {
+        if slot.fails_over {
+            work.journal.stamped(format!(
+                "the logical slot {} fails over: it is the primary's now, and not kept here",
+                slot.name
+            ));
+            continue;
+        }
         copy_dir(work, &dir.join(&slot.name), &kept.join(&slot.name))?;
     }
     remember_slots(work, &slots)
@@ -228,15 +235,22 @@ pub fn drop_slots(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 struct Slot {
     name: String,
     physical: bool,
+    /// The primary's is the one that counts: at the position that it has here it would hand changes out
+    /// once more, and keep the primary's from coming.
+    fails_over: bool,
 }
 
 /// The slots in `dir`, sorted. Of which kind they are, their state files tell: after magic, checksum,
 /// version and length (4 bytes each) and the name (64) comes the database's id, which is 0 for a
-/// physical slot (`ReplicationSlotOnDisk` in the server's slot.c). One that cannot be read is left to
-/// the server.
+/// physical slot (`ReplicationSlotOnDisk` in the server's slot.c); from the fifth version on, PostgreSQL 17's,
+/// there are two more bytes at the end, "synchronized" and "fails over". One that cannot be read is left
+/// to the server.
 fn slots(dir: &Path) -> Result<Vec<Slot>> {
     const MAGIC: u32 = 0x0105_1CA1;
+    const VERSION: usize = 8;
     const DATABASE: usize = 16 + 64;
+    const SYNCED: usize = 16 + 177;
+    const FAILS_OVER: usize = 16 + 178;
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -256,6 +270,10 @@ fn slots(dir: &Path) -> Result<Vec<Slot>> {
             found.push(Slot {
                 name,
                 physical: database == 0,
+                fails_over: word(VERSION) >= Some(5)
+                    && [SYNCED, FAILS_OVER]
+                        .iter()
+                        .any(|at| state.get(*at).is_some_and(|it| *it != 0)),
             });
         }
     }
@@ -328,6 +346,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("slots-{}", std::process::id()));
         let slot = |name: &str, database: u32, magic: u32| {
             let mut state = vec![0u8; 200];
+            // Of an older version, where something else stands there.
+            let version: u32 = if name.starts_with("of_17") { 5 } else { 3 };
+            state[8..12].copy_from_slice(&version.to_ne_bytes());
+            state[194] = u8::from(!name.ends_with("local"));
             state[..4].copy_from_slice(&magic.to_ne_bytes());
             state[80..84].copy_from_slice(&database.to_ne_bytes());
             fs::create_dir_all(dir.join(name)).unwrap();
@@ -335,15 +357,23 @@ mod tests {
         };
         slot("slot_node102", 0, 0x0105_1CA1);
         slot("logical", 16384, 0x0105_1CA1);
+        slot("of_17_failover", 16384, 0x0105_1CA1);
+        slot("of_17_local", 16384, 0x0105_1CA1);
         slot("strange", 0, 7);
         fs::create_dir_all(dir.join("empty")).unwrap();
         let found = |name: &str, physical| Slot {
             name: name.to_owned(),
             physical,
+            fails_over: name == "of_17_failover",
         };
         assert_eq!(
             slots(&dir).unwrap(),
-            [found("logical", false), found("slot_node102", true)]
+            [
+                found("logical", false),
+                found("of_17_failover", false),
+                found("of_17_local", false),
+                found("slot_node102", true)
+            ]
         );
         fs::remove_dir_all(&dir).unwrap();
         assert!(slots(&dir).unwrap().is_empty());

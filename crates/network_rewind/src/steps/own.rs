@@ -173,19 +173,19 @@ pub fn make_place(work: &Work<'_>) -> Result<()> {
     make_dir(&work.kept(), work.instance.user())
 }
 
-/// Copies the settings to what is kept, through whatever links lead to them; how many files. What the
-/// server's user cannot read the server does not need.
-pub fn keep(work: &Work<'_>) -> Result<usize> {
+/// Copies the settings to what is kept, through whatever links lead to them. What the server's user cannot
+/// read the server does not need.
+fn keep_settings(work: &Work<'_>) -> Result<()> {
     let to = work.kept().join(SETTINGS);
+    remove_dir(&to)?;
     make_dir(&to, work.instance.user())?;
-    let mut copied = 0;
     for path in own(work.names(), work.data())? {
-        copied += copy_settings(work, &path, &within(&to, &path), true)?;
+        copy_settings(work, &path, &within(&to, &path), true)?;
     }
-    settle(&[&to])?;
-    Ok(copied)
+    settle(&[&to])
 }
 
+/// How many files.
 fn copy_settings(work: &Work<'_>, from: &Path, to: &Path, top: bool) -> Result<usize> {
     let owner = work.instance.user();
     let Ok(meta) = fs::metadata(from) else {
@@ -243,6 +243,7 @@ fn is_back(work: &Work<'_>) -> bool {
 pub fn set_aside(work: &Work<'_>) -> Result<()> {
     let (data, kept, names) = (work.data(), work.kept(), work.names());
     if moved(work)? == data {
+        keep_settings(work)?;
         make_dir(&kept.join(COMING), work.instance.user())?;
         moved(work)?;
     }

@@ -160,13 +160,19 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
             "the primary has no WAL before {oldest} any more"
         )));
     }
-    if let Some((timeline, at)) = work.fork {
+    if let Some((_, at)) = work.fork {
         let number = at.0.saturating_sub(1) / control.segment_size;
-        let segment = segment_name(timeline, number, control.segment_size);
-        let here = work.data().join(names.wal_dir).join(&segment);
-        if !here.exists() {
+        // Where a promotion happened in it, it is whole on the new timeline, and with an archive the old
+        // one is renamed. The control file may not know of that timeline yet.
+        let oldest = own.of_segment(Lsn((number + 1) * control.segment_size));
+        let newest = work.instance.newest_timeline_in_wal().unwrap_or(oldest);
+        let wal = work.data().join(names.wal_dir);
+        let name = |timeline| segment_name(timeline, number, control.segment_size);
+        let is_here = (oldest..=newest.max(oldest)).any(|it| wal.join(name(it)).exists());
+        if !is_here && archive(work).is_none() {
             return Ok(Some(format!(
-                "its WAL does not go back to the fork at {at}, {segment} is gone"
+                "its WAL does not go back to the fork at {at}, {} is gone",
+                name(oldest)
             )));
         }
         let same = |name: &&String| segment_number(name, control.segment_size) == Some(number);
@@ -178,6 +184,17 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     }
     enough_space(work, control.segment_size)?;
     Ok(None)
+}
+
+/// The option with which the rewind takes from the archive what is gone here, where there is one.
+fn archive(work: &Work<'_>) -> Option<&'static str> {
+    let (option, from) = work.names().rewind_restores?;
+    let version = work.instance.version()?;
+    let command = work
+        .standby_files(work.data())
+        .of_the_server("restore_command");
+    let is_set = command.is_some_and(|it| !it.is_empty());
+    (is_set && version >= from).then_some(option)
 }
 
 /// Where the two have the same history and not the same WAL.
@@ -315,7 +332,6 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     }
     let kept = work.kept();
     own::make_place(work)?;
-    let saved = own::keep(work)?;
     files::keep_slots(work)?;
     let mut wal = 0;
     if !work.copies {
@@ -325,10 +341,7 @@ pub fn keep(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
         copy_synced(&work.data().join(names.control_file), &control)?;
     }
     sync_tree(&kept)?;
-    Ok(Done::Did(format!(
-        "{saved} files of settings, {} MB of WAL",
-        wal >> 20
-    )))
+    Ok(Done::Did(format!("{} MB of WAL", wal >> 20)))
 }
 
 /// The WAL files of this node that a rewind may need, and whether room for a second one is needed: a
@@ -494,8 +507,14 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .args(names.rewind_unsynced)
+        .args(archive(work))
         .dying_with_us();
     let end = before.checkpoint.max(before.min_recovery);
+    let discarded = fork.and_then(|(timeline, at)| {
+        let timelines = timeline..=before.timeline.max(timeline);
+        work.instance
+            .written_behind(at, timelines, before.segment_size)
+    });
     let output = run_into_log(work, &command, names.rewind, deadline).and_then(|()| {
         // It writes the control file at its end.
         match fork {
@@ -515,7 +534,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
                 journal.stamped(format!(
                     "rewound to {at} on timeline {timeline}, where the histories part: {} bytes of \
                      this node's own WAL are discarded",
-                    end.since(at)
+                    discarded.unwrap_or(end.since(at))
                 ));
             }
             Ok(Done::Did("rewound".to_owned()))
@@ -556,7 +575,8 @@ fn give_back_wal(work: &Work<'_>, fork: Option<(Timeline, Lsn)>, segment_size: u
 /// Counts a rewind that failed, and says what the next run does.
 fn failed_rewind(work: &mut Work<'_>, why: &Error) -> Result<Done> {
     let failures = work.update_recovery(|it| it.failures += 1)?.failures;
-    if let Err(error) = put_back(work) {
+    // A person may have to change settings before the next one.
+    if let Err(error) = put_back(work).and_then(|()| own::put_back(work).map(drop)) {
         work.journal.stamped(format!("warning: {error:#}"));
     }
     let next = match (failures < ATTEMPTS, may_copy(work.config())) {

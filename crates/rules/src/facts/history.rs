@@ -106,6 +106,15 @@ impl History {
         self.parents.last().map(|&(_, at)| at)
     }
 
+    /// The timeline with whose name the segment that ends at `end` is whole: a promotion within it copies
+    /// what it has of it to the new timeline.
+    pub fn of_segment(&self, end: Lsn) -> Timeline {
+        let mut parents = self.parents.iter();
+        parents
+            .find(|(_, at)| *at >= end)
+            .map_or(self.timeline, |(timeline, _)| *timeline)
+    }
+
     /// How a node stands to this history that is on `timeline` and has WAL up to `position`. A
     /// node on the newest timeline is a part of it, however far it is.
     pub fn standing(&self, timeline: Timeline, position: Lsn) -> Standing {
@@ -218,6 +227,15 @@ mod tests {
             let found = mine.standing(timeline, Lsn(position));
             assert_eq!(found, expected, "{timeline} {position}");
         }
+    }
+
+    #[test]
+    fn a_segment_in_which_a_promotion_happened_is_the_new_timelines() {
+        let mine = history(5, &[(1, 100), (2, 250), (4, 260)]);
+        for (end, expected) in [(50, 1), (100, 1), (101, 2), (250, 2), (255, 4), (300, 5)] {
+            assert_eq!(mine.of_segment(Lsn(end)), expected, "{end}");
+        }
+        assert_eq!(History::first(1).of_segment(Lsn(50)), 1);
     }
 
     #[test]

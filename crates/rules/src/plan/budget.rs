@@ -29,7 +29,7 @@ pub const CRASH_RECOVERY: Duration = seconds(3600);
 pub const CAN: Duration = seconds(60);
 /// A checkpoint of the primary, so that its control file has its timeline.
 pub const CHECKPOINT: Duration = seconds(600);
-/// This node's own WAL and settings to copy aside.
+/// This node's own WAL to copy aside.
 pub const KEEP: Duration = seconds(600);
 /// The rewind.
 pub const REWIND: Duration = seconds(4 * 3600);

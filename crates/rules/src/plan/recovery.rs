@@ -103,7 +103,7 @@ const CHECKPOINT: Row = step(
 );
 const KEEP: Row = step(
     "recover.keep",
-    "keep this node's settings, WAL and logical slots aside",
+    "keep this node's WAL and logical slots aside",
     Recovery::Keep,
     Budget::Of(budget::KEEP),
 );
