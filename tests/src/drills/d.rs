@@ -197,7 +197,11 @@ fn source_dies(scene: &mut Scene<'_>) -> Played {
     })?;
     says(&run, 66, "the rewind failed")?;
     stays_down(old, 1, "an interrupted rewind")?;
-    scene.reads(101, "recovery.log", "an interrupted rewind left the data directory half written")?;
+    scene.reads(
+        101,
+        "recovery.log",
+        "an interrupted rewind left the data directory half written",
+    )?;
     scene.sees("the pool gives up", FAILOVER, || {
         ensure!(lab.pool_nodes().is_err(), "it answers");
         Ok(())
