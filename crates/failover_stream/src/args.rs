@@ -80,6 +80,9 @@ pub struct Args {
     /// The host that the order is for: another one refuses it
     #[arg(long = "for", value_name = "ADDRESS", requires = "step", hide = true)]
     pub meant_for: Option<IpAddr>,
+    /// With --step fence: the coordinator's host
+    #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
+    pub coordinator: Option<IpAddr>,
     /// With --step promote: whose slot to keep
     #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
     pub old_primary: Option<IpAddr>,

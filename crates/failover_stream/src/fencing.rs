@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// Between two attempts to connect to the old primary's database.
 const PORT_INTERVAL: Duration = Duration::from_millis(300);
 
+/// For the old primary to say how it is, where somebody else is a primary already.
+const OLD_TIME: Duration = Duration::from_millis(700);
+
 /// What comes in from the threads.
 enum News {
     /// For the journal: the fence step says what it does.
@@ -122,6 +125,7 @@ impl Watch<'_> {
                     self.ask_status(standby);
                 }
             }
+            Ask::Old => self.ask_old(),
             Ask::MayStream(address) => {
                 let may = may_stream(self.crew, address);
                 let _ = self.news.send(News::Heard(Heard::MayStream(address, may)));
@@ -131,15 +135,17 @@ impl Watch<'_> {
 
     fn order_fence(&self) {
         let (news, old) = (self.news.clone(), self.old.address());
-        self.old.order(Order::Fence, self.deadline, move |reply| {
-            let _ = news.send(match reply {
-                Reply::Say(message) => News::Say(message),
-                Reply::End(end) => {
-                    let report = end.and_then(|value| read::<FenceReport>(value, old));
-                    News::Heard(Heard::Fence(report.map_err(NoReport::from)))
-                }
+        let by = Some(self.crew.here.config.kb_localhost_ip);
+        self.old
+            .order(Order::Fence(by), self.deadline, move |reply| {
+                let _ = news.send(match reply {
+                    Reply::Say(message) => News::Say(message),
+                    Reply::End(end) => {
+                        let report = end.and_then(|value| read::<FenceReport>(value, old));
+                        News::Heard(Heard::Fence(report.map_err(NoReport::from)))
+                    }
+                });
             });
-        });
     }
 
     fn ask_status(&self, standby: &Peer) {
@@ -149,6 +155,18 @@ impl Watch<'_> {
                 let status = end.and_then(|value| read(value, address));
                 let status = status.map_err(NoStatus::from);
                 let _ = news.send(News::Heard(Heard::Standby(address, status)));
+            }
+        });
+    }
+
+    /// Shortly: the fence waits behind it.
+    fn ask_old(&self) {
+        let (news, address) = (self.news.clone(), self.old.address());
+        let limit = self.deadline.at_most(OLD_TIME);
+        self.old.order(Order::Status, limit, move |reply| {
+            if let Reply::End(end) = reply {
+                let status = end.and_then(|value| read(value, address)).ok();
+                let _ = news.send(News::Heard(Heard::Old(status)));
             }
         });
     }

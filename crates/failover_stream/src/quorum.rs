@@ -8,15 +8,23 @@ use failover_core::journal::Journal;
 use failover_core::life::seen;
 use failover_core::procedure::Done;
 use failover_rules::failover;
+use std::net::IpAddr;
 
-/// Asks the other hosts until enough of them show life.
-pub fn see_majority(crew: &Crew, journal: &Journal, deadline: Deadline) -> Result<Done> {
+/// Asks the other hosts until enough of them show life. `besides`: the old primary's host, and why it does
+/// not count.
+pub fn see_majority(
+    crew: &Crew,
+    journal: &Journal,
+    deadline: Deadline,
+    besides: Option<(IpAddr, &str)>,
+) -> Result<Done> {
     let config = &crew.here.config;
-    let others = config.rest_of_cluster();
+    let mut others = config.rest_of_cluster();
     let hosts = others.len() + 1;
     if config.failover_quorum == FailoverQuorum::None || !failover::counts(hosts) {
         return Ok(Done::Skipped(format!("{hosts} hosts")));
     }
+    others.retain(|host| besides.is_none_or(|(old, _)| old != *host));
     let answers = seen(others, config, &crew.here.programs);
     let mut in_sight = 1;
     while !failover::is_majority(in_sight, hosts) {
@@ -25,7 +33,12 @@ pub fn see_majority(crew: &Crew, journal: &Journal, deadline: Deadline) -> Resul
             Err(_) => break,
         }
     }
-    failover::quorum(config.failover_quorum, in_sight, hosts).map_err(Error::msg)?;
+    let policy = config.failover_quorum;
+    match besides {
+        None => failover::quorum(policy, in_sight, hosts),
+        Some((_, why)) => failover::quorum_besides(policy, in_sight, hosts, why),
+    }
+    .map_err(Error::msg)?;
     let text = format!("{in_sight} of {hosts} hosts are seen");
     journal.line(&text);
     Ok(Done::Did(text))

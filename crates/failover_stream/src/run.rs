@@ -24,7 +24,7 @@ use failover_core::status::Status;
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::{self as decide, Candidate, Unfit};
-use failover_rules::fencing::{Fenced, OldPrimary, fenced, may_promote, needs_hold};
+use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_promote, needs_hold};
 use failover_rules::plan::failover::{
     self as plan, Coordinator, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
 };
@@ -70,7 +70,7 @@ fn steps<'a>() -> Procedure<Failover<'a>, Coordinator> {
 fn carry_out(step: Coordinator, failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     match step {
         Coordinator::TrustIp => trust_ip(failover, deadline),
-        Coordinator::Quorum => see_majority(&failover.crew, failover.journal, deadline),
+        Coordinator::Quorum => see_majority(&failover.crew, failover.journal, deadline, None),
         Coordinator::Fence => fence(failover, deadline),
         Coordinator::Hold => hold(failover, deadline),
         Coordinator::Choose => choose(failover, deadline),
@@ -419,7 +419,7 @@ fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
 /// believe in commits that the new primary will never have.
 fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     if !needs_hold(&failover.findings.old_primary, failover.standbys.len()) {
-        return Ok(Done::Skipped("nobody else could acknowledge".to_owned()));
+        return see_own_side(failover);
     }
     let seen = &failover.findings.standbys;
     let standbys = failover.standbys.iter().map(Peer::address);
@@ -430,7 +430,8 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let listens =
         |host: IpAddr| decide::may_acknowledge_on(seen.get(&host), living.contains(&host));
     // Also to those that have not answered yet: whatever they are asked next, they answer it held.
-    let round = Round::give(&failover.standbys, &Order::Hold, deadline);
+    let newer = newest_timeline(&failover.findings).saturating_add(1);
+    let round = Round::give(&failover.standbys, &Order::Hold(newer), deadline);
     failover.held = failover.standbys.iter().map(Peer::address).collect();
     let mut missing = Vec::new();
     for (host, end) in round.ends(listens, deadline, failover.journal) {
@@ -440,11 +441,7 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     }
     if missing.is_empty() {
         // A host that went out of sight meanwhile was not held: with the old primary it may be more.
-        see_majority(
-            &failover.crew,
-            failover.journal,
-            Deadline::after(QUORUM_TIME),
-        )?;
+        see_own_side(failover)?;
         return Ok(Done::Did("every standby that was heard".to_owned()));
     }
     let config = failover.config();
@@ -453,6 +450,19 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         decide::unheld(&missing.join("; "), config.sync_flag, gives_up).map_err(Error::msg)?;
     failover.journal.stamped(format!("warning: {text}"));
     Ok(Done::Did(text))
+}
+
+/// Where the old primary's host may be on another side of a cut, more than half is seen without it.
+fn see_own_side(failover: &Failover<'_>) -> Result<Done> {
+    match is_elsewhere(&failover.findings.old_primary) {
+        Some(why) => see_majority(
+            &failover.crew,
+            failover.journal,
+            Deadline::after(QUORUM_TIME),
+            Some((failover.old_primary.address(), why)),
+        ),
+        None => Ok(Done::Skipped("nobody else could acknowledge".to_owned())),
+    }
 }
 
 /// A failover that came to nothing leaves the standbys where they were.
@@ -493,6 +503,11 @@ fn release(failover: &Failover<'_>, why: &Error) {
 fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let known = failover.known().to_vec();
     let promoted = decide::promoted(&failover.findings.standbys).map_err(Error::msg)?;
+    if promoted.is_none() {
+        let others: Vec<IpAddr> = failover.standbys.iter().map(Peer::address).collect();
+        let old = old_timeline(&failover.findings.old_primary);
+        decide::replaced_before(&failover.findings.standbys, &others, old).map_err(Error::msg)?;
+    }
     let (address, why) = match promoted {
         // Whatever the pool or the positions say: a second primary is the worst end.
         Some(address) => (address, "it is a primary already".to_owned()),
@@ -667,11 +682,10 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     let limit = failover.deadline.remaining().max(PROMOTION_SLACK);
     // Before the promotion: one that streams from the standby already goes on when that is primary.
     let seen = &failover.findings.standbys;
-    let follows = |it: &&Peer| {
-        let listens = seen.get(&it.address()).is_some_and(decide::may_listen);
-        it.address() != address && listens
-    };
-    let others = failover.standbys.iter().filter(follows);
+    let listens = |it: IpAddr| seen.get(&it).is_some_and(decide::may_listen);
+    // Also one that is down: it must not be made a standby of the old primary meanwhile.
+    let told = |it: &&Peer| it.address() != address && seen.contains_key(&it.address());
+    let others = failover.standbys.iter().filter(told);
     let newest_timeline = newest_timeline(&failover.findings);
     let by_now = seen
         .get(&address)
@@ -684,12 +698,16 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
         instead_of: None,
     };
     let followers = Round::give(others, &Order::Follow(leader), Deadline::after(limit));
-    let report = failover.findings.old_primary.report.as_ref();
     let order = Order::Promote(Promotion {
         old_primary: Some(failover.old_primary.address()),
-        old_timeline: report.and_then(|report| report.as_ref().ok()?.timeline),
+        old_timeline: old_timeline(&failover.findings.old_primary),
         wait_for: shutdown_checkpoint(&failover.findings.old_primary),
-        followers: followers.len(),
+        followers: failover
+            .standbys
+            .iter()
+            .filter(told)
+            .filter(|it| listens(it.address()))
+            .count(),
         newest_timeline,
     });
     let result = peer.report::<PromoteReport>(order, limit, failover.journal);
@@ -735,11 +753,10 @@ fn watch_old_primary(failover: &Failover<'_>) -> Result<Done> {
 /// The newest timeline that any host has told of.
 fn newest_timeline(findings: &Findings) -> Timeline {
     let standbys = findings.standbys.values().map(|status| status.timeline);
-    let old = match &findings.old_primary.report {
-        Some(Ok(report)) => report.timeline,
-        _ => None,
-    };
-    standbys.chain(old).max().unwrap_or(0)
+    standbys
+        .chain(old_timeline(&findings.old_primary))
+        .max()
+        .unwrap_or(0)
 }
 
 /// Asks the pools, beside everything else and without waiting for them: one that has called us takes no
@@ -878,6 +895,14 @@ fn shown_primary(shown: Option<Result<PoolNodes, PoolError>>, id: u32) -> Result
                  attach_node -n {id}"
             )
         }
+    }
+}
+
+/// The timeline on which it was a primary, where its own copy of the tool has told that.
+fn old_timeline(old: &OldPrimary) -> Option<Timeline> {
+    match &old.report {
+        Some(Ok(report)) => report.timeline,
+        _ => None,
     }
 }
 

@@ -39,7 +39,7 @@ fn carry_out(
         plan::StandbyDown::TrustIp => {
             crate::run::ask_trust_ip(context.crew, context.journal, deadline)
         }
-        plan::StandbyDown::Quorum => see_majority(context.crew, context.journal, deadline),
+        plan::StandbyDown::Quorum => see_majority(context.crew, context.journal, deadline, None),
         plan::StandbyDown::FindPrimary => find_primary(context, deadline),
         plan::StandbyDown::Look => look(context, deadline),
         plan::StandbyDown::Async => degrade(context, deadline),

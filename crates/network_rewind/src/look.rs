@@ -97,7 +97,9 @@ impl<'a> Eyes<'a> {
             held: state
                 .held
                 .as_ref()
-                .is_some_and(|mark| mark.is_young(clock::seconds())),
+                .filter(|mark| mark.is_young(clock::seconds()))
+                .map(|mark| mark.newer),
+            told: state.timeline,
             alone,
         };
         (view, session)

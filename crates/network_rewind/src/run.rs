@@ -397,9 +397,15 @@ impl<'a> Run<'a> {
     }
 
     /// A data directory that is whole may be started by whoever wants to. A run that was killed may have
-    /// left it barred.
+    /// left it barred. One that was rewound, and has no standby settings yet, would start as a second
+    /// primary on the timeline of the first.
     fn unbar(&self, state: &State) {
-        let half = |it: &Recovery| matches!(it.stage, Stage::Rewinding | Stage::Copying);
+        let instance = &self.site.instance;
+        let half = |it: &Recovery| match it.stage {
+            Stage::Preparing => false,
+            Stage::Rewinding | Stage::Copying => true,
+            Stage::Following => !instance.is_set_up_as_standby(),
+        };
         if !state.recovery.as_ref().is_some_and(half) {
             // Where it cannot be changed it was not: a start says what is wrong with it.
             let _ = instance::unbar(self.site.instance.data());
@@ -693,6 +699,7 @@ impl<'a> Run<'a> {
             },
             primary: action.follows().unwrap_or(site.here.config.kb_localhost_ip),
             me: view.me.clone(),
+            was_held: view.held.is_some(),
             session: None,
             seen: None,
             down_at: view.down_at.clone(),

@@ -54,6 +54,8 @@ pub struct Work<'a> {
     pub old: Option<IpAddr>,
     /// This host's instance when it was decided.
     pub me: Status,
+    /// A failover held it then.
+    pub was_held: bool,
     /// With the primary.
     pub session: Option<Session>,
     /// What the primary said.

@@ -20,6 +20,18 @@ pub fn quorum(policy: FailoverQuorum, seen: usize, hosts: usize) -> Result<(), S
     ))
 }
 
+/// The same after the fence, where the old primary's host does not count: `why`.
+pub fn quorum_besides(
+    policy: FailoverQuorum,
+    seen: usize,
+    hosts: usize,
+    why: &str,
+) -> Result<(), String> {
+    quorum(policy, seen, hosts).map_err(|refusal| {
+        format!("the old primary's host does not count on this side ({why}); without it, {refusal}")
+    })
+}
+
 /// Of two hosts none is a majority.
 pub fn counts(hosts: usize) -> bool {
     hosts >= 3
@@ -220,6 +232,41 @@ pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, St
     }
 }
 
+/// Whether a primary that was there before the failover can have been promoted in place of the `old` one:
+/// seen before that one is touched.
+pub fn is_successor((host, primary): (IpAddr, &Status), old: &Status) -> Result<(), String> {
+    if old.in_recovery != Some(false) || primary.timeline > old.timeline {
+        return Ok(());
+    }
+    Err(format!(
+        "{host} is a primary already, on timeline {}, and the old primary runs as one on timeline {}: the first \
+         is not its successor. Find out which of the two has the data, stop the other, and run this command \
+         again",
+        primary.timeline, old.timeline
+    ))
+}
+
+/// Whether a failover before this one has replaced the old primary, whose timeline is `old`, and whoever it
+/// promoted is among the `others` and was not heard: that one may be the primary still, and a standby that
+/// follows it would become a second one.
+pub fn replaced_before(
+    standbys: &HashMap<IpAddr, Status>,
+    others: &[IpAddr],
+    old: Option<Timeline>,
+) -> Result<(), String> {
+    let newer = standbys.iter().find(|(_, it)| Some(it.timeline) > old);
+    let unheard = others.iter().find(|it| !standbys.contains_key(*it));
+    match (old, newer, unheard) {
+        (Some(old), Some((host, it)), Some(unheard)) => Err(format!(
+            "{host} is on timeline {}, newer than {old} of the old primary: a failover has promoted somebody \
+             before, and {unheard}, which was not heard, may be it. See that its database is down, or that \
+             it can be asked, and run this command again",
+            it.timeline
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
 pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
     let candidates: Vec<Candidate> = seen
@@ -408,6 +455,38 @@ mod tests {
             ),
             ("the only one", vec![candidate(103, 1, 1, false)], 103),
         ]);
+    }
+
+    #[test]
+    fn after_a_failover_somebody_who_was_not_heard_may_be_the_primary() {
+        let standby = |timeline| Status {
+            running: true,
+            in_recovery: Some(true),
+            timeline,
+            ..Status::default()
+        };
+        let others = [ip(102), ip(103)];
+        let may = |standbys: Vec<(IpAddr, Status)>, old| {
+            replaced_before(&standbys.into_iter().collect(), &others, old).is_ok()
+        };
+        let newer = || (ip(103), standby(2));
+        assert!(!may(vec![newer()], Some(1)));
+        assert!(
+            may(vec![newer(), (ip(102), standby(2))], Some(1)),
+            "all were heard"
+        );
+        assert!(may(vec![newer()], Some(2)), "the old one is as new");
+        assert!(may(vec![newer()], None), "nobody knows");
+    }
+
+    #[test]
+    fn the_old_primarys_host_is_left_out_of_the_count() {
+        let policy = FailoverQuorum::Majority;
+        assert_eq!(quorum_besides(policy, 2, 3, "why"), Ok(()));
+        let refusal = quorum_besides(policy, 1, 3, "it was fenced by another").unwrap_err();
+        assert!(refusal.contains("it was fenced by another"), "{refusal}");
+        assert!(refusal.contains("FAILOVER_QUORUM=none"), "{refusal}");
+        assert_eq!(quorum_besides(FailoverQuorum::None, 1, 3, "why"), Ok(()));
     }
 
     #[test]

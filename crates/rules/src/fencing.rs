@@ -11,10 +11,11 @@ mod tests;
 use crate::facts::mac::Mac;
 use crate::facts::report::FenceReport;
 use crate::facts::status::Status;
-use crate::failover::{Unfit, obstacle, pass_over};
+use crate::failover::{Unfit, is_successor, obstacle, pass_over};
 use crate::plan::failover::LAST_LOOK;
 pub use old_primary::{
-    Fenced, NoReport, OldPrimary, Signs, VipHolder, fenced, may_promote, needs_hold, vip_holder,
+    Fenced, NoReport, OldPrimary, Signs, VipHolder, fenced, is_elsewhere, may_promote, needs_hold,
+    vip_holder,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -82,6 +83,8 @@ pub enum Heard {
     Vip(Result<Vec<Mac>, String>),
     /// How a standby's instance is.
     Standby(IpAddr, Result<Status, NoStatus>),
+    /// How the old primary's instance is; `None`: it does not say.
+    Old(Option<Status>),
     /// Whether a database runs on a standby's host for all that is known.
     MayStream(IpAddr, bool),
 }
@@ -106,6 +109,8 @@ pub enum Ask {
     Vip,
     /// Ask a standby how its instance is.
     Standby(IpAddr),
+    /// Ask the old primary the same, before it is touched.
+    Old,
     /// See whether a database runs on a standby's host.
     MayStream(IpAddr),
 }
@@ -125,6 +130,8 @@ enum Verdict {
     Open,
     /// It has to be known whether a database runs there.
     See(IpAddr),
+    /// It has to be known on which timeline the old primary is.
+    SeeOld,
     Fence,
     /// It may serve its clients, and nobody can or may take its place.
     LeaveAlone,
@@ -142,13 +149,19 @@ pub struct Fencing {
     vip: Option<Result<Vec<Mac>, String>>,
     /// It was asked again, and nothing is known of that yet.
     vip_asked_again: bool,
+    /// How its instance is, once it was asked and has said so.
+    status: Option<Option<Status>>,
+    /// It was asked.
+    status_asked: bool,
     /// Until when it is not fenced, unless somebody can be promoted; `None`: it is being fenced.
     before_fence: Option<Duration>,
     /// When a host that was alive is looked at again.
     life_again: Option<Duration>,
     /// Standbys that have not answered yet.
     awaited: HashSet<IpAddr>,
-    /// The old primary's own copy of the tool has begun to fence it.
+    /// The old primary's own copy of the tool was told to fence it, and nothing is known of that yet.
+    fence_asked: bool,
+    /// It has begun to fence it.
     fence_began: bool,
     /// Why a standby cannot be promoted.
     obstacles: BTreeMap<IpAddr, String>,
@@ -171,9 +184,12 @@ impl Fencing {
             neighbor: None,
             vip: (!has_vip).then(|| Ok(Vec::new())),
             vip_asked_again: false,
+            status: None,
+            status_asked: false,
             before_fence: Some(CANDIDATE_TIME),
             life_again: None,
             awaited: standbys.iter().copied().collect(),
+            fence_asked: false,
             fence_began: false,
             obstacles: BTreeMap::new(),
             not_understood: BTreeMap::new(),
@@ -202,12 +218,14 @@ impl Fencing {
                 self.vip = Some(answer);
                 self.vip_asked_again = false;
             }
+            Heard::Old(status) => self.status = Some(status),
             Heard::Standby(address, answer) => self.hear_standby(address, answer, now),
             Heard::MayStream(address, may) => drop(self.may_stream.insert(address, Some(may))),
         }
     }
 
     fn hear_fence(&mut self, report: Result<FenceReport, NoReport>, now: Duration) {
+        self.fence_asked = false;
         if let Err(NoReport::NotRun(_)) = report {
             self.try_again(now);
             // What our own deadline cut short says less than what was seen before.
@@ -274,9 +292,14 @@ impl Fencing {
                 Verdict::LeaveAlone => return None,
                 // The answer is on its way.
                 Verdict::See(host) => return Some(self.see(host, now)),
-                Verdict::Open if limit > now => {}
-                Verdict::Open | Verdict::Fence => {
+                Verdict::SeeOld if limit > now && !self.status_asked => {
+                    self.status_asked = true;
+                    asks.push(Ask::Old);
+                }
+                Verdict::Open | Verdict::SeeOld if limit > now => {}
+                Verdict::Open | Verdict::SeeOld | Verdict::Fence => {
                     self.before_fence = None;
+                    self.fence_asked = true;
                     asks.push(Ask::Fence);
                 }
             }
@@ -297,7 +320,7 @@ impl Fencing {
         // A standby that heard the old primary has twice the probe's time to say so.
         let patience = 2 * self.limits.probe;
         self.findings.old_primary.standbys_pending = !self.awaited.is_empty() && patience > now;
-        if self.findings.old_primary.is_clear() && self.vip_is_known(now) {
+        if self.findings.old_primary.is_clear(self.fence_asked) && self.vip_is_known(now) {
             return None;
         }
         let timers = [
@@ -330,10 +353,12 @@ impl Fencing {
         Round { asks, until: now }
     }
 
-    /// What came to nothing may go better now, and what was seen may be over.
-    fn ask_again(&self, asks: &mut Vec<Ask>) {
+    /// What came to nothing may go better now, and what was seen may be over. A fence that is under way is
+    /// not asked for twice: the second would find what the first has left half done.
+    fn ask_again(&mut self, asks: &mut Vec<Ask>) {
         let old = &self.findings.old_primary;
-        if matches!(old.report, Some(Err(NoReport::NotRun(_)))) {
+        if matches!(old.report, Some(Err(NoReport::NotRun(_)))) && !self.fence_asked {
+            self.fence_asked = true;
             asks.push(Ask::Fence);
         }
         asks.extend(old.heard_by.iter().copied().map(Ask::Standby));
@@ -348,6 +373,16 @@ impl Fencing {
                 return Verdict::LeaveAlone;
             }
             Some(true) => {}
+        }
+        match (self.newest_primary(), &self.status) {
+            (Some(_), None) => return Verdict::SeeOld,
+            (Some(newest), Some(Some(old))) => {
+                if let Err(refusal) = is_successor(newest, old) {
+                    self.findings.refusal = Some(refusal);
+                    return Verdict::LeaveAlone;
+                }
+            }
+            _ => {}
         }
         let mut understood = self.needed.understood.iter();
         if understood.any(|host| self.awaited.contains(host)) {
@@ -367,6 +402,14 @@ impl Fencing {
             }
         }
         Verdict::Fence
+    }
+
+    /// A standby that is a primary already.
+    fn newest_primary(&self) -> Option<(IpAddr, &Status)> {
+        let standbys = self.findings.standbys.iter();
+        let primaries = standbys.filter(|(_, it)| it.in_recovery == Some(false));
+        let newest = primaries.max_by_key(|(_, it)| it.timeline);
+        newest.map(|(host, it)| (*host, it))
     }
 
     /// Whether nobody may be promoted past the standby `host`, if a database runs there.

@@ -60,6 +60,8 @@ pub enum Row {
     Held,
     /// Two pools that disagree about this node: attached at the one that has it down, too.
     OtherPools,
+    /// A failover has told this node of a newer timeline than that of the pool's primary.
+    Told,
 }
 
 /// The table without some of its rows.
@@ -439,6 +441,11 @@ fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> 
     if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
         return Ok(false);
     }
+    // A failover has made a newer timeline than that one's, and it is a part of this node's history.
+    let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    if view.told > theirs && !out.contains(&Row::Told) {
+        return Ok(true);
+    }
     // Without a VIP here nothing proves which of two that take writes is the right one.
     if server(&view.me) == Server::Primary {
         return Ok(view.me.vip_here);
@@ -501,6 +508,7 @@ fn unfinished(view: &View, out: Without<'_>) -> Option<Decision> {
         Ok((_, primary)) if !half && is_left_behind(view, primary) => None,
         // And it would not start.
         Ok((_, primary)) if !half && is_down_and_left(view, primary) => None,
+        Ok((address, primary)) if held_from(view, primary, out) => Some(left_to_failover(address)),
         Ok((primary, _)) => Some(act(
             Action::Recover { primary },
             match half {
@@ -614,7 +622,9 @@ fn not_primary(view: &View, primary: IpAddr, server: Server, out: Without<'_>) -
         Server::Primary => wrong_primary(view, primary, out),
         Server::Standby => match (&view.fenced, &view.primary) {
             (Some(_), None) => Decision::Look(Look::Primary(primary)),
-            (Some(fence), _) if !streams_from(view) => started_after_fence(view, primary, fence),
+            (Some(fence), _) if !streams_from(view) => {
+                started_after_fence(view, primary, fence, out)
+            }
             _ => standby(view, out),
         },
         Server::Down => down(view, primary, out),
@@ -729,9 +739,24 @@ fn was_promoted_from(view: &View, primary: &Primary) -> bool {
     left == Some(mine.timeline()) && left == Some(view.me.timeline)
 }
 
+/// Why what was a primary is not made a standby of the pool's now; `None`: it may be.
+fn recoverable(
+    view: &View,
+    address: IpAddr,
+    primary: &Primary,
+    out: Without<'_>,
+) -> Option<Decision> {
+    match is_old(view, address, primary, out) {
+        Ok(true) => Some(replaced(view, address, primary)),
+        Ok(false) if held_from(view, primary, out) => Some(left_to_failover(address)),
+        Ok(false) => None,
+        Err(look) => Some(Decision::Look(look)),
+    }
+}
+
 /// A primary that a failover stopped, and that somebody has started since: as a standby, by the mark. Its
 /// own rows are still there, so it needs the same consent.
-fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence) -> Decision {
+fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence, out: Without<'_>) -> Decision {
     let seen = format!(
         "a failover stopped this node's primary on {}, and {} has started it since: it takes no \
          writes, {primary} is the primary now",
@@ -740,10 +765,13 @@ fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence) -> Decision 
     );
     match (consent(view), right_primary(view)) {
         (None, _) => act(Action::NeedsPerson, format!("{seen}; {HOW_TO_GO_ON}")),
-        (Some(who), Ok((primary, _))) => act(
-            Action::Recover { primary },
-            format!("{seen}; it is recovered ({who})"),
-        ),
+        (Some(who), Ok((address, primary))) => match recoverable(view, address, primary, out) {
+            Some(decision) => decision,
+            None => act(
+                Action::Recover { primary: address },
+                format!("{seen}; it is recovered ({who})"),
+            ),
+        },
         (Some(_), Err(Missing::Look(look))) => Decision::Look(look),
         (Some(_), Err(Missing::Primary(why))) => act(
             Action::Refuse,
@@ -761,11 +789,26 @@ fn streams_from(view: &View) -> bool {
     mine.is_some_and(Standby::streams) && view.me.receiver_silent_ms.is_some()
 }
 
-/// Whether a failover under way has told this standby not to listen to the pool's primary, which nobody
-/// has replaced yet.
+/// Whether a failover under way has told this host not to listen to the pool's primary, which nobody has
+/// replaced yet.
 fn held_from(view: &View, primary: &Primary, out: Without<'_>) -> bool {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
-    view.held && theirs <= view.me.timeline && !out.contains(&Row::Held)
+    // Half rewound it is on the timeline that it is rewound to.
+    let left = view.left.as_ref().filter(|it| it.stage == Stage::Rewinding);
+    let mine = left.and_then(|it| it.timeline).unwrap_or(view.me.timeline);
+    let held = view
+        .held
+        .is_some_and(|newer| theirs <= mine || theirs < newer);
+    held && !out.contains(&Row::Held)
+}
+
+/// What is held is not made a standby of the old primary, which would be acknowledged by it.
+fn left_to_failover(address: IpAddr) -> Decision {
+    let text = format!(
+        "a failover told this host not to listen to {address} any more, and may be under way still: it is \
+         left as it is"
+    );
+    act(Action::Refuse, text)
 }
 
 /// This node is in recovery, and the pool names another.
@@ -799,13 +842,7 @@ fn standby(view: &View, out: Without<'_>) -> Decision {
         return streaming(view, address, primary, standby, out);
     }
     if held_from(view, primary, out) {
-        return act(
-            Action::Refuse,
-            format!(
-                "a failover told this standby not to listen to {address} any more, and may be under \
-                 way still: it is left as it is"
-            ),
-        );
+        return left_to_failover(address);
     }
     let left = standing_to(view, primary).is_some_and(|it| it != Standing::Part);
     let first = left && !out.contains(&Row::LeftFirst);
@@ -957,6 +994,12 @@ fn not_streaming(view: &View, address: IpAddr, primary: &Primary) -> Decision {
                  written after its database had started; {at}"
             ),
         ),
+        Some(Standing::Part) if view.follows.is_none() => act(
+            Action::Follow { primary: address },
+            format!(
+                "this standby does not stream from {address}, and its settings name no host; {at}"
+            ),
+        ),
         Some(Standing::Part) => {
             follows_no_promotion(view, primary, address, &at).unwrap_or_else(|| {
                 act(
@@ -1075,15 +1118,14 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
                 ),
             ),
             Some(who) => match right_primary(view) {
-                Ok((address, seen)) => match is_old(view, address, seen, out) {
-                    Ok(true) => replaced(view, address, seen),
-                    Ok(false) => act(
+                Ok((address, seen)) => match recoverable(view, address, seen, out) {
+                    Some(decision) => decision,
+                    None => act(
                         Action::Recover { primary },
                         format!(
                             "this node does not run, and was a primary; it is recovered ({who})"
                         ),
                     ),
-                    Err(look) => Decision::Look(look),
                 },
                 Err(Missing::Look(look)) => Decision::Look(look),
                 Err(Missing::Primary(why)) => act(
@@ -1099,7 +1141,7 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
 /// asks for the newest timeline that it knows of, and finds that it is not on the way there.
 fn stopped_standby(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
     let newer = matches!(right_primary(view), Ok((_, seen)) if !held_from(view, seen, out));
-    if view.held && !newer && !out.contains(&Row::Held) {
+    if view.held.is_some() && !newer && !out.contains(&Row::Held) {
         if let Err(Missing::Look(look)) = right_primary(view) {
             return Decision::Look(look);
         }
@@ -1185,11 +1227,12 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
             }
         }
     }
-    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+    if let Some((address, it)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
         if server == Server::Primary && !out.contains(&Row::Rival) {
             return rival(view, *address, &why);
         }
-        if let Some(decision) = old_one_runs(view, &answers, &why, out) {
+        let half = half_a_primary(*address, it, &why);
+        if let Some(decision) = half.or_else(|| old_one_runs(view, &answers, &why, out)) {
             return decision;
         }
         return act(
@@ -1227,13 +1270,19 @@ fn start_standby(view: &View, why: &str) -> Decision {
     let Some(others) = &view.others else {
         return Decision::Look(Look::Others);
     };
-    let is_last = |it: &Status| {
+    let answers: Vec<(IpAddr, &Status)> = answered(others).collect();
+    let newest = answers.iter().map(|(_, it)| it.timeline).max();
+    // It does not start by itself beside another primary, where somebody has a newer timeline, nor half
+    // rewound; one that a failover has stopped does, standbys or not.
+    let is_last = |it: &&Status| {
         server(it) == Server::Down
+            && it.obstacle.is_none()
             && it.was_primary() == Some(true)
             && it.timeline >= view.me.timeline
+            && Some(it.timeline) == newest
     };
-    let mut others = others.iter();
-    match others.find(|(_, answer)| answer.as_ref().is_ok_and(is_last)) {
+    let is_alone = answers.iter().all(|(_, it)| it.in_recovery != Some(false));
+    match answers.iter().find(|(_, it)| is_alone && is_last(it)) {
         Some((address, _)) => act(
             Action::Refuse,
             format!(
@@ -1289,6 +1338,17 @@ fn old_one_runs(
     })
 }
 
+/// A primary over the mark of an unfinished rewind: a person decides there, and no pool names it before.
+fn half_a_primary(address: IpAddr, it: &Status, why: &str) -> Option<Decision> {
+    let obstacle = it.obstacle.as_ref()?;
+    let text = format!(
+        "{why}; {address} is a primary, and its data may not be whole ({obstacle}): its recovery.log says how \
+         to go on, and nothing is changed here before. Is the data here the right one, stop that database \
+         and start this one"
+    );
+    Some(act(Action::NeedsPerson, text))
+}
+
 /// Why none is started or kept as the primary, of the other hosts' databases.
 fn busy(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Option<Decision> {
     // It answers, and yet does not tell: its server hangs or starts.
@@ -1342,7 +1402,10 @@ fn fail_over(view: &View, why: &str) -> Decision {
     if let Some(decision) = old_one_runs(view, &answers, why, &[]) {
         return decision;
     }
-    if let Some((address, _)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+    if let Some((address, it)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
+        if let Some(decision) = half_a_primary(*address, it, why) {
+            return decision;
+        }
         let text = format!(
             "{why}, and {address} is a primary: its own network_rewind attaches it to the pool; this \
              standby is left running"

@@ -67,9 +67,14 @@ pub fn always(world: &mut World) {
     }
 }
 
-/// Asked when a recovery points a standby to a primary.
-pub fn pointed(world: &mut World, host: usize, primary: usize) {
-    let (at, theirs) = (world.db(host).at, world.db(primary).at);
+/// Asked when a recovery points a standby to a primary, and before, when it has decided to by what it saw:
+/// that the standby is at `lsn`.
+pub fn pointed(world: &mut World, host: usize, lsn: u64, primary: usize) {
+    let theirs = world.db(primary).at;
+    let at = At {
+        lsn,
+        ..world.db(host).at
+    };
     let left = !world.wal.contains(theirs, at) && world.db(host).role == Role::Standby;
     let mistake = world.wal.was_mistake(theirs.branch);
     if left && !mistake && world.wrong.is_none() {
@@ -105,7 +110,9 @@ pub fn risk_is_named(world: &mut World, chosen: usize, unheard: &[usize]) {
 
 /// The last row of each branch that was acknowledged synchronously.
 fn acknowledged(world: &World) -> Vec<At> {
+    // What a standby acknowledged that somebody promoted by mistake is the person's, too.
     let rows = world.acknowledged.iter().enumerate();
+    let rows = rows.filter(|(branch, _)| !world.wal.was_mistake(*branch));
     rows.filter_map(|(branch, lsn)| {
         Some(At {
             branch,
@@ -151,7 +158,8 @@ fn lost(world: &World) -> Option<String> {
     };
     // A person has promoted what the tools had not chosen, and that is the primary now.
     let mistaken = |it: &usize| world.wal.was_mistake(world.db(*it).at.branch);
-    if holders.len() == 1 && holders.iter().all(mistaken) {
+    let primaries = primaries(world);
+    if !primaries.is_empty() && primaries.iter().all(mistaken) {
         return None;
     }
     let row = acknowledged(world).into_iter().find(|row| !has(*row))?;

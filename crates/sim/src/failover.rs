@@ -1,20 +1,22 @@
 //! The plan of `failover_stream`: the coordinator, and the steps that it has done on other hosts. The
 //! decisions are those of `rules::failover`.
 
-use crate::look::{is_half, status_of};
+use crate::look::{MARK, is_half, status_of};
 use crate::pool::{Pool, Request};
 use crate::wal::lsn;
 use crate::world::{Control, Flow, Named, Proc, Role, World, host_of, ip, mac, name};
+use failover_rules::facts::left::Claim;
 use failover_rules::facts::lsn::Lsn;
 use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, choose, may_acknowledge_on, may_listen, promoted, quorum,
+    Candidate, choose, may_acknowledge_on, may_listen, promoted, quorum, quorum_besides,
+    replaced_before,
 };
 use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
-    may_promote, needs_hold,
+    is_elsewhere, may_promote, needs_hold,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -149,8 +151,7 @@ impl Failover {
             for other in self.others(world) {
                 let held = world.db(other).settings == Some(Named::Nobody);
                 if held && self.listens(other) {
-                    follow(world, self.host, other, Named::Host(self.old));
-                    world.hosts[other].state.held = None;
+                    follow(world, self.host, other, Named::Host(self.old), 0);
                 }
             }
         }
@@ -176,7 +177,7 @@ impl Failover {
             }
             return self.refuse(world, "no trust IP");
         }
-        if let Err(why) = see_majority(world, self.host) {
+        if let Err(why) = see_majority(world, self.host, None) {
             // It may show life until the time is over.
             if world.now < self.since + 2_500 {
                 return Flow::After(200);
@@ -193,6 +194,10 @@ impl Failover {
         let mut fencing = fencing.unwrap_or_else(|| Box::new(self.begin_fencing(world)));
         self.look(world, &mut fencing, passed);
         if let Some(round) = fencing.go_on(Duration::from_millis(passed)) {
+            if round.asks.contains(&Ask::Old) {
+                let status = status_of(world, self.host, self.old).ok();
+                fencing.hear(Heard::Old(status), Duration::from_millis(passed));
+            }
             if round.asks.contains(&Ask::Fence) {
                 self.order_fence(world, me, &mut fencing, passed);
             }
@@ -213,13 +218,11 @@ impl Failover {
             return self.refuse(world, &why);
         }
         let standbys = self.others(world).len();
-        match world.options.hold && needs_hold(&self.found, standbys) {
-            true => {
-                let delay = world.rng.delay(60, 400);
-                self.go_on(world, Phase::Hold, delay)
-            }
-            false => self.go_on(world, Phase::Choose, 20),
+        if world.options.hold && needs_hold(&self.found, standbys) {
+            let delay = world.rng.delay(60, 400);
+            return self.go_on(world, Phase::Hold, delay);
         }
+        self.choose_on_own_side(world)
     }
 
     fn begin_fencing(&self, world: &World) -> Fencing {
@@ -299,7 +302,8 @@ impl Failover {
     /// hold: no standby in reach listens to the old primary any more.
     fn hold(&mut self, world: &mut World) -> Flow {
         self.held = true;
-        self.have_follow(world, Named::Nobody, None);
+        let newer = self.newer(world);
+        self.have_follow(world, Named::Nobody, newer, None);
         let followed = &self.followed;
         let missing = |it: &usize| {
             let heard = self.standbys.get(&ip(*it));
@@ -315,24 +319,48 @@ impl Failover {
                 return self.refuse(world, &why);
             }
         }
-        // Those that are out of sight by now were not held.
-        if let Err(why) = see_majority(world, self.host) {
+        self.followed.clear();
+        self.choose_on_own_side(world)
+    }
+
+    /// Where the old primary's host may be on another side of a cut, more than half is seen without it.
+    fn choose_on_own_side(&mut self, world: &mut World) -> Flow {
+        if let Some(why) = is_elsewhere(&self.found).filter(|_| world.options.own_side)
+            && let Err(why) = see_majority(world, self.host, Some((self.old, why)))
+        {
             return self.refuse(world, &why);
         }
-        self.followed.clear();
         self.go_on(world, Phase::Choose, 20)
     }
 
     /// Tells those that have not done so yet to follow.
-    fn have_follow(&mut self, world: &mut World, whom: Named, but: Option<usize>) {
+    fn have_follow(&mut self, world: &mut World, whom: Named, newer: u32, but: Option<usize>) {
         for other in self.others(world) {
             if Some(other) != but
                 && !self.followed.contains(&other)
-                && follow(world, self.host, other, whom)
+                && follow(world, self.host, other, whom, newer)
             {
                 self.followed.push(other);
             }
         }
+    }
+
+    /// The timeline that the new primary gets, or has where it was promoted already.
+    fn newer(&self, world: &World) -> u32 {
+        match self.chosen.filter(|it| world.db(*it).role == Role::Primary) {
+            Some(chosen) => world.timeline(chosen),
+            None => self.newest() + 1,
+        }
+    }
+
+    /// The newest timeline that any host has told of.
+    fn newest(&self) -> u32 {
+        let report = match &self.found.report {
+            Some(Ok(report)) => report.timeline,
+            _ => None,
+        };
+        let known = self.standbys.values().map(|it| it.timeline);
+        known.chain(report).max().unwrap_or(0)
     }
 
     /// choose: the furthest.
@@ -346,6 +374,14 @@ impl Failover {
             Ok(None) => {}
         }
         let others = self.others(world);
+        let hosts: Vec<IpAddr> = others.iter().map(|it| ip(*it)).collect();
+        let old = match &self.found.report {
+            Some(Ok(report)) => report.timeline,
+            _ => None,
+        };
+        if let Err(why) = replaced_before(&self.standbys, &hosts, old) {
+            return self.refuse(world, &why);
+        }
         if others.len() == 1 {
             self.chosen = Some(self.given);
             return self.go_on(world, Phase::Promote, 20);
@@ -397,7 +433,8 @@ impl Failover {
                 }
             }
             if world.options.follow {
-                self.have_follow(world, Named::Host(chosen), Some(chosen));
+                let newer = self.newer(world);
+                self.have_follow(world, Named::Host(chosen), newer, Some(chosen));
             }
             let job = PromoteJob::new(self, world, me, chosen);
             let delay = world.rng.delay(10, 200);
@@ -410,7 +447,8 @@ impl Failover {
     /// follow: those that had not done so before the promotion.
     fn follow(&mut self, world: &mut World) -> Flow {
         if let Some(chosen) = self.chosen.filter(|_| world.options.follow) {
-            self.have_follow(world, Named::Host(chosen), Some(chosen));
+            let newer = self.newer(world);
+            self.have_follow(world, Named::Host(chosen), newer, Some(chosen));
             let followed = &self.followed;
             let missing = |it: &usize| *it != chosen && self.listens(*it) && !followed.contains(it);
             if self.others(world).iter().any(missing) && world.now < self.since + HOLDING {
@@ -426,7 +464,7 @@ impl Failover {
             && let Some(table) = Pool::ask_pcp(world, self.host)
             && !table.up[chosen]
         {
-            Pool::order(world, self.host, Request::Attach(chosen));
+            Pool::order(world, Some(table.at), self.host, Request::Attach(chosen));
         }
         if let Some(chosen) = self.chosen.filter(|_| world.options.pool_search) {
             Pool::look_again(world, self.host, chosen);
@@ -436,29 +474,46 @@ impl Failover {
 }
 
 /// Whether a host is on the larger side, should the cluster be cut in two.
-fn see_majority(world: &World, host: usize) -> Result<(), String> {
+fn see_majority(world: &World, host: usize, besides: Option<(usize, &str)>) -> Result<(), String> {
     let policy = match world.options.quorum {
         true => FailoverQuorum::Majority,
         false => FailoverQuorum::None,
     };
     let seen = crate::look::life(world, host);
-    quorum(policy, seen.others + 1, seen.hosts)
+    match besides {
+        None => quorum(policy, seen.others + 1, seen.hosts),
+        Some((old, why)) => {
+            let others = seen.others - usize::from(old != host && world.reach(host, old));
+            quorum_besides(policy, others + 1, seen.hosts, why)
+        }
+    }
 }
 
 /// The follow step on a standby's host, by order of `from`: false where it could not be done now.
-fn follow(world: &mut World, from: usize, standby: usize, whom: Named) -> bool {
-    if !world.login(from, standby) || is_half(world, standby) {
+/// `newer`: the timeline of the new primary; 0: it goes back to the old one.
+fn follow(world: &mut World, from: usize, standby: usize, whom: Named, newer: u32) -> bool {
+    if !world.login(from, standby) {
         return false;
     }
     if world.hosts[standby].instance_lock.is_some() {
         world.want_instance(standby);
         return false;
     }
+    if world.db(standby).role == Role::Primary {
+        return false;
+    }
+    let now = world.now;
+    let state = &mut world.hosts[standby].state;
+    state.held = (newer > 0).then_some((now, newer));
+    if matches!(whom, Named::Host(_)) {
+        state.told = state.told.max(newer);
+    }
     // One that is down reads them when somebody starts it.
+    let half = is_half(world, standby);
     let db = world.db_mut(standby);
     let named = matches!(db.settings, Some(Named::Host(_) | Named::Nobody));
-    if db.role == Role::Primary || !named {
-        return false;
+    if half || !named {
+        return db.role == Role::Down;
     }
     db.settings = Some(whom);
     if db.role == Role::Standby {
@@ -467,9 +522,6 @@ fn follow(world: &mut World, from: usize, standby: usize, whom: Named) -> bool {
 
     if db.stream.is_some_and(|it| Some(it.from) != whom.host()) {
         db.stream = None;
-    }
-    if whom == Named::Nobody {
-        world.hosts[standby].state.held = Some(world.now);
     }
     world.tell(|_| format!("{} is told to follow {whom:?}", name(standby)));
     true
@@ -515,6 +567,7 @@ impl FenceJob {
                 if world.db(self.host).role == Role::Standby && world.db(self.host).loaded.is_some()
                 {
                     self.report.how = "runs as a standby".to_owned();
+                    self.report.claimed = Some(self.report.how.clone());
                 } else if world.db(self.host).role != Role::Down {
                     let clean = world.rng.chance(85);
                     world.stop_server(self.host, clean);
@@ -531,11 +584,24 @@ impl FenceJob {
     fn mark(&mut self, world: &mut World) {
         let now = world.now;
         let db = world.db_mut(self.host);
-        if db.role == Role::Standby && db.settings.is_some() {
+        if db.role == Role::Standby && db.settings.is_some_and(|it| it != Named::Fence) {
             return;
         }
         db.settings.get_or_insert(Named::Fence);
-        world.hosts[self.host].state.fenced = Some(now);
+        let by = ip(self.coordinator.0);
+        let state = &mut world.hosts[self.host].state;
+        let claim = Claim::next(
+            state.claim.filter(|_| state.fenced.is_some()),
+            by,
+            now,
+            MARK,
+        );
+        (state.fenced, state.claim) = (Some(now), Some(claim));
+        self.report.claimed = match (claim.by != by, &state.left) {
+            (true, _) => Some(format!("fenced by {} first", claim.by)),
+            (false, Some(left)) => Some(format!("becomes a standby of {}", left.primary)),
+            (false, None) => None,
+        };
         self.marked = true;
     }
 
@@ -609,19 +675,19 @@ impl PromoteJob {
             Some(Ok(report)) => Some(report),
             _ => None,
         };
-        let known = failover.standbys.values().map(|it| it.timeline);
-        let newest = known.chain(report.and_then(|it| it.timeline)).max();
         Self {
             host: chosen,
             coordinator: (failover.host, id),
             old_timeline: report.and_then(|it| it.timeline),
             wait_for: report.and_then(|it| it.shutdown_checkpoint),
-            timeline: newest
-                .filter(|_| world.options.unique_timelines)
-                .map(|it| it + 1),
+            timeline: (world.options.unique_timelines).then(|| failover.newest() + 1),
             step: 0,
             deadline: 0,
-            followers: failover.followed.len(),
+            followers: failover
+                .followed
+                .iter()
+                .filter(|it| failover.listens(**it))
+                .count(),
             already: false,
             asked: false,
         }
@@ -719,11 +785,19 @@ impl PromoteJob {
 
     fn promote(&mut self, world: &mut World) -> Flow {
         match world.db(self.host).role {
-            Role::Primary => self.next(world, 5, 50),
+            Role::Primary => {
+                let made = world.timeline(self.host);
+                let told = &mut world.hosts[self.host].state.told;
+                *told = (*told).max(made);
+                self.next(world, 5, 50)
+            }
             Role::Standby if !self.asked => {
                 self.asked = true;
                 self.deadline = world.now + 10_000;
-                world.ask_for_promotion(self.host, self.timeline);
+                // Nor one of which a failover has told this host.
+                let told = world.hosts[self.host].state.told;
+                let timeline = self.timeline.map(|it| it.max(told + 1));
+                world.ask_for_promotion(self.host, timeline);
                 Flow::After(20)
             }
             _ if world.now < self.deadline => Flow::After(20),
@@ -766,7 +840,7 @@ impl StandbyDown {
                     false => Flow::End,
                 };
             }
-            "quorum" if see_majority(world, self.host).is_err() => {
+            "quorum" if see_majority(world, self.host, None).is_err() => {
                 return match world.now < self.begun + 4_500 {
                     true => Flow::After(200),
                     false => Flow::End,

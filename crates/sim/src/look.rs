@@ -15,7 +15,7 @@ use failover_rules::recovery::Look;
 const LAG: u64 = 16 << 20;
 
 /// How long the mark of a fence is young (ms): as long as a failover can last.
-const MARK: u64 = 128_000;
+pub const MARK: u64 = 128_000;
 
 /// A rewind of this host is unfinished.
 pub fn is_half(world: &World, host: usize) -> bool {
@@ -191,7 +191,12 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         primary_host: None,
         others: None,
         rival: None,
-        held: it.state.held.is_some_and(|at| world.now - at < MARK),
+        held: it
+            .state
+            .held
+            .filter(|it| world.now - it.0 < MARK)
+            .map(|it| it.1),
+        told: it.state.told,
         alone: db.role == Role::Primary
             && !world.databases().any(|it| world.streams_from(it, host)),
     }

@@ -14,6 +14,8 @@ pub struct Options {
     pub fence_mark: bool,
     /// Of three or more hosts, only who sees more than half promotes.
     pub quorum: bool,
+    /// After the fence the old primary's host counts for the majority of one side only.
+    pub own_side: bool,
     /// Each pool is asked by itself, and one without a primary is made to look again.
     pub pool_search: bool,
     /// A promotion takes a timeline number that no host in reach has used.
@@ -34,6 +36,8 @@ pub struct Options {
     pub not_primary: bool,
     /// Row: what a failover holds is not pointed back to the old primary.
     pub held: bool,
+    /// Row: what a failover has told of is newer than the pool's primary.
+    pub told: bool,
     /// Timelines of one number are told apart by their WAL.
     pub parted: bool,
     /// The story is kept.
@@ -47,6 +51,7 @@ impl Default for Options {
             follow: true,
             fence_mark: true,
             quorum: true,
+            own_side: true,
             pool_search: true,
             unique_timelines: true,
             left_first: true,
@@ -57,6 +62,7 @@ impl Default for Options {
             fail_over: true,
             not_primary: true,
             held: true,
+            told: true,
             parted: true,
             trace: false,
         }
@@ -71,6 +77,7 @@ impl Options {
             follow: false,
             fence_mark: false,
             quorum: false,
+            own_side: false,
             pool_search: false,
             unique_timelines: false,
             left_first: false,
@@ -81,17 +88,19 @@ impl Options {
             fail_over: false,
             not_primary: false,
             held: false,
+            told: false,
             parted: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 17] = [
         "hold",
         "follow",
         "fence_mark",
         "quorum",
+        "own_side",
         "pool_search",
         "unique_timelines",
         "left_first",
@@ -102,6 +111,7 @@ impl Options {
         "fail_over",
         "not_primary",
         "held",
+        "told",
         "parted",
     ];
 
@@ -117,6 +127,7 @@ impl Options {
             (self.not_primary, Row::NotPrimary),
             (self.held, Row::Held),
             (self.pool_search, Row::OtherPools),
+            (self.told, Row::Told),
         ];
         let out = rows.into_iter().filter(|it| !it.0);
         out.map(|it| it.1).collect()
@@ -129,6 +140,7 @@ impl Options {
             "follow" => &mut self.follow,
             "fence_mark" => &mut self.fence_mark,
             "quorum" => &mut self.quorum,
+            "own_side" => &mut self.own_side,
             "pool_search" => &mut self.pool_search,
             "unique_timelines" => &mut self.unique_timelines,
             "left_first" => &mut self.left_first,
@@ -139,6 +151,7 @@ impl Options {
             "fail_over" => &mut self.fail_over,
             "not_primary" => &mut self.not_primary,
             "held" => &mut self.held,
+            "told" => &mut self.told,
             "parted" => &mut self.parted,
             _ => return false,
         };

@@ -404,9 +404,12 @@ impl Pool {
         }
     }
 
-    /// Queues an order by PCP; it is lost where no pool answers.
-    pub fn order(world: &mut World, host: usize, request: Request) {
-        if let Some(pool) = Self::at_vip(world, host).filter(|it| world.pools[*it].alive) {
+    /// Queues an order by PCP at the pool that has answered, or at the one behind the pools' address; it is
+    /// lost where that one is gone.
+    pub fn order(world: &mut World, answered: Option<usize>, host: usize, request: Request) {
+        let pool = answered.filter(|it| world.reach(host, *it));
+        let pool = pool.or_else(|| Self::at_vip(world, host));
+        if let Some(pool) = pool.filter(|it| world.pools[*it].alive) {
             world.pools[pool].requests.push(request);
         }
     }

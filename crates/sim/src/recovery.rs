@@ -141,7 +141,7 @@ pub const FOLLOW: [Step; 9] = [
     LOCK,
     SLOT,
     SETTINGS,
-    step("follow.reload", (10, 100), reload),
+    step("follow.reload", (10, 100), follow),
     STREAM,
     SYNC,
     ATTACH_IT,
@@ -318,6 +318,7 @@ impl Recovery {
         if !self.network && world.now < self.since + 2_000 {
             return Flow::After(200);
         }
+        self.unbar(world);
         self.force = std::mem::take(&mut world.hosts[self.host].force);
         self.go_on(Phase::Pool, 10)
     }
@@ -376,8 +377,11 @@ impl Recovery {
         self.say(world, Some(verdict.action), &verdict.why);
         self.action = verdict.action;
         self.primary = verdict.action.follows().map_or(self.host, host_of);
-        if matches!(self.action, Action::Follow { .. }) {
-            crate::check::pointed(world, self.host, self.primary);
+        if matches!(self.action, Action::Follow { .. })
+            && let Some(view) = &self.view
+        {
+            let seen = view.me.position().0;
+            crate::check::pointed(world, self.host, seen, self.primary);
         }
         self.drop_vip(world);
         self.remember_consent(world);
@@ -402,6 +406,14 @@ impl Recovery {
             self.action,
             Action::Recover { .. } | Action::StopWrongPrimary { recover: true, .. }
         );
+        let (mine, theirs) = (
+            world.db(self.host).at.branch,
+            world.db(self.primary).at.branch,
+        );
+        if recovers && self.force && world.wal.timeline(mine) > world.wal.timeline(theirs) {
+            // A person keeps an old primary, whatever a failover has made of its standbys.
+            world.wal.is_mistake(theirs);
+        }
         let primary = ip(self.primary);
         let (following, anew) = (
             view.left
@@ -489,8 +501,18 @@ impl Recovery {
         }
     }
 
+    /// A data directory that is whole, and would not start as a second primary, may be started by whoever
+    /// wants to.
+    fn unbar(&self, world: &mut World) {
+        let naked = self.stage(world) == Stage::Following && world.db(self.host).settings.is_none();
+        if !naked && !look::is_half(world, self.host) {
+            world.db_mut(self.host).barred = false;
+        }
+    }
+
     /// A standby that was stopped for a recovery that cannot go on is started again.
     fn let_go(&self, world: &mut World) {
+        self.unbar(world);
         let whole = self.stage(world) == Stage::Preparing && !look::is_half(world, self.host);
         if self.stopped_standby && whole && world.db(self.host).role == Role::Down {
             world.start_server(self.host);
@@ -602,8 +624,8 @@ fn lock(world: &mut World, run: &mut Recovery) -> Did {
         .as_ref()
         .map(|it| (it.me.running, it.me.in_recovery));
     let view = look::view(world, run.host, false, true, None);
-    let before = run.view.as_ref().is_some_and(|it| it.held);
-    if view.held && !before && world.options.held {
+    let before = run.view.as_ref().is_some_and(|it| it.held.is_some());
+    if view.held.is_some() && !before && world.options.held {
         return failed("a failover holds this standby since it was looked at");
     }
     match seen == Some((now.running, now.in_recovery)) {
@@ -626,9 +648,9 @@ fn detach(world: &mut World, run: &mut Recovery) -> Did {
     }
     match look::pool(world, run.host) {
         Some(table) if !table.up[run.host] => Done,
-        Some(_) if !run.asked => {
+        Some(table) if !run.asked => {
             run.asked = true;
-            Pool::order(world, run.host, Request::Detach(run.host));
+            Pool::order(world, Some(table.at), run.host, Request::Detach(run.host));
             Wait
         }
         _ if run.waited(world, ATTACH) => failed("the pool does not show it detached"),
@@ -652,6 +674,7 @@ fn stop(world: &mut World, run: &mut Recovery) -> Did {
         .is_some_and(|it| it.me.in_recovery == Some(false));
     crate::check::stopped(world, run.host, consent || !recovers || !ran);
     run.stopped_standby |= world.db(run.host).role == Role::Standby;
+    world.db_mut(run.host).barred = recovers;
     world.stop_server(run.host, true);
     Done
 }
@@ -715,8 +738,10 @@ fn rewind(world: &mut World, run: &mut Recovery) -> Did {
     let behind = fork.is_none_or(|(_, at)| mine.lsn <= at.0);
     let half = world.db(run.host).half;
     if half || !behind {
-        world.db_mut(run.host).at = source;
-        world.db_mut(run.host).sync_names = false;
+        let db = world.db_mut(run.host);
+        (db.at, db.sync_names) = (source, false);
+        // The primary has none, and what it does not have is removed.
+        db.settings = None;
     }
     world.tell(|w| format!("{}: rewound, {:?}", name(run.host), w.db(run.host).at));
     let db = world.db_mut(run.host);
@@ -745,9 +770,8 @@ fn copy(world: &mut World, run: &mut Recovery) -> Did {
     }
     let source = world.db(run.primary).at;
     let db = world.db_mut(run.host);
-    db.at = source;
-    db.half = false;
-    db.sync_names = false;
+    (db.at, db.half, db.sync_names) = (source, false, false);
+    db.settings = None;
     db.control = Control::ShutDownRecovery;
     let primary = ip(run.primary);
     let state = &mut world.hosts[run.host].state;
@@ -820,14 +844,8 @@ fn wait_for_stream(world: &mut World, run: &mut Recovery, limit: u64) -> Did {
         Role::Down => return failed("the database has ended"),
         Role::Standby | Role::Starting => {}
     }
-    let at = world.db(run.host).at;
-    let timeline = world.wal.timeline(at.branch);
-    let standing = theirs.map(|it| it.standing(timeline, crate::wal::lsn(at)));
-    if matches!(standing, Some(Standing::Left { .. } | Standing::Foreign)) {
-        if let Some(left) = &mut world.hosts[run.host].state.left {
-            left.stage = Stage::Preparing;
-        }
-        return failed("this node has left the primary's history");
+    if let Err(why) = still_follows(world, run, theirs.as_ref()) {
+        return Failed(why);
     }
     match run.waited(world, limit) {
         true => failed("this node does not stream"),
@@ -853,9 +871,9 @@ fn sync(world: &mut World, run: &mut Recovery) -> Did {
 fn attach(world: &mut World, run: &mut Recovery) -> Did {
     match look::pool(world, run.host) {
         Some(table) if table.up[run.host] => Done,
-        Some(_) if !run.asked => {
+        Some(table) if !run.asked => {
             run.asked = true;
-            Pool::order(world, run.host, Request::Attach(run.host));
+            Pool::order(world, Some(table.at), run.host, Request::Attach(run.host));
             Wait
         }
         _ if run.waited(world, ATTACH) => failed("the pool does not show it up"),
@@ -894,6 +912,38 @@ fn self_fence(world: &mut World, run: &mut Recovery) -> Did {
     world.hosts[run.host].state.self_fenced = true;
     world.stop_server(run.host, true);
     Done
+}
+
+/// What it has is still a part of the primary's history.
+fn still_follows(
+    world: &mut World,
+    run: &Recovery,
+    theirs: Option<&History>,
+) -> Result<(), String> {
+    let at = world.db(run.host).at;
+    let timeline = world.wal.timeline(at.branch);
+    let standing = theirs.map(|it| it.standing(timeline, crate::wal::lsn(at)));
+    if !matches!(standing, Some(Standing::Left { .. } | Standing::Foreign)) {
+        return Ok(());
+    }
+    if let Some(left) = &mut world.hosts[run.host].state.left {
+        left.stage = Stage::Preparing;
+    }
+    Err("this node has left the primary's history".to_owned())
+}
+
+/// Since it was looked at it may have got WAL from the old primary, fenced and started as a standby.
+fn follow(world: &mut World, run: &mut Recovery) -> Did {
+    let theirs = match run.primary_history(world) {
+        Ok(history) => history,
+        Err(why) => return Failed(why),
+    };
+    if let Err(why) = still_follows(world, run, theirs.as_ref()) {
+        return Failed(why);
+    }
+    let at = world.db(run.host).at.lsn;
+    crate::check::pointed(world, run.host, at, run.primary);
+    reload(world, run)
 }
 
 fn reload(world: &mut World, run: &mut Recovery) -> Did {
@@ -1004,7 +1054,8 @@ fn see_no_other(world: &mut World, run: &mut Recovery) -> Did {
 
 /// The pool fails over from this node, and finds the primary that there is.
 fn detach_self(world: &mut World, run: &mut Recovery) -> Did {
-    Pool::order(world, run.host, Request::Detach(run.host));
+    let pool = run.pool.as_ref().map(|it| it.at);
+    Pool::order(world, pool, run.host, Request::Detach(run.host));
     Done
 }
 
@@ -1050,7 +1101,7 @@ fn attach_self(world: &mut World, run: &mut Recovery) -> Did {
             return Failed(why);
         }
         run.asked = true;
-        Pool::order(world, run.host, Request::Attach(run.host));
+        Pool::order(world, Some(table.at), run.host, Request::Attach(run.host));
         return Wait;
     }
     match run.waited(world, ATTACH) {

@@ -8,7 +8,7 @@ use crate::pool::{Cut, Pool, Request};
 use crate::recovery::Recovery;
 use crate::rng::Rng;
 use crate::wal::{At, Wal};
-use failover_rules::facts::left::Recovery as Left;
+use failover_rules::facts::left::{Claim, Recovery as Left};
 use failover_rules::facts::mac::Mac;
 use failover_rules::recovery::Action;
 use std::cmp::Reverse;
@@ -122,6 +122,8 @@ pub struct Database {
     pub acknowledged: Option<(u64, At)>,
     /// Its data directory is half rewound.
     pub half: bool,
+    /// A recovery keeps every server but its own from starting on it.
+    pub barred: bool,
 }
 
 /// What outlives the tools' runs.
@@ -133,10 +135,15 @@ pub struct State {
     pub left: Option<Left>,
     /// This host's primary stopped itself.
     pub self_fenced: bool,
-    /// When a failover told this standby not to listen to the old primary any more.
-    pub held: Option<u64>,
+    /// When a failover told this host not to listen to the old primary any more, and the timeline of the
+    /// new one.
+    pub held: Option<(u64, u32)>,
+    /// The newest timeline that a failover has told this host of.
+    pub told: u32,
     /// When a failover fenced this host's primary: the mark.
     pub fenced: Option<u64>,
+    /// Whose side it is on since.
+    pub claim: Option<Claim>,
     /// It did, mark or not; no tool sees this.
     pub fenced_truly: bool,
 }
@@ -396,7 +403,9 @@ impl World {
                 self.promoted(host, incarnation, timeline)
             }
             Event::Start(host) => {
-                let whole = !self.db(host).half;
+                // A supervisor may give the data directory its mode back, as entry points of containers do.
+                let bars = self.db(host).barred && !(self.setup.supervised && self.setup.boots);
+                let whole = !self.db(host).half && !bars;
                 if self.hosts[host].power && whole && self.db(host).role == Role::Down {
                     self.tell(|_| format!("{}: something starts the server", name(host)));
                     self.start_server(host);
@@ -572,6 +581,7 @@ impl World {
         let delay = self.rng.delay(200, 1_500);
         let db = self.db_mut(host);
         db.role = Role::Starting;
+        db.barred = false;
         db.incarnation += 1;
         let incarnation = db.incarnation;
         self.after(delay, Event::Up(host, incarnation));
@@ -628,6 +638,8 @@ impl World {
             self.wal.is_mistake(branch);
         }
         let db = self.db_mut(host);
+        // The record with which a timeline begins.
+        db.at.lsn += BACKGROUND;
         db.role = Role::Primary;
         db.control = Control::Production;
         db.settings = None;
@@ -798,8 +810,8 @@ impl World {
                     self.ask_for_promotion(host, None);
                 }
             }
-            What::Detach(node) => Pool::order(self, node, Request::Detach(node)),
-            What::Attach(node) => Pool::order(self, node, Request::Attach(node)),
+            What::Detach(node) => Pool::order(self, None, node, Request::Detach(node)),
+            What::Attach(node) => Pool::order(self, None, node, Request::Attach(node)),
             What::Force(host) => self.hosts[host].force = true,
             What::Pause(host) => self.hosts[host].state.paused = true,
             What::PoolKill(pool) => self.pools[pool].end(Cut::Killed),
@@ -903,6 +915,7 @@ fn healthy(host: usize, setup: &Setup) -> Host {
         pending: None,
         acknowledged: None,
         half: false,
+        barred: false,
     };
     Host {
         power: true,

@@ -8,7 +8,7 @@ use crate::journal::give_to;
 use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use crate::workers;
-pub use failover_rules::facts::left::{FenceMark, Identity, Pause, Recovery, Stage};
+pub use failover_rules::facts::left::{Claim, FenceMark, Identity, Pause, Recovery, Stage};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};

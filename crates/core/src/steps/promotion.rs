@@ -6,9 +6,10 @@ use crate::deadline::Deadline;
 use crate::host::ThisHost;
 use crate::instance::{Instance, START_LOG};
 use crate::journal::Journal;
+use crate::lsn::Timeline;
 use crate::replication::is_in_recovery;
 use crate::sql::Session;
-use crate::state::{FenceMark, StateDir};
+use crate::state::{FenceMark, State, StateDir};
 use crate::status::recovers;
 use crate::vip::Did;
 use crate::workers;
@@ -39,20 +40,26 @@ pub fn mark(state: StateDir, run: &str, lasts: Duration) -> Result<()> {
         at: clock::seconds(),
         run: run.to_owned(),
         lasts: lasts.as_secs(),
+        newer: 0,
+        claim: None,
     };
-    update(state, Some(mark))
+    update(state, move |it| it.promotion = Some(mark))
 }
 
-/// Takes it back.
+/// Takes it back. `timeline`: the one that the promotion has made, where it has come true (0: it has not);
+/// the failover has told of it.
 ///
 /// # Errors
 /// As [`mark`].
-pub fn forget(state: StateDir) -> Result<()> {
-    update(state, None)
+pub fn forget(state: StateDir, timeline: Timeline) -> Result<()> {
+    update(state, move |it| {
+        it.promotion = None;
+        it.timeline = it.timeline.max(timeline);
+    })
 }
 
-fn update(state: StateDir, mark: Option<FenceMark>) -> Result<()> {
-    let work = move || -> io::Result<()> { state.update(|it| it.promotion = mark).map(drop) };
+fn update(state: StateDir, change: impl FnOnce(&mut State) + Send + 'static) -> Result<()> {
+    let work = move || -> io::Result<()> { state.update(change).map(drop) };
     let done = workers::within(Deadline::after(MARK_TIME), work);
     Ok(done.context("its disk gives no answer in time")??)
 }
@@ -163,6 +170,9 @@ pub fn clear_up(
         "run {} asked for a promotion of this host on {} and did not see it through",
         mark.run, mark.since
     ));
-    withdraw(host, instance, journal, deadline)?;
-    forget(state.clone())
+    let made = match withdraw(host, instance, journal, deadline)? {
+        Withdrawal::CameTrue => instance.newest_timeline_in_wal().unwrap_or(0),
+        Withdrawal::TakenBack | Withdrawal::Down | Withdrawal::Restart => 0,
+    };
+    forget(state.clone(), made)
 }

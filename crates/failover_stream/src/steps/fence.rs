@@ -12,11 +12,12 @@ use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
-use failover_core::state::FenceMark;
+use failover_core::state::{Claim, FenceMark, State};
 use failover_core::vip::Did;
 use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
 use failover_rules::plan::failover::{self as plan, MARK_TIME};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long a server set up as a standby may take to say that it is one.
@@ -54,6 +55,8 @@ fn carry_out(step: plan::Fence, fence: &mut Fence<'_>, deadline: Deadline) -> Re
 pub struct Fence<'a> {
     here: &'a Here<'a>,
     journal: &'a Journal,
+    /// The coordinator's host, if it says so.
+    by: Option<IpAddr>,
     standby: bool,
     /// The mark is there, put by this run.
     marked: bool,
@@ -67,10 +70,11 @@ impl<'a> Fence<'a> {
 }
 
 /// Fences this host.
-pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
+pub fn fence(here: &Here<'_>, by: Option<IpAddr>, frame: Frame<'_>) -> Result<FenceReport> {
     let mut fence = Fence {
         here,
         journal: frame.journal,
+        by,
         standby: false,
         marked: false,
         report: FenceReport {
@@ -89,7 +93,7 @@ pub fn fence(here: &Here<'_>, frame: Frame<'_>) -> Result<FenceReport> {
 /// Before the stop: whoever starts the server afterwards reads what was there before.
 fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let (here, instance) = (fence.here, &fence.here.instance);
-    if instance.is_set_up_as_standby() && runs_as_standby(here, deadline) {
+    if follows_a_primary(here, deadline) {
         return Ok(Done::Skipped("it runs as a standby".to_owned()));
     }
     let config = fence.config();
@@ -99,17 +103,34 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         at: clock::seconds(),
         run: fence.journal.run().to_owned(),
         lasts: lasts.as_secs(),
+        newer: 0,
+        claim: None,
     };
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
-    let written = workers::within(deadline, move || -> Result<()> {
+    let by = fence.by;
+    let written = workers::within(deadline, move || -> Result<State> {
         let files = StandbyFiles::new(instance.flavor, &config, instance.data(), instance.user());
         // Each is worth something without the other.
         let settings = files.fence();
-        state.update(|state| state.fenced = Some(mark))?;
-        settings
+        let state = state.update(|state| {
+            let before = state.fenced.as_ref().and_then(|it| it.claim);
+            let claim = by.map(|by| Claim::next(before, by, mark.at, mark.lasts));
+            state.fenced = Some(FenceMark { claim, ..mark });
+        })?;
+        settings.map(|()| state)
     });
     fence.marked = true;
-    written.context("its disk gives no answer in time")??;
+    let state = written.context("its disk gives no answer in time")??;
+    let claim = state.fenced.and_then(|mark| mark.claim);
+    let other = claim.map(|it| it.by).filter(|it| Some(*it) != fence.by);
+    let recovered = state.recovery.map(|it| it.primary);
+    fence.report.claimed = match (other, recovered) {
+        (Some(it), _) => Some(format!(
+            "a failover that {it} runs has fenced it a moment before"
+        )),
+        (None, Some(it)) => Some(format!("it is being made a standby of {it}")),
+        (None, None) => None,
+    };
     Ok(Done::Did(
         "network_rewind --unfence takes it back".to_owned(),
     ))
@@ -154,6 +175,10 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     if instance.is_set_up_as_standby() && runs_as_standby(fence.here, deadline.at_most(ASK_TIME)) {
         fence.standby = true;
         fence.report.how = "runs as a standby".to_owned();
+        if !is_of_a_fence(fence.here) {
+            // Of another primary, which a failover before this one has promoted.
+            fence.report.claimed = Some("it runs as a standby already".to_owned());
+        }
         return Ok(Done::AlreadySo(fence.report.how.clone()));
     }
     let stopped = match instance.stop(deadline) {
@@ -171,6 +196,22 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
         _ => Done::Did(stopped.how().to_owned()),
     })
+}
+
+/// Whether it runs as a standby by settings that are not those of a fence.
+fn follows_a_primary(here: &Here<'_>, deadline: Deadline) -> bool {
+    here.instance.is_set_up_as_standby() && !is_of_a_fence(here) && runs_as_standby(here, deadline)
+}
+
+fn is_of_a_fence(here: &Here<'_>) -> bool {
+    let instance = here.instance.clone();
+    let config = here.host.config.clone();
+    let limit = Deadline::after(MARK_TIME);
+    workers::within(limit, move || {
+        let data = instance.data();
+        StandbyFiles::new(instance.flavor, &config, data, instance.user()).are_of_a_fence()
+    })
+    .unwrap_or(false)
 }
 
 fn runs_as_standby(here: &Here<'_>, deadline: Deadline) -> bool {

@@ -13,6 +13,7 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::StandbySettings;
 use failover_core::instance::{Process, START_LOG, terminate};
 use failover_core::journal::Journal;
+use failover_core::lsn::Timeline;
 use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::promotion;
 use failover_core::slots;
@@ -56,6 +57,7 @@ pub struct Follow<'a> {
     journal: &'a Journal,
     /// The host to follow; `None`: nobody.
     leader: Option<Leader>,
+    newer: Timeline,
     primary: Option<IpAddr>,
     /// Why nothing is changed, once that is known.
     nothing: Option<String>,
@@ -95,11 +97,18 @@ impl<'a> Follow<'a> {
 }
 
 /// Has this host's standby follow `leader`, or nobody.
-pub fn follow(here: &Here<'_>, leader: Option<Leader>, frame: Frame<'_>) -> Result<()> {
+/// `newer`: the timeline that the new primary gets, or has.
+pub fn follow(
+    here: &Here<'_>,
+    leader: Option<Leader>,
+    newer: Timeline,
+    frame: Frame<'_>,
+) -> Result<()> {
     let mut context = Follow {
         here,
         journal: frame.journal,
         leader,
+        newer,
         primary: leader.map(|it| it.address),
         nothing: None,
         down: false,
@@ -123,6 +132,7 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         Err(error) => return Err(error.into()),
     };
     if state.rewind_is_unfinished(instance.data()) {
+        note(context, &state)?;
         return Ok(context.leave("a rewind of this node is unfinished: it stays down"));
     }
     // Whoever is promoted now, this host must not be it later.
@@ -139,6 +149,8 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     match now.in_recovery {
         Some(false) => bail!("its database is a primary: it follows nobody"),
         None if !now.running && follows.is_none() => {
+            // A recovery of it must not begin from the old primary.
+            note(context, &state)?;
             return Ok(context.leave("its database does not run, and is no standby"));
         }
         None if !now.running => context.down = true,
@@ -172,6 +184,8 @@ fn note(context: &Follow<'_>, state: &StateDir) -> Result<()> {
         at: clock::seconds(),
         run: context.journal.run().to_owned(),
         lasts: lasts.as_secs(),
+        newer: context.newer,
+        claim: None,
     };
     let timeline = context.leader.map(|it| it.timeline);
     state.update(|state| {

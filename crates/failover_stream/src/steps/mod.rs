@@ -34,10 +34,12 @@ const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 pub enum Order {
     /// Say how the instance is.
     Status,
-    /// Stop the instance and drop the VIP.
-    Fence,
-    /// Stop listening to the old primary: what it is not told, it does not acknowledge.
-    Hold,
+    /// Stop the instance and drop the VIP; the host of the coordinator, which one before this version does
+    /// not tell.
+    Fence(Option<IpAddr>),
+    /// Stop listening to the old primary: what it is not told, it does not acknowledge. The timeline that
+    /// whoever is promoted gets; 0: not known.
+    Hold(Timeline),
     /// Follow this host.
     Follow(Leader),
     /// Become primary.
@@ -84,12 +86,20 @@ impl Order {
     ) -> Cmd {
         let name = match self {
             Self::Status => "status",
-            Self::Fence => "fence",
-            Self::Hold => "hold",
+            Self::Fence(_) => "fence",
+            Self::Hold(_) => "hold",
             Self::Follow(_) => "follow",
             Self::Promote(_) => "promote",
         };
         let mut cmd = step_command(bin, address, name, run, limit);
+        if let Self::Fence(Some(coordinator)) = self {
+            cmd = cmd.args(["--coordinator".to_owned(), coordinator.to_string()]);
+        }
+        if let Self::Hold(newer) = self
+            && *newer > 0
+        {
+            cmd = cmd.args(["--newest-timeline".to_owned(), newer.to_string()]);
+        }
         if let Self::Follow(leader) = self {
             cmd = cmd.args(["--primary".to_owned(), leader.address.to_string()]);
             cmd = cmd.args(["--newest-timeline".to_owned(), leader.timeline.to_string()]);
@@ -125,9 +135,9 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Hold | Self::Follow(_) => Duration::ZERO,
+            Self::Status | Self::Hold(_) | Self::Follow(_) => Duration::ZERO,
             // It may have begun late, on a host whose login takes long: its end is worth a last look.
-            Self::Fence => LAST_LOOK,
+            Self::Fence(_) => LAST_LOOK,
             // One that is given up is withdrawn, too, before it answers.
             Self::Promote(_) => config.promote_timeout + PROMOTION_SLACK + WITHDRAW_TIME,
         }
@@ -139,17 +149,17 @@ impl Order {
     pub fn limit(&self, deadline: Deadline) -> Duration {
         let left = deadline.remaining();
         left.saturating_sub(match self {
-            Self::Status | Self::Hold | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
-            Self::Fence => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
+            Self::Status | Self::Hold(_) | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
+            Self::Fence(_) => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
         })
     }
 
     /// The order that such a command line gives.
     pub fn from_args(step: StepName, args: &crate::args::Args) -> Self {
         match step {
-            StepName::Hold => Self::Hold,
+            StepName::Hold => Self::Hold(args.newest_timeline),
             // The command line demands it.
-            StepName::Follow => args.primary.map_or(Self::Hold, |address| {
+            StepName::Follow => args.primary.map_or(Self::Hold(0), |address| {
                 Self::Follow(Leader {
                     address,
                     timeline: args.newest_timeline,
@@ -157,7 +167,7 @@ impl Order {
                 })
             }),
             StepName::Status => Self::Status,
-            StepName::Fence => Self::Fence,
+            StepName::Fence => Self::Fence(args.coordinator),
             StepName::Promote => Self::Promote(Promotion {
                 old_primary: args.old_primary,
                 old_timeline: args.old_timeline,
@@ -194,10 +204,11 @@ impl Order {
                 status.obstacle = obstacle.or_else(|| needs::vip_obstacle(host));
                 serde_json::to_value(status)
             }
-            Self::Fence => serde_json::to_value(fence::fence(&here, frame)?),
-            Self::Hold => serde_json::to_value(follow::follow(&here, None, frame)?),
+            Self::Fence(by) => serde_json::to_value(fence::fence(&here, *by, frame)?),
+            Self::Hold(newer) => serde_json::to_value(follow::follow(&here, None, *newer, frame)?),
             Self::Follow(leader) => {
-                serde_json::to_value(follow::follow(&here, Some(*leader), frame)?)
+                let newer = leader.timeline;
+                serde_json::to_value(follow::follow(&here, Some(*leader), newer, frame)?)
             }
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };
@@ -223,13 +234,13 @@ mod tests {
         };
         let slack = Duration::from_millis(20);
         for (given, expected) in [(4000, 400), (2000, 250), (200, 50)] {
-            let kept = kept(Order::Fence, given);
+            let kept = kept(Order::Fence(None), given);
             let expected = Duration::from_millis(expected);
             assert!(kept.abs_diff(expected) < slack, "of {given}: {kept:?}");
         }
         assert!(kept(Order::Status, 4000).abs_diff(RETURN_TIME) < slack);
         assert_eq!(
-            Order::Fence.limit(Deadline::after(Duration::ZERO)),
+            Order::Fence(None).limit(Deadline::after(Duration::ZERO)),
             Duration::ZERO
         );
     }

@@ -210,7 +210,8 @@ fn forget_promotion(context: &Promote<'_>) {
     let Ok(state) = context.here.host.state() else {
         return;
     };
-    if let Err(error) = promotion::forget(state) {
+    let made = context.here.instance.newest_timeline_in_wal().unwrap_or(0);
+    if let Err(error) = promotion::forget(state, made) {
         context.journal.stamped(format!(
             "warning: the mark of this promotion stays: {error:#}"
         ));

@@ -228,7 +228,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
 }
 
 /// It runs, and what it has is still a part of the primary's history.
-fn still_follows(work: &mut Work<'_>) -> Result<()> {
+pub fn still_follows(work: &mut Work<'_>) -> Result<()> {
     let me = status::look(work.here, work.instance, Deadline::after(budget::ANSWER));
     if me.in_recovery == Some(false) {
         bail!(Break::Changed("this node was promoted".to_owned()));

@@ -1,6 +1,7 @@
 //! The server of this host: locking, stopping, starting it.
 
 use crate::budget;
+use crate::steps::rejoin;
 use crate::work::{Break, Work};
 use anyhow::{Context, Result, bail};
 use failover_core::clock;
@@ -54,6 +55,14 @@ pub fn lock(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             return Err(error.into());
         }
     };
+    let state = work.load()?;
+    let held = state.held.filter(|it| it.is_young(clock::seconds()));
+    if held.is_some() && !work.was_held {
+        work.lock = None;
+        bail!(Break::Changed(
+            "a failover has told this node not to listen to the old primary".to_owned()
+        ));
+    }
     let now = status::look(work.here, work.instance, deadline);
     let before = (work.me.running, work.me.in_recovery);
     if (now.running, now.in_recovery) != before {
@@ -484,6 +493,8 @@ pub fn reload(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 
 /// Has a running standby follow what its settings name now.
 pub fn follow(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    // Since it was looked at it may have got WAL from the old primary, which runs as a standby once fenced.
+    rejoin::still_follows(work)?;
     let done = match !must_restart(work)? && reloads(work)? {
         true => "reloaded",
         false => {

@@ -25,6 +25,32 @@ pub struct FenceMark {
     pub run: String,
     /// Seconds in which that failover is over, however long its promotion took.
     pub lasts: u64,
+    /// Of a hold: the timeline that the new primary gets; 0: not known.
+    #[serde(default)]
+    pub newer: Timeline,
+    /// Of a fence: whose side the host is on.
+    #[serde(default)]
+    pub claim: Option<Claim>,
+}
+
+/// The host of a fenced primary is on the side of whoever fenced it first, should the cluster be cut in
+/// two: both sides may reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The coordinator.
+    pub by: IpAddr,
+    /// When it fenced it, in the unit of whoever asks: for the tools, seconds since 1970.
+    pub at: u64,
+}
+
+impl Claim {
+    /// The claim that holds after `by` has fenced the host at `now`: another coordinator's stays for as long
+    /// as its failover `lasts`.
+    pub fn next(before: Option<Self>, by: IpAddr, now: u64, lasts: u64) -> Self {
+        before
+            .filter(|it| now.abs_diff(it.at) < lasts)
+            .unwrap_or(Self { by, at: now })
+    }
 }
 
 impl FenceMark {
@@ -126,5 +152,21 @@ impl Recovery {
     /// history it would leave in place what only the first one has.
     pub fn can_go_on_from(&self, primary: IpAddr, timeline: Timeline) -> bool {
         self.primary == primary && self.timeline.is_none_or(|before| before == timeline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fenced_host_is_on_the_side_of_whoever_came_first() {
+        let ip = |last| IpAddr::from([192, 168, 1, last]);
+        let first = Claim::next(None, ip(102), 100, 60);
+        assert_eq!((first.by, first.at), (ip(102), 100));
+        assert_eq!(Claim::next(Some(first), ip(103), 159, 60), first);
+        assert_eq!(Claim::next(Some(first), ip(103), 160, 60).by, ip(103));
+        // Again by the same: its time goes on from the first.
+        assert_eq!(Claim::next(Some(first), ip(102), 120, 60), first);
     }
 }

@@ -26,6 +26,10 @@ pub struct FenceReport {
     pub shutdown_checkpoint: Option<Lsn>,
     /// The timeline on which it was primary; `None` if it runs as a standby or did not tell.
     pub timeline: Option<Timeline>,
+    /// Whose side the host is on, where it is not that of the coordinator that asks: another one has fenced
+    /// it a moment before, or it follows a primary already.
+    #[serde(default)]
+    pub claimed: Option<String>,
     /// The database VIP could not be taken off.
     pub keeps_vip: bool,
     /// The hardware addresses of the host.

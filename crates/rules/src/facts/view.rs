@@ -3,7 +3,7 @@
 
 use super::history::History;
 use super::left::{Pause, Recovery};
-use super::lsn::{Lsn, segment_number};
+use super::lsn::{Lsn, Timeline, segment_number};
 use super::policy::GatewayLostAction;
 use super::standby::Standby;
 use super::status::Status;
@@ -54,8 +54,11 @@ pub struct View {
     pub others: Option<Vec<(IpAddr, Result<Status, String>)>>,
     /// Another host's primary that the pool does not name, once it was asked by SQL.
     pub rival: Option<(IpAddr, Result<Primary, String>)>,
-    /// A failover told this standby to listen to nobody or to a new primary, and may be under way still.
-    pub held: bool,
+    /// A failover told this host to listen to nobody or to a new primary, and may be under way still: the
+    /// timeline that one gets (0: not known).
+    pub held: Option<Timeline>,
+    /// The newest timeline that a failover has told this host of; 0: none.
+    pub told: Timeline,
     /// This host's server is a primary, and no standby streams from it.
     pub alone: bool,
 }

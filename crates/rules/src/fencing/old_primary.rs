@@ -111,10 +111,11 @@ impl OldPrimary {
         self.heard_by.is_empty() && !self.standbys_pending
     }
 
-    /// Whether more looking, the VIP aside, would change nothing.
-    pub fn is_clear(&self) -> bool {
+    /// Whether more looking, the VIP aside, would change nothing. `asked`: its own copy of the tool may
+    /// be at work, and a port that refuses is then what that one has just done.
+    pub fn is_clear(&self, asked: bool) -> bool {
         let silent = self.signs.as_ref().is_some_and(|signs| !signs.alive);
-        let not_run = matches!(self.report, Some(Err(NoReport::NotRun(_))));
+        let not_run = matches!(self.report, Some(Err(NoReport::NotRun(_)))) && !asked;
         self.report_is_in()
             || (not_run && self.is_only_a_host())
             || (silent && self.no_standby_hears_it())
@@ -173,6 +174,15 @@ pub fn may_promote(policy: PromoteWithoutFence, fenced: &Fenced) -> Result<(), S
              would split the data: stop the database on the old primary's host and take the VIP \
              off it, then run this command again (or set PROMOTE_WITHOUT_FENCE=always)"
         )),
+    }
+}
+
+/// Why the old primary's host does not count among those that are on the coordinator's side; `None`: it
+/// does. Both sides of a cut may reach it, and a port that refuses now proves nothing about the next second.
+pub fn is_elsewhere(old: &OldPrimary) -> Option<&str> {
+    match &old.report {
+        Some(Ok(report)) => report.claimed.as_deref(),
+        _ => Some("its own copy of the tools did not stop its database"),
     }
 }
 

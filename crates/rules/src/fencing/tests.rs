@@ -228,7 +228,7 @@ fn when_looking_is_over() {
         ),
     ];
     for (what, base, change, clear) in rows {
-        assert_eq!(changed(base, change).is_clear(), clear, "{what}");
+        assert_eq!(changed(base, change).is_clear(false), clear, "{what}");
     }
 }
 
@@ -343,6 +343,7 @@ fn nobody_is_in_the_way_of_a_primary_that_is_promoted_already() {
     fencing.hear(Heard::Standby(ip(102), Ok(primary)), ms(20));
     let garbled = Err(NoStatus::NotUnderstood("garbled".into()));
     fencing.hear(Heard::Standby(ip(103), garbled), ms(20));
+    fencing.hear(Heard::Old(None), ms(20));
     assert_eq!(asks(&mut fencing, 20), [Ask::Fence]);
 }
 
@@ -371,6 +372,79 @@ fn a_login_that_fails_is_tried_again() {
     fencing.hear(Heard::Fence(cut), ms(4_000));
     assert_eq!(fencing.go_on(ms(4_000)), None);
     assert_eq!(fencing.old_primary().report, Some(not_run()));
+}
+
+#[test]
+fn a_fence_that_is_under_way_is_not_asked_for_twice() {
+    let mut fencing = ordered();
+    fencing.hear(Heard::Vip(Ok(Vec::new())), ms(50));
+    fencing.hear(Heard::Fence(not_run()), ms(100));
+    assert_eq!(asks(&mut fencing, 300), [Ask::Fence]);
+    // It stops the server now: that the port refuses is its work.
+    let heard = Status {
+        receiver_silent_ms: Some(5),
+        ..good()
+    };
+    fencing.hear(Heard::Standby(ip(103), Ok(heard)), ms(310));
+    assert_eq!(asks(&mut fencing, 510), [Ask::Standby(ip(103))], "once");
+    fencing.hear(Heard::Standby(ip(103), Ok(good())), ms(520));
+    fencing.hear(Heard::Signs(signs(true)), ms(520));
+    fencing.hear(Heard::Port(true), ms(520));
+    assert!(fencing.go_on(ms(520)).is_some());
+    fencing.hear(Heard::Fence(not_run()), ms(530));
+    assert_eq!(fencing.go_on(ms(530)), None);
+}
+
+#[test]
+fn a_primary_that_is_no_successor_is_seen_before_the_old_one_is_touched() {
+    let promoted = |timeline| Status {
+        running: true,
+        in_recovery: Some(false),
+        timeline,
+        ..Status::default()
+    };
+    let found = |old: Option<Status>| {
+        let mut fencing = begun();
+        fencing.hear(Heard::Standby(ip(102), Ok(promoted(2))), ms(20));
+        fencing.hear(Heard::Standby(ip(103), Ok(good())), ms(20));
+        assert_eq!(asks(&mut fencing, 20), [Ask::Old]);
+        assert_eq!(asks(&mut fencing, 30), [], "once");
+        fencing.hear(Heard::Old(old), ms(40));
+        fencing
+    };
+    for (what, old, fences) in [
+        ("the old one is older", Some(promoted(1)), true),
+        ("it does not say", None, true),
+        ("it is a standby by now", Some(good()), true),
+        ("as new", Some(promoted(2)), false),
+    ] {
+        let mut fencing = found(old);
+        let round = fencing.go_on(ms(40)).map(|round| round.asks);
+        assert_eq!(round, fences.then(|| vec![Ask::Fence]), "{what}");
+        assert_eq!(fencing.left_alone(), !fences, "{what}");
+    }
+    let mut silent = begun();
+    silent.hear(Heard::Standby(ip(102), Ok(promoted(2))), ms(20));
+    silent.hear(Heard::Standby(ip(103), Ok(good())), ms(20));
+    assert_eq!(asks(&mut silent, 20), [Ask::Old]);
+    assert_eq!(asks(&mut silent, 1_000), [Ask::Fence], "no answer in time");
+}
+
+#[test]
+fn the_old_primarys_host_counts_for_one_side() {
+    let with = |report| OldPrimary {
+        report: Some(report),
+        ..alive()
+    };
+    let claimed = FenceReport {
+        claimed: Some("by another".into()),
+        ..FenceReport::default()
+    };
+    assert_eq!(is_elsewhere(&with(report())), None);
+    assert_eq!(is_elsewhere(&with(Ok(claimed))), Some("by another"));
+    for old in [with(failed()), with(not_run()), dead(), alive()] {
+        assert!(is_elsewhere(&old).is_some(), "{old:?}");
+    }
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn standby() -> View {
         primary_host: None,
         others: None,
         rival: None,
-        held: false,
+        held: None,
+        told: 0,
         alone: false,
     }
 }
@@ -828,9 +829,9 @@ fn a_standby_that_is_down_is_just_started() {
         "without settings": |v| v.follows = None => starts();
         "nobody knows what it was": |v| v.me.control_state = None => refuses();
         "the pool has no primary": |v| v.pool.says = PoolSays::Nobody => starts_alone();
-        "a failover holds it": |v| v.held = true => starts_alone();
+        "a failover holds it": |v| v.held = Some(0) => starts_alone();
         "a failover held it, and the primary is its new one": |v| {
-            v.held = true;
+            v.held = Some(0);
             v.me.timeline = 5;
         } => starts();
     }
@@ -1604,6 +1605,14 @@ fn with_leave_to_start_it_the_last_primary_comes_first() {
         "nobody allows it": |v| v.policy.max_available = false => does(Action::StartStandby);
         "it was a primary before that":
             |v| other(v).timeline = 5 => does(Action::StartStandby);
+        "another host has a newer timeline": |v| {
+            v.others.as_mut().unwrap()[1].1 = Ok(status(Server::Down, "shut down in recovery", 7));
+        } => does(Action::StartStandby);
+        "a primary runs on a third host": |v| {
+            v.others.as_mut().unwrap()[1].1 = Ok(status(Server::Primary, "in production", 5));
+        } => does(Action::StartStandby);
+        "it is half rewound":
+            |v| other(v).obstacle = Some("unfinished".to_owned()) => does(Action::StartStandby);
     }
     // And a standby that runs does not keep it down, once no pool promotes it.
     let up = || {
@@ -1700,7 +1709,7 @@ fn a_standby_that_the_pool_has_as_its_primary_is_detached() {
 fn what_a_failover_holds_is_left_to_it() {
     let held = || {
         changed(standby(), |v| {
-            v.held = true;
+            v.held = Some(0);
             v.follows = Some("nobody".to_owned());
             the_primary(v).standbys.clear();
         })
@@ -1708,6 +1717,95 @@ fn what_a_failover_holds_is_left_to_it() {
     table! { held,
         "the old primary is the pool's": |_| () => refuses();
         "the new one is": |v| broken_off(v) => does(Action::Follow { primary: PRIMARY });
-        "that was long ago": |v| v.held = false => does(Action::Follow { primary: PRIMARY });
+        "that was long ago": |v| v.held = None => does(Action::Follow { primary: PRIMARY });
+    }
+    // One that is down must not be made a standby of the old primary meanwhile, which is on timeline 6.
+    let recovered = || {
+        changed(old_primary(), |v| {
+            v.policy.auto_recovery = true;
+            v.held = Some(7);
+        })
+    };
+    table! { recovered,
+        "it would be recovered": |_| () => refuses();
+        "the new primary is there": |v| v.held = Some(6) => recovers();
+        "that was long ago": |v| v.held = None => recovers();
+        "half rewound to the old one": |v| {
+            v.left = left(Stage::Rewinding);
+            v.held = Some(0);
+            v.left.as_mut().unwrap().timeline = Some(6);
+        } => refuses();
+        "half rewound to one before that": |v| {
+            v.left = left(Stage::Rewinding);
+            v.held = Some(0);
+            v.left.as_mut().unwrap().timeline = Some(5);
+        } => recovers();
+        "fenced, and started by somebody": |v| {
+            v.fenced = fence(false);
+            v.me = status(Server::Standby, "in archive recovery", 5);
+            the_primary(v).standbys.clear();
+        } => refuses();
+    }
+}
+
+#[test]
+fn who_was_promoted_by_a_failover_does_not_follow_what_it_has_replaced() {
+    // The pool has found the old primary again, on timeline 5, which has the VIP still.
+    let elected = || {
+        changed(old_primary(), |v| {
+            v.policy.auto_recovery = true;
+            v.me = status(Server::Down, "in production", 6);
+            v.primary_host = Some(Ok(Status {
+                vip_here: true,
+                ..status(Server::Primary, "in production", 5)
+            }));
+            v.told = 6;
+            the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
+        })
+    };
+    table! { elected,
+        "it is down": |_| () => person();
+        "it runs, and lost the VIP with its power":
+            |v| v.me = status(Server::Primary, "in production", 6) => person();
+        "fenced since, and started by somebody": |v| {
+            v.fenced = fence(false);
+            v.me = status(Server::Standby, "in archive recovery", 6);
+            the_primary(v).standbys.clear();
+        } => person();
+        "a person wants the old one": |v| v.policy.force = true => recovers();
+        "no failover has told of its timeline": |v| v.told = 5 => recovers();
+    }
+}
+
+#[test]
+fn a_standby_whose_settings_name_no_host_is_pointed_to_the_primary() {
+    let nobodys = || {
+        changed(standby(), |v| {
+            v.follows = None;
+            the_primary(v).standbys.clear();
+        })
+    };
+    table! { nobodys,
+        "it would wait for ever": |_| () => does(Action::Follow { primary: PRIMARY });
+        "they name the primary": |v| v.follows = Some(PRIMARY.to_string()) => waits();
+    }
+}
+
+#[test]
+fn a_primary_over_the_mark_of_a_rewind_is_nobodys_turn_elsewhere() {
+    let half = |v: &mut View| {
+        *other(v) = status(Server::Primary, "in production", 6);
+        other(v).obstacle = Some("its rewind is unfinished".to_owned());
+    };
+    let pool = |v: &mut View| v.pool.says = PoolSays::Nobody;
+    for (what, view) in [
+        ("the last primary is down", all_down()),
+        (
+            "a standby runs",
+            changed(no_pool(), |v| v.me = standby().me),
+        ),
+    ] {
+        let view = changed(changed(view, half), pool);
+        assert_eq!(short(decide(&view)), person(), "{what}");
     }
 }

@@ -263,7 +263,7 @@ fn others_without_a_stream() -> Vec<Row> {
             || {
                 changed(standby(), |v| {
                     the_primary(v).standbys.clear();
-                    v.held = true;
+                    v.held = Some(0);
                 })
             },
             refuses(),
