@@ -4,6 +4,7 @@ use clap::Parser;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::lsn::{Lsn, Timeline};
+use failover_core::steps::{Leader, Order, Promotion};
 use failover_core::terminal::printable;
 use failover_core::workers;
 use std::ffi::{OsStr, OsString};
@@ -128,6 +129,30 @@ pub struct Args {
     /// For drills: die as by a power cut after the step of this name
     #[arg(long, value_name = "NAME", hide = true)]
     pub die_after: Option<String>,
+}
+
+/// The order that such a command line gives.
+pub fn order(step: StepName, args: &Args) -> Order {
+    match step {
+        StepName::Hold => Order::Hold(args.newest_timeline),
+        // The command line demands it.
+        StepName::Follow => args.primary.map_or(Order::Hold(0), |address| {
+            Order::Follow(Leader {
+                address,
+                timeline: args.newest_timeline,
+                instead_of: args.instead_of,
+            })
+        }),
+        StepName::Status => Order::Status,
+        StepName::Fence => Order::Fence(args.coordinator),
+        StepName::Promote => Order::Promote(Promotion {
+            old_primary: args.old_primary,
+            old_timeline: args.old_timeline,
+            wait_for: args.wait_for,
+            followers: args.followers,
+            newest_timeline: args.newest_timeline,
+        }),
+    }
 }
 
 /// The placeholders by name, in the order of their positions; is it the id of a node?

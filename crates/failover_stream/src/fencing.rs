@@ -3,13 +3,13 @@
 //! threads that feed it.
 
 use crate::peer::{Crew, Peer, Reply};
-use crate::steps::Order;
 use failover_core::arp::{neighbor_mac, who_has};
 use failover_core::deadline::Deadline;
 use failover_core::journal::{Journal, Message};
 use failover_core::life::{Finding, PortState, Probe, Sign, Target, port_refuses, signs_of_life};
 use failover_core::peer::{PeerError, read};
 use failover_core::status::Status;
+use failover_core::steps::Order;
 use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
 use failover_rules::fencing::{

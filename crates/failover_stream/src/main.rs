@@ -6,7 +6,6 @@ mod peer;
 mod quorum;
 mod run;
 mod standby;
-mod steps;
 mod watch;
 
 use anyhow::Result;
@@ -20,6 +19,7 @@ use failover_core::inherited;
 use failover_core::journal::{Journal, Message, print_json, syslog};
 use failover_core::needs;
 use failover_core::replay::time_since_login;
+use failover_core::steps::Order;
 use failover_core::supervised;
 use failover_core::terminal::{complain, parse, say};
 use failover_core::users::SystemUser;
@@ -28,7 +28,6 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use steps::Order;
 
 const TOOL: &str = "failover_stream";
 
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     let exit = match parse::<Args>(TOOL, args::joined(std::env::args_os())) {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) => match args.step {
-            Some(step) => answer(&Order::from_args(step, &args), &args),
+            Some(step) => answer(&args::order(step, &args), &args),
             None => match args.watch {
                 Some(old) => watch_over(&args, old),
                 None => return supervised::run(|| Ok(()), || coordinate(&args)),

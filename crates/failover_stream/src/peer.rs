@@ -1,12 +1,12 @@
 //! The hosts that the coordinator works on: each has a thread that carries out one order after
 //! the other, here or over one ssh login, and hands over what it hears as it hears it.
 
-use crate::steps::Order;
 use failover_core::deadline::Deadline;
 use failover_core::host::{Host, ThisHost};
 use failover_core::journal::{Journal, Message};
 use failover_core::peer::{self, PeerError, RETURN_TIME, read};
 use failover_core::ssh::Ssh;
+use failover_core::steps::Order;
 use failover_core::workers;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -4,7 +4,6 @@ use crate::args::Placeholders;
 use crate::fencing::{self, Findings, Needed};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
-use crate::steps::{Leader, Order, PROMOTION_SLACK, Promotion};
 use crate::watch;
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
@@ -21,12 +20,13 @@ use failover_core::procedure::{self, Done, Frame, Procedure};
 use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
 use failover_core::status::Status;
+use failover_core::steps::{Leader, Order, Promotion};
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::{self as decide, Candidate, Unfit};
 use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_promote, needs_hold};
 use failover_rules::plan::failover::{
-    self as plan, Coordinator, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
+    self as plan, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -3,7 +3,6 @@
 
 use crate::peer::Crew;
 use crate::quorum::see_majority;
-use crate::steps::ANSWER_TIME;
 use anyhow::{Result, bail};
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
@@ -15,6 +14,7 @@ use failover_core::sql::{Session, Target};
 use failover_core::synchronous::{Gone, Place, number, to_async, waited_for_after_looks};
 use failover_core::workers;
 use failover_rules::plan::failover as plan;
+use failover_rules::plan::failover::ANSWER_TIME;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
 

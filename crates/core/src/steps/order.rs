@@ -1,26 +1,23 @@
-//! What is done *on* a host, each written once: run directly where the host is this one, else by
-//! that host's own copy of the tool, over ssh.
+//! What a coordinator asks of a host: done directly where the host is this one, else by that host's own
+//! copy of the tool, over ssh.
 
-pub mod fence;
-pub mod follow;
-pub mod promote;
-mod replay;
-
-use crate::args::StepName;
+use super::candidate::Promotion;
+use super::follow::{self, Leader};
+use super::here::Here;
+use super::{fence, promote};
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::host::ThisHost;
+use crate::journal::Journal;
+use crate::lsn::Timeline;
+use crate::needs;
+use crate::peer::{RETURN_TIME, step_command};
+use crate::procedure::Frame;
+use crate::process::Cmd;
+use crate::promotion::WITHDRAW_TIME;
+use crate::status;
 use anyhow::{Context, Result};
-use failover_core::config::Config;
-use failover_core::deadline::Deadline;
-use failover_core::host::ThisHost;
-use failover_core::instance::Instance;
-use failover_core::journal::Journal;
-use failover_core::lsn::{Lsn, Timeline};
-use failover_core::needs;
-use failover_core::peer::{RETURN_TIME, step_command};
-use failover_core::procedure::Frame;
-use failover_core::process::Cmd;
-use failover_core::promotion::WITHDRAW_TIME;
-use failover_core::status;
-pub use failover_rules::plan::failover::{ANSWER_TIME, LAST_LOOK, PROMOTION_SLACK, VIP_TIME};
+use failover_rules::plan::failover::{LAST_LOOK, PROMOTION_SLACK};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -44,34 +41,6 @@ pub enum Order {
     Follow(Leader),
     /// Become primary.
     Promote(Promotion),
-}
-
-/// Whom to follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leader {
-    /// The host.
-    pub address: IpAddr,
-    /// The timeline that its promotion will have, or has; 0: it is the old primary, and the standby was
-    /// held for nothing.
-    pub timeline: Timeline,
-    /// With timeline 0: whom the standby may have been told to follow meanwhile. One that follows yet
-    /// another by now was told so by somebody else.
-    pub instead_of: Option<IpAddr>,
-}
-
-/// The particulars of a promotion.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Promotion {
-    /// Whose slot to keep; `None`: nobody's.
-    pub old_primary: Option<IpAddr>,
-    /// The timeline on which the old primary was one, if that is known.
-    pub old_timeline: Option<Timeline>,
-    /// The old primary's shutdown checkpoint, which this host should have first.
-    pub wait_for: Option<Lsn>,
-    /// So many other standbys are being pointed to this host.
-    pub followers: usize,
-    /// The newest timeline that any host has; 0: not known.
-    pub newest_timeline: Timeline,
 }
 
 impl Order {
@@ -154,30 +123,6 @@ impl Order {
         })
     }
 
-    /// The order that such a command line gives.
-    pub fn from_args(step: StepName, args: &crate::args::Args) -> Self {
-        match step {
-            StepName::Hold => Self::Hold(args.newest_timeline),
-            // The command line demands it.
-            StepName::Follow => args.primary.map_or(Self::Hold(0), |address| {
-                Self::Follow(Leader {
-                    address,
-                    timeline: args.newest_timeline,
-                    instead_of: args.instead_of,
-                })
-            }),
-            StepName::Status => Self::Status,
-            StepName::Fence => Self::Fence(args.coordinator),
-            StepName::Promote => Self::Promote(Promotion {
-                old_primary: args.old_primary,
-                old_timeline: args.old_timeline,
-                wait_for: args.wait_for,
-                followers: args.followers,
-                newest_timeline: args.newest_timeline,
-            }),
-        }
-    }
-
     /// Does it on this host. The answer is the step's report as JSON.
     pub fn carry_out(
         &self,
@@ -214,12 +159,6 @@ impl Order {
         };
         report.context("failed to write the report")
     }
-}
-
-/// This host and its instance: what every step works on.
-pub struct Here<'a> {
-    host: &'a ThisHost,
-    instance: Instance,
 }
 
 #[cfg(test)]

@@ -5,23 +5,23 @@
 //! reached are held; and as soon as one of them is chosen, the others follow it.
 
 use super::fence::MARK_SLACK;
-use super::{ANSWER_TIME, Here, Leader};
+use super::here::Here;
+use crate::clock;
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::flavor::StandbySettings;
+use crate::instance::{Process, START_LOG, terminate};
+use crate::journal::Journal;
+use crate::lsn::Timeline;
+use crate::procedure::{self, Done, Frame, Procedure};
+use crate::promotion;
+use crate::slots;
+use crate::sql::{Session, Target};
+use crate::standby::{NOBODY, Pointed, StandbyFiles};
+use crate::state::{FenceMark, InstanceLock, LockError, StateDir};
+use crate::status;
 use anyhow::{Context, Result, bail};
-use failover_core::clock;
-use failover_core::config::Config;
-use failover_core::deadline::Deadline;
-use failover_core::flavor::StandbySettings;
-use failover_core::instance::{Process, START_LOG, terminate};
-use failover_core::journal::Journal;
-use failover_core::lsn::Timeline;
-use failover_core::procedure::{self, Done, Frame, Procedure};
-use failover_core::promotion;
-use failover_core::slots;
-use failover_core::sql::{Session, Target};
-use failover_core::standby::{NOBODY, Pointed, StandbyFiles};
-use failover_core::state::{FenceMark, InstanceLock, LockError, StateDir};
-use failover_core::status;
-use failover_rules::plan::failover as plan;
+use failover_rules::plan::failover::{self as plan, ANSWER_TIME};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -30,6 +30,19 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// So long none may be seen until the last one counts as gone: the server starts another within
 /// milliseconds if it does.
 const QUIET: Duration = Duration::from_millis(60);
+
+/// Whom to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The host.
+    pub address: IpAddr,
+    /// The timeline that its promotion will have, or has; 0: it is the old primary, and the standby was
+    /// held for nothing.
+    pub timeline: Timeline,
+    /// With timeline 0: whom the standby may have been told to follow meanwhile. One that follows yet
+    /// another by now was told so by somebody else.
+    pub instead_of: Option<IpAddr>,
+}
 
 /// The steps, in order.
 fn steps<'a>() -> Procedure<Follow<'a>, plan::Follow> {

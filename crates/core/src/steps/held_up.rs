@@ -1,15 +1,15 @@
 //! What keeps a promotion waiting in the server, and is ended: sessions that hold the replay up, a
 //! `restore_command` that hangs.
 
-use super::ANSWER_TIME;
-use super::promote::Promote;
+use super::candidate::Promote;
+use crate::deadline::Deadline;
+use crate::instance::{Process, START_LOG};
+use crate::lsn::Lsn;
+use crate::replay::{Helper, Startup};
+use crate::replication::{replay_sessions, replay_waits_for};
+use crate::standby::StandbyFiles;
 use anyhow::{Result, bail};
-use failover_core::deadline::Deadline;
-use failover_core::instance::{Process, START_LOG};
-use failover_core::lsn::Lsn;
-use failover_core::replay::{Helper, Startup};
-use failover_core::replication::{replay_sessions, replay_waits_for};
-use failover_core::standby::StandbyFiles;
+use failover_rules::plan::failover::ANSWER_TIME;
 use failover_rules::promotion::{ReplaySession, is_held_up, to_end};
 use std::time::Duration;
 

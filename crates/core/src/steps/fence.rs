@@ -1,20 +1,20 @@
 //! The fence step: on the host where it runs no database takes writes any more, and the database
 //! VIP is off.
 
-use super::Here;
+use super::here::Here;
+use crate::clock;
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::instance::{Instance, Process, StopError, Stopped, started_by};
+use crate::journal::Journal;
+use crate::procedure::{self, Done, Frame, Procedure};
+use crate::replication::is_in_recovery;
+use crate::sql::Session;
+use crate::standby::StandbyFiles;
+use crate::state::{Claim, FenceMark, State};
+use crate::vip::Did;
+use crate::workers;
 use anyhow::{Context, Result, bail};
-use failover_core::clock;
-use failover_core::config::Config;
-use failover_core::deadline::Deadline;
-use failover_core::instance::{Instance, Process, StopError, Stopped, started_by};
-use failover_core::journal::Journal;
-use failover_core::procedure::{self, Done, Frame, Procedure};
-use failover_core::replication::is_in_recovery;
-use failover_core::sql::Session;
-use failover_core::standby::StandbyFiles;
-use failover_core::state::{Claim, FenceMark, State};
-use failover_core::vip::Did;
-use failover_core::workers;
 use failover_rules::facts::report::FenceReport;
 use failover_rules::plan::failover::{self as plan, MARK_TIME};
 use std::net::IpAddr;

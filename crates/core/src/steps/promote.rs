@@ -1,35 +1,29 @@
 //! The promote step: this host becomes the primary. Every part asks first whether its goal holds,
 //! so that a second run ends where the first would have.
 
+use super::candidate::{LEAST_TIME, Promote, Promotion};
 use super::fence::MARK_SLACK;
-use super::replay::{Replay, Seen};
-use super::{ANSWER_TIME, Here, Promotion, VIP_TIME};
-use anyhow::{Context, Error, Result, anyhow, bail};
-use failover_core::arp::{self, ProbeError};
-use failover_core::config::Config;
-use failover_core::deadline::Deadline;
-use failover_core::flavor::Flavor;
-use failover_core::instance::Instance;
-use failover_core::journal::Journal;
-use failover_core::lsn::Lsn;
-use failover_core::procedure::{self, Done, Frame, Procedure};
-use failover_core::process::{Output, RunError};
-use failover_core::promotion::{self, WITHDRAW_TIME};
-use failover_core::replication::is_in_recovery;
-use failover_core::slots;
-use failover_core::sql::{Session, SqlError, SqlFailure, Target};
-use failover_core::standby::StandbyFiles;
-use failover_core::state::{InstanceLock, LockError, StateDir};
-use failover_core::status::recovers;
-use failover_core::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
-use failover_core::vip::{Did, Vip};
-use failover_core::workers;
+use super::held_up::{Replay, Seen};
+use super::here::Here;
+use crate::deadline::Deadline;
+use crate::instance::Instance;
+use crate::lsn::Lsn;
+use crate::procedure::{self, Done, Frame, Procedure};
+use crate::process::RunError;
+use crate::promotion::{self, WITHDRAW_TIME};
+use crate::replication::is_in_recovery;
+use crate::slots;
+use crate::sql::{Session, SqlError, SqlFailure};
+use crate::standby::StandbyFiles;
+use crate::state::{LockError, StateDir};
+use crate::status::recovers;
+use crate::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
+use crate::vip::Did;
+use crate::workers;
+use anyhow::{Error, Result, anyhow, bail};
 use failover_rules::facts::report::PromoteReport;
-use failover_rules::facts::status::is_primary_state;
 use failover_rules::failover::lag_refusal;
-use failover_rules::plan::Budget;
-use failover_rules::plan::failover as plan;
-use std::net::IpAddr;
+use failover_rules::plan::failover::{self as plan, ANSWER_TIME, VIP_TIME};
 use std::time::Duration;
 
 /// How often the server is asked for what it is about to become.
@@ -43,8 +37,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// For a login. A server that lives gives one in milliseconds; one that takes none can be promoted, too.
 const LOGIN_TIME: Duration = Duration::from_millis(800);
-/// For gratuitous ARP: it takes a millisecond, or a start of `vip_ctl`.
-const ANNOUNCE_TIME: Duration = Duration::from_millis(500);
 /// For a few small files.
 const FILES_TIME: Duration = Duration::from_millis(500);
 /// For the other standbys, which were told to follow this host, to stream from it: the promotion stands,
@@ -52,9 +44,6 @@ const FILES_TIME: Duration = Duration::from_millis(500);
 const FOLLOWER_TIME: Duration = Duration::from_millis(1500);
 /// How often they are looked for.
 const FOLLOWER_INTERVAL: Duration = Duration::from_millis(20);
-/// What each step after the promotion gets even when all the time is used up: commits that hang
-/// on a standby that is gone are an outage, too.
-const LEAST_TIME: Duration = Duration::from_millis(500);
 
 /// The steps, in order.
 fn steps<'a>() -> Procedure<Promote<'a>, plan::Promote> {
@@ -75,90 +64,6 @@ fn carry_out(step: plan::Promote, promote: &mut Promote<'_>, deadline: Deadline)
         plan::Promote::Slot => keep_slot(promote, deadline),
         plan::Promote::Checkpoint => checkpoint(promote, deadline),
         plan::Promote::Announce => announce(promote),
-    }
-}
-
-/// What the steps work on.
-pub struct Promote<'a> {
-    pub(super) here: &'a Here<'a>,
-    order: &'a Promotion,
-    pub(super) journal: &'a Journal,
-    /// For all steps but the promotion itself.
-    deadline: Deadline,
-    lock: Option<InstanceLock>,
-    pub(super) session: Option<Session>,
-    /// Why the server takes no session, where it does not: all is asked of its files and processes then.
-    pub(super) unasked: Option<String>,
-    /// The promotion was asked for, and has not been seen to come true.
-    asked: bool,
-    /// A primary already when we came.
-    already: bool,
-    /// The VIP may be here, put on by us or by a run before this one.
-    vip_on: bool,
-}
-
-impl<'a> Promote<'a> {
-    pub(super) fn config(&self) -> &'a Config {
-        &self.here.host.config
-    }
-
-    pub(super) fn names(&self) -> &'static Flavor {
-        self.here.instance.flavor
-    }
-
-    fn me(&self) -> IpAddr {
-        self.config().kb_localhost_ip
-    }
-
-    fn limit(&self, budget: Budget) -> Duration {
-        match budget {
-            Budget::Of(time) => self.at_most(time),
-            Budget::CheckpointAnd(time) => self.at_most(time) + self.config().checkpoint_wait,
-            _ => procedure::limit(budget, self.config(), self.deadline.remaining()),
-        }
-    }
-
-    fn at_most(&self, budget: Duration) -> Duration {
-        budget.min(self.deadline.remaining().max(LEAST_TIME))
-    }
-
-    pub(super) fn session(&self) -> Result<&Session> {
-        self.session.as_ref().context("no SQL session is open")
-    }
-
-    /// Asks the server, or its control file where it takes no session.
-    fn is_in_recovery(&mut self, deadline: Deadline) -> Result<bool> {
-        if self.unasked.is_none() {
-            return Ok(self.ask_whether_in_recovery(deadline)?);
-        }
-        let control = self.here.instance.control_data(deadline)?;
-        Ok(!is_primary_state(&control.state))
-    }
-
-    /// Asks in the open session, or in a new one where that one broke off or owes an answer.
-    fn ask_whether_in_recovery(&mut self, deadline: Deadline) -> Result<bool, SqlError> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => Session::open(&self.here.host.sql_target(), deadline)?,
-        };
-        let answer = is_in_recovery(&session, self.names(), deadline)?;
-        self.session = Some(session);
-        Ok(answer)
-    }
-
-    /// `select 33333`, as the scripts asked whether the database is alive.
-    fn select_33333(&mut self, gap: &str, deadline: Deadline) -> Result<()> {
-        let target: Target = self.here.host.sql_target();
-        self.journal
-            .line(target.log_line(self.names().sql_client, [gap, "  "], "select 33333;"));
-        self.session()?.value("select 33333", deadline)?;
-        Ok(())
-    }
-
-    /// Gratuitous ARP. Whoever sends it in our place must not hold the promotion up.
-    fn announce(&self, vip: &Vip) -> Result<Vec<String>, ProbeError> {
-        let deadline = Deadline::after(self.at_most(ANNOUNCE_TIME));
-        arp::announce(&self.here.host.programs, vip, deadline)
     }
 }
 
@@ -429,7 +334,7 @@ fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         Did::Added => {
             journal.line(format!(
                 "ADD VIP NOW AT {} ON {}",
-                failover_core::clock::stamp(),
+                crate::clock::stamp(),
                 vip.dev
             ));
             journal.line(format!(
@@ -604,13 +509,6 @@ fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<
              raise PROMOTE_TIMEOUT if it replays",
             context.config().promote_timeout.as_secs()
         ),
-    }
-}
-
-impl Promote<'_> {
-    pub(super) fn ask_for_promotion(&self, deadline: Deadline) -> Result<Output, RunError> {
-        let instance = &self.here.instance;
-        instance.ask_for_promotion(deadline.at_most(ANSWER_TIME))
     }
 }
 
