@@ -7,6 +7,13 @@ use crate::lsn::Lsn;
 use crate::sql::{Row, Session, SqlError};
 pub use failover_rules::facts::standby::Standby;
 use failover_rules::promotion::ReplaySession;
+use std::time::Duration;
+
+/// For a standby that lives to confirm a record: the server writes one of a transaction that has changed
+/// nothing within three of its `wal_writer_delay`.
+const CONFIRM_TIME: Duration = Duration::from_millis(1500);
+/// How often it is looked for.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Host, name, state, the standby's position, the primary's, the synchronous state.
 fn from_row(row: &Row) -> Standby {
@@ -50,6 +57,42 @@ pub fn standbys(
     );
     let rows = session.query(&statement, deadline)?;
     Ok(rows.iter().map(from_row).collect())
+}
+
+/// Whether the standby `name` confirms WAL that is written now. One whose host has died is still shown as
+/// streaming, where it was when it died: for as long as `wal_sender_timeout`, or until its host is back and
+/// resets the connection.
+///
+/// # Errors
+/// The primary does not answer.
+pub fn confirms(
+    session: &Session,
+    names: &Flavor,
+    name: &str,
+    deadline: Deadline,
+) -> Result<bool, SqlError> {
+    let before = session.value(&format!("SELECT {}()", names.current_flush), deadline)?;
+    let before = before.and_then(|it| it.parse::<Lsn>().ok());
+    // A transaction with a number leaves a record, whether it changes anything or not.
+    session.value("SELECT txid_current()", deadline)?;
+    let statement = format!(
+        "SELECT application_name, {} FROM {}",
+        names.write_column, names.stat_replication
+    );
+    let limit = deadline.at_most(CONFIRM_TIME);
+    let found = limit.poll(CONFIRM_INTERVAL, || {
+        let rows = match session.query(&statement, deadline) {
+            Ok(rows) => rows,
+            Err(error) => return Some(Err(error)),
+        };
+        let is_past = |row: &Row| {
+            let cell = |at: usize| row.get(at).cloned().flatten();
+            let written = cell(1).and_then(|it| it.parse::<Lsn>().ok());
+            cell(0).as_deref() == Some(name) && written > before
+        };
+        rows.iter().any(is_past).then_some(Ok(()))
+    });
+    found.transpose().map(|it| it.is_some())
 }
 
 /// What the process `startup`, which replays, waits for, as `type:event`; `None`: for nothing, or the server

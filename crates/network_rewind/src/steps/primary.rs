@@ -10,7 +10,7 @@ use failover_core::deadline::Deadline;
 use failover_core::pool::{Change, PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::process::Cmd;
-use failover_core::replication::{Standby, is_in_recovery, standbys};
+use failover_core::replication::{Standby, confirms, is_in_recovery, standbys};
 use failover_core::sql::Session;
 use failover_core::ssh::Ssh;
 use failover_core::standby::StandbyFiles;
@@ -178,7 +178,10 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let limit = config.data_size_diff << 20;
     let caught_up = |standby: &&Standby| standby.can_be_waited_for(limit, &config.all_node_name);
     let becomes_sync = config.sync_flag && waited == 0;
-    if let Some(standby) = all.iter().find(caught_up).filter(|_| becomes_sync) {
+    let mut candidates = all.iter().filter(|it| becomes_sync && caught_up(it));
+    // Commits that wait for one which is gone wait until the primary notices.
+    let confirms = |it: &&Standby| confirms(session, names, &it.name, deadline).unwrap_or(false);
+    if let Some(standby) = candidates.find(confirms) {
         journal.stamped(format!("{} has caught up, async to sync", standby.name));
         return to_sync(place, &config.all_node_name, deadline);
     }
