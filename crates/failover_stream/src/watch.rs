@@ -125,13 +125,10 @@ impl Watch<'_> {
             return Ok(true);
         }
         let ssh = Ssh::connect(&self.login, self.deadline.at_most(LOGIN_TIME))?;
-        if *runs == 0 {
-            let database = match is_primary {
-                true => "with a database that is a primary",
-                false => "without a primary",
-            };
+        if *runs == 0 && is_primary {
             self.journal.stamped(format!(
-                "{} answers again, {database}: network_rewind is started there, see its recovery.log",
+                "{} answers again, and its database is a primary: network_rewind is started there, see its \
+                 recovery.log",
                 self.old
             ));
         }
