@@ -124,6 +124,8 @@ fn of_two_primaries_the_replaced_one_stops() -> Result<()> {
         old.link_down()?;
         new.failover(&lab::layout::PRIMARY_DOWN, RECOVERY)?
             .success()?;
+        // What its own run does is looked at here, and not that of the watch.
+        new.run(&["pkill", "-f", "failover_stream --watch"], SHORT)?;
         old.link_up()?;
         wait_for("both to be primaries", SHORT, || {
             ensure!(!old.in_recovery()? && !new.in_recovery()?, "not yet");

@@ -7,7 +7,7 @@ use super::held_up::{Replay, Seen};
 use super::here::Here;
 use crate::deadline::Deadline;
 use crate::instance::Instance;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Timeline};
 use crate::procedure::{self, Done, Frame, Procedure};
 use crate::process::RunError;
 use crate::promotion::{self, WITHDRAW_TIME};
@@ -24,6 +24,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME, VIP_TIME};
+use failover_rules::promotion::Withdrawal;
 use std::time::Duration;
 
 /// How often the server is asked for what it is about to become.
@@ -104,18 +105,25 @@ fn withdraw(context: &Promote<'_>) {
     let (here, journal) = (context.here, context.journal);
     let deadline = Deadline::after(WITHDRAW_TIME);
     match promotion::withdraw(here.host, &here.instance, journal, deadline) {
-        Ok(_) => forget_promotion(context),
+        Ok(Withdrawal::CameTrue) => forget_promotion(context, newest_timeline(context)),
+        Ok(Withdrawal::TakenBack | Withdrawal::Down | Withdrawal::Restart) => {
+            forget_promotion(context, 0);
+        }
         Err(error) => journal.stamped(format!(
             "warning: the promotion could not be withdrawn, and may come true later: {error:#}"
         )),
     }
 }
 
-fn forget_promotion(context: &Promote<'_>) {
+fn newest_timeline(context: &Promote<'_>) -> Timeline {
+    context.here.instance.newest_timeline_in_wal().unwrap_or(0)
+}
+
+/// `made`: the timeline of the promotion, where it has come true.
+fn forget_promotion(context: &Promote<'_>, made: Timeline) {
     let Ok(state) = context.here.host.state() else {
         return;
     };
-    let made = context.here.instance.newest_timeline_in_wal().unwrap_or(0);
     if let Err(error) = promotion::forget(state, made) {
         context.journal.stamped(format!(
             "warning: the mark of this promotion stays: {error:#}"
@@ -386,7 +394,7 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     release_timelines(context);
     let times = times?;
     context.asked = false;
-    forget_promotion(context);
+    forget_promotion(context, newest_timeline(context));
     // One that was asked for again may not have been read.
     let _ = context.here.instance.take_promotion_back();
     if context.unasked.take().is_some() {
