@@ -295,8 +295,18 @@ impl Pool {
         deadline: Deadline,
     ) -> Result<PoolNodes, PoolError> {
         journal.line(self.attempt(change, id));
-        journal.line(self.order(change, id, deadline)?);
-        self.await_change(change, id, deadline)
+        let refusal = match self.order(change, id, deadline) {
+            Ok(said) => {
+                journal.line(said);
+                return self.await_change(change, id, deadline);
+            }
+            Err(error) => error,
+        };
+        // It may have done so by itself meanwhile, and then refuses to do it again.
+        match self.nodes_by_any_way(deadline.at_most(LOOK_TIME)) {
+            Ok((nodes, _)) if nodes.by_id(id).is_some_and(|it| change.is_done(it)) => Ok(nodes),
+            _ => Err(refusal),
+        }
     }
 
     /// Waits until the pool shows what was ordered; what it shows then.
