@@ -111,6 +111,7 @@ impl Watch<'_> {
         self.ask_who_has_vip();
         for standby in self.standbys {
             self.ask_status(standby);
+            self.see_whether_it_lives(standby.address());
         }
     }
 
@@ -155,6 +156,21 @@ impl Watch<'_> {
                 let status = end.and_then(|value| read(value, address));
                 let status = status.map_err(NoStatus::from);
                 let _ = news.send(News::Heard(Heard::Standby(address, status)));
+            }
+        });
+    }
+
+    /// A standby whose host shows no sign of life cannot be promoted, and is not waited for: the old primary
+    /// may serve its clients, and would be stopped for nobody.
+    fn see_whether_it_lives(&self, address: IpAddr) {
+        if address == self.crew.here.config.kb_localhost_ip {
+            return;
+        }
+        let (news, crew) = (self.news.clone(), Arc::clone(self.crew));
+        workers::start(move || {
+            if let Some(signs) = life_of(&crew, address).filter(|signs| !signs.alive) {
+                let silent = Err(NoStatus::Silent(signs.seen));
+                let _ = news.send(News::Heard(Heard::Standby(address, silent)));
             }
         });
     }

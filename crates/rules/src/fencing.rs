@@ -242,8 +242,10 @@ impl Fencing {
             Ok(status) => obstacle(status),
             Err(NoStatus::Silent(why) | NoStatus::NotUnderstood(why)) => Some(why.clone()),
         };
-        if let Some(obstacle) = obstacle {
-            self.obstacles.insert(address, obstacle);
+        match obstacle {
+            Some(obstacle) => drop(self.obstacles.insert(address, obstacle)),
+            // What it says itself outweighs that it was silent.
+            None => drop(self.obstacles.remove(&address)),
         }
         if let Err(NoStatus::NotUnderstood(why)) = &answer {
             self.not_understood.insert(address, why.clone());

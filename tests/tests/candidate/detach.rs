@@ -36,7 +36,7 @@ fn mv(node: &Node, from: &str, to: &str) -> Result<()> {
     node.run(&["mv", from, to], SOON)?.success().map(drop)
 }
 
-const OBSTACLES: [Obstacle; 13] = [
+const OBSTACLES: [Obstacle; 14] = [
     Obstacle {
         name: "no device for the VIP",
         make: |lab| {
@@ -168,6 +168,16 @@ const OBSTACLES: [Obstacle; 13] = [
         },
         mend: |lab| lab.node(102).start_database(),
         says: "does not run",
+    },
+    Obstacle {
+        name: "cut off",
+        make: |lab| {
+            lab.node(102).link_down()?;
+            Ok(Vec::new())
+        },
+        mend: |lab| lab.node(102).link_up(),
+        // On its own host: no trust IP.
+        says: "",
     },
 ];
 
