@@ -84,7 +84,7 @@ pub const PRIMARY_DOWN: [&str; 8] = [
 ];
 
 /// The same when node102, a standby, went down and node101 is the primary.
-pub(crate) const STANDBY_DOWN: [&str; 8] = [
+pub const STANDBY_DOWN: [&str; 8] = [
     "192.168.1.101",
     "0",
     "1",

@@ -163,15 +163,10 @@ impl Watch<'_> {
     /// A standby whose host shows no sign of life cannot be promoted, and is not waited for: the old primary
     /// may serve its clients, and would be stopped for nobody.
     fn see_whether_it_lives(&self, address: IpAddr) {
-        if address == self.crew.here.config.kb_localhost_ip {
-            return;
-        }
-        let (news, crew) = (self.news.clone(), Arc::clone(self.crew));
-        workers::start(move || {
-            if let Some(signs) = life_of(&crew, address).filter(|signs| !signs.alive) {
-                let silent = Err(NoStatus::Silent(signs.seen));
-                let _ = news.send(News::Heard(Heard::Standby(address, silent)));
-            }
+        let news = self.news.clone();
+        tell_if_lifeless(self.crew, address, move |seen| {
+            let silent = Err(NoStatus::Silent(seen));
+            let _ = news.send(News::Heard(Heard::Standby(address, silent)));
         });
     }
 
@@ -282,6 +277,20 @@ fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
     })
 }
 
+/// Looks for life on `host`, beside everything else. `tell` hears what was seen where there is none; this
+/// host is not asked.
+fn tell_if_lifeless(crew: &Arc<Crew>, host: IpAddr, tell: impl FnOnce(String) + Send + 'static) {
+    if host == crew.here.config.kb_localhost_ip {
+        return;
+    }
+    let crew = Arc::clone(crew);
+    workers::start(move || {
+        if let Some(signs) = life_of(&crew, host).filter(|signs| !signs.alive) {
+            tell(signs.seen);
+        }
+    });
+}
+
 /// Those of `hosts` on which a standby may run: they show a sign of life, or could not be asked for one,
 /// and their database's port does not refuse.
 pub fn living(crew: &Arc<Crew>, hosts: &[IpAddr]) -> HashSet<IpAddr> {
@@ -315,14 +324,9 @@ pub fn ask_standbys(
                 let _ = tell.send((address, end.and_then(|value| read(value, address))));
             }
         });
-        if address == crew.here.config.kb_localhost_ip {
-            continue;
-        }
-        let (tell, crew) = (told.clone(), Arc::clone(crew));
-        workers::start(move || {
-            if let Some(signs) = life_of(&crew, address).filter(|signs| !signs.alive) {
-                let _ = tell.send((address, Err(PeerError::NotRun(signs.seen))));
-            }
+        let tell = told.clone();
+        tell_if_lifeless(crew, address, move |seen| {
+            let _ = tell.send((address, Err(PeerError::NotRun(seen))));
         });
     }
     let mut found: HashMap<IpAddr, Result<Status, PeerError>> = HashMap::new();

@@ -3,22 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::{DATA, POOL_BIN};
+use lab::layout::{DATA, POOL_BIN, STANDBY_DOWN};
 use lab::{Lab, LabOptions, Node};
 
 use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, log_line, went_through};
 
-/// What the pool calls when the standby went down.
-const STANDBY_DOWN: [&str; 8] = [
-    "192.168.1.101",
-    "0",
-    "1",
-    "192.168.1.102",
-    "192.168.1.101",
-    "0",
-    "0",
-    DATA,
-];
 /// For a commit that waits for nobody.
 const COMMIT: Duration = Duration::from_secs(3);
 
