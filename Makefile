@@ -84,7 +84,7 @@ lint: build-deps ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-	    $(CARGO) deny --offline --locked check licenses bans sources; \
+	    $(CARGO) deny --locked check licenses bans sources; \
 	else \
 	    echo "cargo-deny is not installed: licences were not checked"; \
 	fi

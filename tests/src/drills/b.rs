@@ -142,7 +142,13 @@ fn cut_off(scene: &mut Scene<'_>) -> Played {
     goes_on_alone(scene)?;
     scene.does("the network is back", |lab| lab.node(102).link_up())?;
     let end = scene.is_whole(101);
-    scene.reads(101, "recovery.log", "async to sync")?;
+    // Whichever of the two looks first.
+    let by_standby = scene.lab.node(102).log("recovery.log")?;
+    let (host, text) = match by_standby.contains("SYNC RECOVER MODE DONE") {
+        true => (102, "remote primary node change sync"),
+        false => (101, "async to sync"),
+    };
+    scene.reads(host, "recovery.log", text)?;
     end
 }
 

@@ -25,13 +25,15 @@ fn three_hosts(name: &str) -> Result<Lab> {
 }
 
 /// The primary's cable is out for the time of the failover. Its clients on its own side see no commit
-/// acknowledged that the new primary does not have.
+/// acknowledged that the new primary does not have. Its sshd is gone, so that nobody can have it look for
+/// itself as soon as its cable is back.
 #[test]
 fn a_primary_that_was_cut_off_is_acknowledged_by_nobody() -> Result<()> {
     let lab = three_hosts("hard-held")?;
     let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
     let client = lab.start_client_on(old)?;
     client.wait_for_acks(10, SOON)?;
+    old.stop_sshd()?;
     old.link_down()?;
     new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     wait_for("the third host to follow", AT_ONCE, || {
