@@ -52,12 +52,7 @@ impl<'a> Eyes<'a> {
         pool: &Answer,
     ) -> (View, Option<Session>) {
         let data = self.instance.data();
-        let files = StandbyFiles::new(
-            self.instance.flavor,
-            self.config(),
-            data,
-            self.instance.user(),
-        );
+        let files = StandbyFiles::of(self.instance, self.config());
         let deadline = Deadline::after(budget::ANSWER);
         let (me, session) = status::look_and_stay(self.here, self.instance, deadline);
         let alone = session

@@ -198,7 +198,7 @@ fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
 /// host has a primary. That it was one is not forgotten, nor what that means for its rows.
 fn unfence(site: &Site, journal: &Journal) -> Result<()> {
     let (config, instance) = (&site.here.config, &site.instance);
-    StandbyFiles::new(instance.flavor, config, instance.data(), instance.user()).unfence()?;
+    StandbyFiles::of(instance, config).unfence()?;
     let mut was = None;
     site.state.update(|state| {
         if let Some(mark) = &mut state.fenced {

@@ -100,7 +100,8 @@ impl<'a> Work<'a> {
 
     /// The standby settings in `dir`.
     pub fn standby_files<'b>(&'b self, dir: &'b Path) -> StandbyFiles<'b> {
-        StandbyFiles::new(self.names(), self.config(), dir, self.instance.user())
+        let instance = self.instance;
+        StandbyFiles::new(instance.layout(), self.config(), dir, instance.user())
     }
 
     /// The open session with the primary, or a new one.

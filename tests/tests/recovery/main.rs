@@ -1,5 +1,6 @@
 //! `network_rewind`: what became of a host comes back by itself. On the real thing; needs root.
 
+mod apart;
 mod archive;
 mod bad_input;
 mod broken;

@@ -153,6 +153,8 @@ keys! {
     KB_ETC_PATH kb_etc_path: PathBuf = required(PATH);
     /// The data directory.
     KB_DATA_PATH kb_data_path: PathBuf = required(PATH);
+    /// Directory of the server's configuration, where that is not the data directory.
+    KB_CONFIG_PATH kb_config_path: Option<PathBuf> = optional(PATH, "found by itself");
     /// Directory of the database's libraries.
     KB_LD_PATH kb_ld_path: Option<PathBuf> = optional(PATH, "the system's");
     /// The system user that the database runs as.

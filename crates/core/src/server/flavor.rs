@@ -19,6 +19,8 @@ pub struct Flavor {
     pub sql_client: &'static str,
     /// The postmaster's pid file, in the data directory.
     pub pid_file: &'static str,
+    /// The arguments of the last postmaster, in the data directory.
+    pub opts_file: &'static str,
     /// What the names of the server's directories in the data directory begin with.
     pub prefix: &'static str,
     /// What else in the data directory is the server's, or a rewind's, and no node's own.
@@ -38,9 +40,11 @@ pub struct Flavor {
     /// Its option for taking missing WAL from the archive by `restore_command`, and the first version
     /// (`server_version_num`) that has it.
     pub rewind_restores: Option<(&'static str, u32)>,
+    /// Its option for a configuration file that is not in the data directory, and the first version that has it.
+    pub rewind_config: Option<(&'static str, u32)>,
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
-    /// The configuration file, in the data directory and in `KB_ETC_PATH`.
+    /// The configuration file, in the directory of the configuration and in `KB_ETC_PATH`.
     pub conf_file: &'static str,
     /// The file of settings that the server itself writes, and reads last.
     pub auto_conf: &'static str,
@@ -150,6 +154,7 @@ pub static KINGBASE: Flavor = Flavor {
     controldata: "sys_controldata",
     sql_client: "ksql",
     pid_file: "kingbase.pid",
+    opts_file: "kingbase.opts",
     prefix: "sys_",
     server_files: &[
         "SYS_VERSION",
@@ -171,6 +176,7 @@ pub static KINGBASE: Flavor = Flavor {
     rewind_target: "--target-data",
     rewind_unsynced: &[],
     rewind_restores: None,
+    rewind_config: None,
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     auto_conf: "kingbase.auto.conf",
@@ -216,6 +222,7 @@ pub static POSTGRES: Flavor = Flavor {
     controldata: "pg_controldata",
     sql_client: "psql",
     pid_file: "postmaster.pid",
+    opts_file: "postmaster.opts",
     prefix: "pg_",
     server_files: &[
         "PG_VERSION",
@@ -240,6 +247,7 @@ pub static POSTGRES: Flavor = Flavor {
     rewind_target: "--target-pgdata",
     rewind_unsynced: &["--no-sync"],
     rewind_restores: Some(("--restore-target-wal", 130_000)),
+    rewind_config: Some(("--config-file", 150_000)),
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     auto_conf: "postgresql.auto.conf",

@@ -9,11 +9,12 @@ use crate::deadline::Deadline;
 use crate::durable;
 use crate::flavor::{Flavor, UnknownFlavor};
 use crate::history;
+use crate::layout::Layout;
 use crate::life::{PortState, port_refuses};
 use crate::listeners::listeners;
 use crate::lsn::{Lsn, Timeline};
 use crate::process::{
-    Cmd, Output, RunError, kernel_name, owner_in, pending_signals, run, status_of,
+    Cmd, Output, RunError, kernel_name, owner_in, pending_signals, run, shell_quote, status_of,
 };
 use crate::users::{SystemUser, UserError};
 use crate::workers;
@@ -46,6 +47,7 @@ pub struct Instance {
     bin: PathBuf,
     lib: Option<PathBuf>,
     data: PathBuf,
+    layout: Layout,
     user: SystemUser,
     address: std::net::IpAddr,
     port: u16,
@@ -269,15 +271,18 @@ impl Instance {
     pub fn new(config: &Config) -> Result<Self, InstanceError> {
         // /proc shows paths with symbolic links resolved. A data directory that is gone can still
         // have a server in it.
-        let configured = config.kb_data_path.clone();
-        let data = on_disk(move || fs::canonicalize(configured).ok())
-            .flatten()
-            .unwrap_or_else(|| config.kb_data_path.clone());
+        let (flavor, known) = (Flavor::of(config)?, config.clone());
+        let layout = on_disk(move || {
+            let data = fs::canonicalize(&known.kb_data_path).unwrap_or(known.kb_data_path.clone());
+            Layout::find(flavor, &known, &data)
+        });
+        let layout = layout.unwrap_or_else(|| Layout::plain(flavor, &config.kb_data_path));
         Ok(Self {
-            flavor: Flavor::of(config)?,
+            flavor,
             bin: config.kb_path.clone(),
             lib: config.kb_ld_path.clone(),
-            data,
+            data: layout.data().to_owned(),
+            layout,
             user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
             address: config.kb_localhost_ip,
             port: config.kb_port,
@@ -596,6 +601,11 @@ impl Instance {
         &self.data
     }
 
+    /// Where it has its files.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The user that it runs as, to whom its files belong.
     pub fn user(&self) -> &SystemUser {
         &self.user
@@ -615,7 +625,7 @@ impl Instance {
     pub fn start(&self, log: &Path, deadline: Deadline) -> Result<Output, RunError> {
         // Where that fails the server says what is wrong with the directory.
         let _ = unbar(&self.data);
-        let cmd = self.start_command(log);
+        let cmd = self.start_command(log, &[]);
         run(&cmd, deadline)?.checked(&cmd)
     }
 
@@ -626,16 +636,27 @@ impl Instance {
         deadline: Deadline,
     ) -> Result<Output, RunError> {
         let _ = unbar(&self.data);
-        let cmd = self.start_command(log).args(["-o", "-c restore_command="]);
+        let cmd = self.start_command(log, &["restore_command="]);
         run(&cmd, deadline)?.checked(&cmd)
     }
 
-    fn start_command(&self, log: &Path) -> Cmd {
-        self.command(self.flavor.ctl)
+    fn start_command(&self, log: &Path, settings: &[&str]) -> Cmd {
+        let cmd = self
+            .command(self.flavor.ctl)
             .args(["start", "-W", "-D"])
             .arg(&self.data)
             .arg("-l")
-            .arg(log)
+            .arg(log);
+        let apart = self.layout.setting();
+        let settings = apart.as_deref().into_iter().chain(settings.iter().copied());
+        // For the shell by which the program starts the server. Older ones take one such option only.
+        let options: Vec<String> = settings
+            .map(|it| format!("-c {}", shell_quote(it)))
+            .collect();
+        match options.is_empty() {
+            true => cmd,
+            false => cmd.args(["-o", &options.join(" ")]),
+        }
     }
 
     /// The command that brings a crashed primary to a clean shutdown: crash recovery and the end, in
@@ -644,6 +665,7 @@ impl Instance {
         self.command(self.flavor.server)
             .args(["--single", "-D"])
             .arg(&self.data)
+            .args(self.layout.setting().map(|it| format!("--{it}")))
             // One that is sure to be there under this very name.
             .arg(&self.database)
             .dying_with_us()
@@ -949,6 +971,7 @@ mod tests {
             bin: root.clone(),
             lib: None,
             data: root.clone(),
+            layout: Layout::plain(&crate::flavor::POSTGRES, &root),
             user: SystemUser::current().unwrap(),
             address: [127, 0, 0, 1].into(),
             port: 1,

@@ -8,6 +8,7 @@ pub mod conninfo;
 pub mod disk;
 pub mod flavor;
 pub mod instance;
+pub mod layout;
 pub mod replay;
 pub mod replication;
 pub mod settings;

@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::durable;
 use crate::flavor::{Flavor, StandbySettings};
 use crate::instance::Instance;
+use crate::layout::Layout;
 use crate::settings::{self, read};
 use crate::sql::{Session, SqlError};
 use crate::users::SystemUser;
@@ -40,6 +41,7 @@ const TEMPLATE: &str = "recovery.done";
 #[derive(Debug)]
 pub struct StandbyFiles<'a> {
     names: &'static Flavor,
+    layout: &'a Layout,
     config: &'a Config,
     dir: &'a Path,
     owner: &'a SystemUser,
@@ -55,15 +57,23 @@ pub enum Pointed {
 }
 
 impl<'a> StandbyFiles<'a> {
-    /// Those in `dir`, whose files belong to `owner`.
+    /// Those of `instance`.
+    pub fn of(instance: &'a Instance, config: &'a Config) -> Self {
+        let (layout, owner) = (instance.layout(), instance.user());
+        Self::new(layout, config, layout.data(), owner)
+    }
+
+    /// Those in `dir`, a copy of the data directory of `layout` or what was kept of it, whose files belong
+    /// to `owner`.
     pub fn new(
-        names: &'static Flavor,
+        layout: &'a Layout,
         config: &'a Config,
         dir: &'a Path,
         owner: &'a SystemUser,
     ) -> Self {
         Self {
-            names,
+            names: layout.flavor(),
+            layout,
             config,
             dir,
             owner,
@@ -221,10 +231,12 @@ impl<'a> StandbyFiles<'a> {
     /// A file cannot be read or written.
     pub fn forget_others(&self) -> Result<()> {
         let files = match self.names.standby_settings {
-            StandbySettings::OwnFile => vec![self.names.standby_file],
-            StandbySettings::Configuration { last, .. } => vec![last, self.names.conf_file],
+            StandbySettings::OwnFile => vec![self.mark()],
+            StandbySettings::Configuration { last, .. } => {
+                vec![self.dir.join(last), self.layout.conf_in(self.dir)]
+            }
         };
-        for file in files.iter().map(|name| self.dir.join(name)) {
+        for file in files {
             let Some(before) = read(&file)? else { continue };
             let after = settings::comment_out(&before, CONNINFO);
             let after = settings::comment_out(&after, SLOT);
@@ -237,11 +249,7 @@ impl<'a> StandbyFiles<'a> {
 
     /// What the server has for `name` at its next reload, as far as its own files tell.
     pub fn of_the_server(&self, name: &str) -> Option<String> {
-        // The first is read last.
-        let files = [self.names.auto_conf, self.names.conf_file];
-        files
-            .iter()
-            .find_map(|file| configuration::value(&self.dir.join(file), name))
+        self.layout.value(self.dir, name)
     }
 
     /// Sets `name` for the server, where it does not do that itself; it takes a reload.

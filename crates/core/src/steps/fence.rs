@@ -109,7 +109,7 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
     let by = fence.by;
     let written = workers::within(deadline, move || -> Result<State> {
-        let files = StandbyFiles::new(instance.flavor, &config, instance.data(), instance.user());
+        let files = StandbyFiles::of(&instance, &config);
         // Each is worth something without the other.
         let settings = files.fence();
         let state = state.update(|state| {
@@ -142,8 +142,7 @@ fn take_mark_back(fence: &Fence<'_>) {
     let Ok(state) = host.state() else { return };
     let config = host.config.clone();
     let taken = workers::within(deadline, move || -> Result<()> {
-        let data = instance.data();
-        StandbyFiles::new(instance.flavor, &config, data, instance.user()).unfence()?;
+        StandbyFiles::of(&instance, &config).unfence()?;
         state.update(|state| state.fenced = None)?;
         Ok(())
     });
@@ -208,8 +207,7 @@ fn is_of_a_fence(here: &Here<'_>) -> bool {
     let config = here.host.config.clone();
     let limit = Deadline::after(MARK_TIME);
     workers::within(limit, move || {
-        let data = instance.data();
-        StandbyFiles::new(instance.flavor, &config, data, instance.user()).are_of_a_fence()
+        StandbyFiles::of(&instance, &config).are_of_a_fence()
     })
     .unwrap_or(false)
 }

@@ -88,13 +88,7 @@ impl<'a> Follow<'a> {
     }
 
     fn files(&self) -> StandbyFiles<'a> {
-        let instance = &self.here.instance;
-        StandbyFiles::new(
-            instance.flavor,
-            self.config(),
-            instance.data(),
-            instance.user(),
-        )
+        StandbyFiles::of(&self.here.instance, self.config())
     }
 
     fn leave(&mut self, why: impl Into<String>) -> Done {

@@ -158,13 +158,7 @@ fn end_helper(
 }
 
 fn files<'a>(context: &Promote<'a>) -> StandbyFiles<'a> {
-    let instance = &context.here.instance;
-    StandbyFiles::new(
-        instance.flavor,
-        context.config(),
-        instance.data(),
-        instance.user(),
-    )
+    StandbyFiles::of(&context.here.instance, context.config())
 }
 
 fn start_again(context: &mut Promote<'_>, deadline: Deadline) -> Result<()> {

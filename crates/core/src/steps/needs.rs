@@ -167,6 +167,8 @@ fn of_database(config: &Config, said: &mut Said) {
         }
     }
     let parent = |file: &Path| file.parent().map(Path::to_owned).unwrap_or_default();
+    let apart = config.kb_config_path.clone();
+    let apart = apart.map(|directory| ("KB_CONFIG_PATH", directory));
     for (key, directory) in [
         ("KB_DATA_PATH", config.kb_data_path.clone()),
         ("KB_ETC_PATH", config.kb_etc_path.clone()),
@@ -174,7 +176,10 @@ fn of_database(config: &Config, said: &mut Said) {
         ("RECOVERY_LOG_DIR", parent(&config.recovery_log_dir)),
         ("STATE_DIR", config.state_dir.clone()),
         ("EVENT_LOG", parent(&config.event_log)),
-    ] {
+    ]
+    .into_iter()
+    .chain(apart)
+    {
         if !directory.is_dir() {
             let directory = directory.display();
             said.note(

@@ -523,7 +523,7 @@ fn wait_until_promoted(context: &mut Promote<'_>, deadline: Deadline) -> Result<
 fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     context.journal.stamped("sync to async");
     let (config, instance) = (context.config(), &context.here.instance);
-    let files = StandbyFiles::new(instance.flavor, config, instance.data(), instance.user());
+    let files = StandbyFiles::of(instance, config);
     let Some(session) = &context.session else {
         return to_async_by_file(instance, &files, config.sync_degrade, context.journal);
     };

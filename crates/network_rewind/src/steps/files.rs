@@ -47,7 +47,7 @@ pub fn remove_dir(dir: &Path) -> Result<()> {
 /// in it: that belongs to whoever is primary.
 pub fn configure(work: &Work<'_>, dir: &Path) -> Result<bool> {
     let names = work.names();
-    let target = dir.join(names.conf_file);
+    let target = work.instance.layout().conf_in(dir);
     let before = read(&target)?.unwrap_or_default();
     let etc = read(&work.config().kb_etc_path.join(names.conf_file))?;
     let after = settings::comment_out(etc.as_ref().unwrap_or(&before), SYNC_NAMES);

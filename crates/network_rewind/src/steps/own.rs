@@ -284,8 +284,8 @@ fn moved(work: &Work<'_>) -> Result<PathBuf> {
 
 /// Whether this node has a configuration of its own.
 pub fn has_own(work: &Work<'_>) -> Result<bool> {
-    let conf = moved(work)?.join(work.names().conf_file);
-    Ok(fs::symlink_metadata(conf).is_ok())
+    let layout = work.instance.layout();
+    Ok(layout.is_configured(&moved(work)?))
 }
 
 /// Puts them back, in the place of the primary's that have come with the rewind; how many. A node
@@ -322,7 +322,7 @@ fn go_back(work: &Work<'_>) -> Result<usize> {
 /// Removes what has come from the primary to `dir`, and what is in the place of those in `from`.
 fn clear(work: &Work<'_>, from: &Path, dir: &Path) -> Result<()> {
     let names = work.names();
-    if fs::symlink_metadata(from.join(names.conf_file)).is_ok() {
+    if work.instance.layout().is_configured(from) {
         for path in own(names, dir)? {
             remove(&path)?;
         }
@@ -342,6 +342,11 @@ pub fn copy_into(work: &Work<'_>, dir: &Path) -> Result<()> {
             let text = format!("warning: {error:#}: it is not in the copy");
             work.journal.stamped(text);
         }
+    }
+    // By it the configuration is found, where that is elsewhere.
+    let opts = work.data().join(work.names().opts_file);
+    if opts.exists() {
+        copy(&opts, &within(dir, &opts))?;
     }
     settle(&[dir])
 }

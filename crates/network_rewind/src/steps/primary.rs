@@ -157,8 +157,8 @@ pub fn announce_there(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 /// Commits wait for a standby that has caught up, and for no more of them than stream.
 pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let (config, names, journal) = (work.config(), work.names(), work.journal);
-    let (instance, user) = (work.instance, work.instance.user());
-    let files = StandbyFiles::new(names, config, instance.data(), user);
+    let instance = work.instance;
+    let files = StandbyFiles::of(instance, config);
     let session = work.session(deadline.at_most(budget::ANSWER))?;
     let setting = synchronous::show(session, deadline)?;
     let all = standbys(session, names, deadline)?;

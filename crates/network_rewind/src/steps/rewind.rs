@@ -186,10 +186,22 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     Ok(None)
 }
 
-/// The option with which the rewind takes from the archive what is gone here, where there is one.
+/// The option with which the rewind finds a configuration that is not in the data directory.
+fn configuration(work: &Work<'_>) -> Option<String> {
+    let (option, from) = work.names().rewind_config?;
+    let layout = work.instance.layout();
+    let has_it = layout.is_apart() && work.instance.version()? >= from;
+    has_it.then(|| format!("{option}={}", layout.conf_in(layout.data()).display()))
+}
+
+/// The option with which the rewind takes from the archive what is gone here, where there is one. It asks
+/// the server's program for the command, which has to find its configuration.
 fn archive(work: &Work<'_>) -> Option<&'static str> {
     let (option, from) = work.names().rewind_restores?;
     let version = work.instance.version()?;
+    if work.instance.layout().is_apart() && configuration(work).is_none() {
+        return None;
+    }
     let command = work
         .standby_files(work.data())
         .of_the_server("restore_command");
@@ -508,6 +520,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         .arg("--progress")
         .args(names.rewind_unsynced)
         .args(archive(work))
+        .args(configuration(work))
         .dying_with_us();
     let end = before.checkpoint.max(before.min_recovery);
     let discarded = fork.and_then(|(timeline, at)| {

@@ -9,7 +9,7 @@ const PRIMARY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 102));
 struct Site {
     root: PathBuf,
     config: Config,
-    names: &'static Flavor,
+    layout: Layout,
     owner: SystemUser,
 }
 
@@ -29,7 +29,7 @@ impl Site {
         let text = format!("{lines}\n{dirs}\n");
         Self {
             config: Config::parse(Path::new("HAmodule.conf"), text.as_bytes()).unwrap(),
-            names,
+            layout: Layout::plain(names, &root.join("data")),
             owner: SystemUser::current().unwrap(),
             root,
         }
@@ -37,7 +37,7 @@ impl Site {
 
     fn files(&self) -> StandbyFiles<'_> {
         let data = &self.config.kb_data_path;
-        StandbyFiles::new(self.names, &self.config, data, &self.owner)
+        StandbyFiles::new(&self.layout, &self.config, data, &self.owner)
     }
 
     fn write(&self, file: &str, text: &str) {
