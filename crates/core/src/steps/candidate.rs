@@ -54,6 +54,8 @@ pub struct Promote<'a> {
     pub(super) unasked: Option<String>,
     /// The promotion was asked for, and has not been seen to come true.
     pub(super) asked: bool,
+    /// The promotion was asked for, and has come true.
+    pub(super) promoted: bool,
     /// A primary already when we came.
     pub(super) already: bool,
     /// The VIP may be here, put on by us or by a run before this one.

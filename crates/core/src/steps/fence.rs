@@ -11,7 +11,7 @@ use crate::procedure::{self, Done, Frame, Procedure};
 use crate::replication::is_in_recovery;
 use crate::sql::Session;
 use crate::standby::StandbyFiles;
-use crate::state::{Claim, FenceMark, State};
+use crate::state::{Claim, FenceMark};
 use crate::vip::Did;
 use crate::workers;
 use anyhow::{Context, Result, bail};
@@ -108,19 +108,23 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     };
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
     let by = fence.by;
-    let written = workers::within(deadline, move || -> Result<State> {
-        let files = StandbyFiles::of(&instance, &config);
-        // Each is worth something without the other.
-        let settings = files.fence();
-        let state = state.update(|state| {
+    let settings = workers::begin({
+        let instance = instance.clone();
+        move || StandbyFiles::of(&instance, &config).fence()
+    });
+    let state = workers::within(deadline, move || {
+        state.update(|state| {
             let before = state.fenced.as_ref().and_then(|it| it.claim);
             let claim = by.map(|by| Claim::next(before, by, mark.at, mark.lasts));
             state.fenced = Some(FenceMark { claim, ..mark });
-        })?;
-        settings.map(|()| state)
+        })
     });
+    // Each is worth something without the other.
+    let settings = settings.within(deadline);
     fence.marked = true;
-    let state = written.context("its disk gives no answer in time")??;
+    let hangs = "its disk gives no answer in time";
+    let state = state.context(hangs)??;
+    settings.context(hangs)??;
     let claim = state.fenced.and_then(|mark| mark.claim);
     let other = claim.map(|it| it.by).filter(|it| Some(*it) != fence.by);
     let recovered = state.recovery.map(|it| it.primary);

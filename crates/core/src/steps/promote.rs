@@ -19,7 +19,7 @@ use crate::state::{LockError, StateDir};
 use crate::status::recovers;
 use crate::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
 use crate::vip::Did;
-use crate::workers;
+use crate::workers::{self, Pending};
 use anyhow::{Error, Result, anyhow, bail};
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
@@ -79,6 +79,7 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         session: None,
         unasked: None,
         asked: false,
+        promoted: false,
         already: false,
         vip_on: false,
     };
@@ -92,8 +93,15 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
     let result = procedure::run(&steps(), &mut context, frame);
     match (&result, context.asked) {
         (Err(_), true) => withdraw(&context),
-        (Err(_), false) if context.vip_on => take_vip_back(&context),
+        (Err(_), false) if context.vip_on && !context.promoted => take_vip_back(&context),
         _ => {}
+    }
+    if context.promoted {
+        // At the end: each write that is synced costs the clients milliseconds. Until then a run that is
+        // killed leaves the mark, and the next one sees that the promotion has come true.
+        forget_promotion(&context, newest_timeline(&context));
+        // One that was asked for again may not have been read.
+        let _ = context.here.instance.take_promotion_back();
     }
     result.map(|()| PromoteReport {
         already: context.already,
@@ -381,8 +389,10 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
             names.server
         ));
     }
-    reserve_timelines(context, deadline);
-    mark_promotion(context);
+    // Both wait for the disk.
+    let (reserved, marked) = (reserve_timelines(context), mark_promotion(context));
+    say_what_is_reserved(context, reserved, deadline);
+    say_what_is_marked(context, marked);
     journal.line("execute promote");
     context.asked = true;
     // A program that hangs may have asked all the same; one that failed has not.
@@ -394,9 +404,7 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     release_timelines(context);
     let times = times?;
     context.asked = false;
-    forget_promotion(context, newest_timeline(context));
-    // One that was asked for again may not have been read.
-    let _ = context.here.instance.take_promotion_back();
+    context.promoted = true;
     if context.unasked.take().is_some() {
         let _ = log_in(context, Deadline::after(ANSWER_TIME));
     }
@@ -426,14 +434,15 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
 }
 
 /// For the next run, should this one be killed before it has seen the end.
-fn mark_promotion(context: &Promote<'_>) {
+fn mark_promotion(context: &Promote<'_>) -> Result<promotion::Marking> {
     let config = context.config();
     let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
-    let marked = match context.here.host.state() {
-        Ok(state) => promotion::mark(state, context.journal.run(), lasts),
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = marked {
+    let state = context.here.host.state()?;
+    Ok(promotion::mark(state, context.journal.run(), lasts))
+}
+
+fn say_what_is_marked(context: &Promote<'_>, marking: Result<promotion::Marking>) {
+    if let Err(error) = marking.and_then(promotion::Marking::is_done) {
         context.journal.stamped(format!(
             "warning: should this run be killed, nobody would know that it asked for a promotion: {error:#}"
         ));
@@ -441,21 +450,37 @@ fn mark_promotion(context: &Promote<'_>) {
 }
 
 /// Two timelines of one number, from one position, look the same to every tool there is.
-fn reserve_timelines(context: &Promote<'_>, deadline: Deadline) {
-    let (here, instance) = (context.here, context.here.instance.clone());
-    let told = here.host.state().ok().and_then(|state| state.load().ok());
-    let newest = told
-        .map_or(0, |state| state.timeline)
-        .max(context.order.newest_timeline);
-    let reserved = workers::within(deadline.at_most(FILES_TIME), move || -> Result<u32> {
+fn reserve_timelines(context: &Promote<'_>) -> Pending<Result<Reserved>> {
+    let (instance, newest) = (
+        context.here.instance.clone(),
+        context.order.newest_timeline,
+    );
+    let state = context.here.host.state();
+    workers::begin(move || {
+        let told = state.ok().and_then(|state| state.load().ok());
+        let newest = told.map_or(0, |state| state.timeline).max(newest);
         let control = instance.control_data(Deadline::after(FILES_TIME))?;
         let own = control.timeline.max(control.min_recovery_timeline);
         let in_wal = instance.newest_timeline_in_wal().unwrap_or(0);
-        Ok(instance.reserve_timelines(own.max(in_wal), newest)?)
-    });
-    match reserved {
-        Some(Ok(0)) => {}
-        Some(Ok(number)) => context.journal.stamped(format!(
+        let number = instance.reserve_timelines(own.max(in_wal), newest)?;
+        Ok(Reserved { number, newest })
+    })
+}
+
+/// Timelines that the promotion leaves out, up to `newest`.
+struct Reserved {
+    number: u32,
+    newest: Timeline,
+}
+
+fn say_what_is_reserved(
+    context: &Promote<'_>,
+    reserved: Pending<Result<Reserved>>,
+    deadline: Deadline,
+) {
+    match reserved.within(deadline.at_most(FILES_TIME)) {
+        Some(Ok(Reserved { number: 0, .. })) => {}
+        Some(Ok(Reserved { number, newest })) => context.journal.stamped(format!(
             "{number} timelines up to {newest} are another host's: their numbers are left out"
         )),
         Some(Err(error)) => context.journal.stamped(format!(

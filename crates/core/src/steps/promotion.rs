@@ -12,7 +12,7 @@ use crate::sql::Session;
 use crate::state::{FenceMark, State, StateDir};
 use crate::status::recovers;
 use crate::vip::Did;
-use crate::workers;
+use crate::workers::{self, Pending};
 use anyhow::{Context, Result, bail};
 use failover_rules::facts::status::is_primary_state;
 use failover_rules::promotion::{Withdrawal, withdrawal};
@@ -27,14 +27,28 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 const VIP_TIME: Duration = Duration::from_secs(1);
 /// For the mark, on a disk that may hang.
 const MARK_TIME: Duration = Duration::from_millis(300);
+/// What is said of a disk that gives no answer.
+const HANGS: &str = "its disk gives no answer in time";
 /// How often a standby that was started is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Leaves the mark: should this run be killed, the next one knows what it asked for.
-///
-/// # Errors
-/// It cannot be written, or its disk hangs.
-pub fn mark(state: StateDir, run: &str, lasts: Duration) -> Result<()> {
+/// A mark that is being written.
+pub struct Marking(Pending<io::Result<State>>);
+
+impl Marking {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// It cannot be written, or its disk hangs.
+    pub fn is_done(self) -> Result<()> {
+        let written = self.0.within(Deadline::after(MARK_TIME));
+        written.context(HANGS)??;
+        Ok(())
+    }
+}
+
+/// Begins to leave the mark: should this run be killed, the next one knows what it asked for.
+pub fn mark(state: StateDir, run: &str, lasts: Duration) -> Marking {
     let mark = FenceMark {
         since: clock::stamp(),
         at: clock::seconds(),
@@ -43,25 +57,26 @@ pub fn mark(state: StateDir, run: &str, lasts: Duration) -> Result<()> {
         newer: 0,
         claim: None,
     };
-    update(state, move |it| it.promotion = Some(mark))
+    Marking(workers::begin(move || {
+        state.update(move |it| it.promotion = Some(mark))
+    }))
 }
 
 /// Takes it back. `timeline`: the one that the promotion has made, where it has come true (0: it has not);
 /// the failover has told of it.
 ///
 /// # Errors
-/// As [`mark`].
+/// It cannot be written, or its disk hangs.
 pub fn forget(state: StateDir, timeline: Timeline) -> Result<()> {
-    update(state, move |it| {
-        it.promotion = None;
-        it.timeline = it.timeline.max(timeline);
-    })
-}
-
-fn update(state: StateDir, change: impl FnOnce(&mut State) + Send + 'static) -> Result<()> {
-    let work = move || -> io::Result<()> { state.update(change).map(drop) };
+    let work = move || {
+        state.update(move |it| {
+            it.promotion = None;
+            it.timeline = it.timeline.max(timeline);
+        })
+    };
     let done = workers::within(Deadline::after(MARK_TIME), work);
-    Ok(done.context("its disk gives no answer in time")??)
+    done.context(HANGS)??;
+    Ok(())
 }
 
 /// Withdraws what was asked for on this host. The caller has the instance lock.

@@ -1,7 +1,7 @@
 //! Threads for what may never come back: a call into a disk that hangs, a server that is frozen.
 
 use crate::deadline::Deadline;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 /// Runs `work` beside us. Where no thread can be had, `work` is dropped with all that it holds:
@@ -21,16 +21,32 @@ pub fn share_memory() {
     }
 }
 
+/// Work that goes on beside us.
+#[derive(Debug)]
+pub struct Pending<T>(Receiver<T>);
+
+impl<T> Pending<T> {
+    /// What the work gives, if it does so before `deadline`; else it is left behind.
+    pub fn within(self, deadline: Deadline) -> Option<T> {
+        self.0.recv_timeout(deadline.remaining()).ok()
+    }
+}
+
+/// Begins `work` beside us, for whoever asks for its end later.
+pub fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
+    let (done, result) = channel();
+    start(move || {
+        let _ = done.send(work());
+    });
+    Pending(result)
+}
+
 /// What `work` gives, if it does so before `deadline`; else it is left behind.
 pub fn within<T: Send + 'static>(
     deadline: Deadline,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (done, result) = channel();
-    start(move || {
-        let _ = done.send(work());
-    });
-    result.recv_timeout(deadline.remaining()).ok()
+    begin(work).within(deadline)
 }
 
 #[cfg(test)]
