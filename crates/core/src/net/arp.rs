@@ -153,6 +153,7 @@ fn probe(ip: Ipv4Addr, dev: &str, window: Duration, routers: &[Mac]) -> Result<A
             }
         }
     }
+    socket.close_beside();
     Ok(answers)
 }
 
@@ -240,6 +241,7 @@ fn send_gratuitous(addr: Ipv4Addr, dev: &str) -> Result<(), String> {
             target: addr,
         })?;
     }
+    socket.close_beside();
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::deadline::Deadline;
+use crate::workers;
 
 /// `ETH_P_ARP` in the byte order of the network, as `sockaddr_ll` has it.
 const ETH_P_ARP: u16 = 0x0806_u16.to_be();
@@ -117,6 +118,12 @@ impl Socket {
     /// The device's hardware address.
     pub(super) fn mac(&self) -> Mac {
         self.mac
+    }
+
+    /// Closes it beside us. The kernel ends no packet socket before all its cores have seen that it is gone
+    /// (some 10 ms), and clients wait for what comes next.
+    pub(super) fn close_beside(self) {
+        workers::start(move || drop(self));
     }
 
     /// To all on the network.

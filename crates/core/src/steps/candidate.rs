@@ -13,6 +13,7 @@ use crate::replication::is_in_recovery;
 use crate::sql::{Session, SqlError, Target};
 use crate::state::InstanceLock;
 use crate::vip::Vip;
+use crate::workers::Pending;
 use anyhow::{Context, Result};
 use failover_rules::facts::status::is_primary_state;
 use failover_rules::plan::Budget;
@@ -60,6 +61,14 @@ pub struct Promote<'a> {
     pub(super) already: bool,
     /// The VIP may be here, put on by us or by a run before this one.
     pub(super) vip_on: bool,
+    /// Which numbers the next timeline must not have, once it was asked for.
+    pub(super) timelines: Option<Pending<Result<Timelines>>>,
+}
+
+/// This host's own timeline, and the newest that any host is known to have.
+pub(super) struct Timelines {
+    pub(super) own: Timeline,
+    pub(super) newest: Timeline,
 }
 
 impl<'a> Promote<'a> {

@@ -1,7 +1,7 @@
 //! The promote step: this host becomes the primary. Every part asks first whether its goal holds,
 //! so that a second run ends where the first would have.
 
-use super::candidate::{LEAST_TIME, Promote, Promotion};
+use super::candidate::{LEAST_TIME, Promote, Promotion, Timelines};
 use super::fence::MARK_SLACK;
 use super::held_up::{Replay, Seen};
 use super::here::Here;
@@ -20,7 +20,7 @@ use crate::status::recovers;
 use crate::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
 use crate::vip::Did;
 use crate::workers::{self, Pending};
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::lag_refusal;
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME, VIP_TIME};
@@ -82,6 +82,7 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         promoted: false,
         already: false,
         vip_on: false,
+        timelines: None,
     };
     // The promotion has a time of its own.
     let frame = Frame {
@@ -345,6 +346,7 @@ fn vip_on(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     let (journal, me) = (context.journal, context.me());
     journal.stamped(format!("add VIP on {me}"));
     context.vip_on = true;
+    context.timelines = Some(look_at_timelines(context));
     let did = host.vip_on(vip, deadline)?;
     match did {
         Did::Added => {
@@ -449,12 +451,10 @@ fn say_what_is_marked(context: &Promote<'_>, marking: Result<promotion::Marking>
     }
 }
 
-/// Two timelines of one number, from one position, look the same to every tool there is.
-fn reserve_timelines(context: &Promote<'_>) -> Pending<Result<Reserved>> {
-    let (instance, newest) = (
-        context.here.instance.clone(),
-        context.order.newest_timeline,
-    );
+/// This host's own timeline, and the newest that any host is known to have: asked for while the VIP is put
+/// on, since the program that tells takes some 10 ms.
+fn look_at_timelines(context: &Promote<'_>) -> Pending<Result<Timelines>> {
+    let (instance, newest) = (context.here.instance.clone(), context.order.newest_timeline);
     let state = context.here.host.state();
     workers::begin(move || {
         let told = state.ok().and_then(|state| state.load().ok());
@@ -462,7 +462,20 @@ fn reserve_timelines(context: &Promote<'_>) -> Pending<Result<Reserved>> {
         let control = instance.control_data(Deadline::after(FILES_TIME))?;
         let own = control.timeline.max(control.min_recovery_timeline);
         let in_wal = instance.newest_timeline_in_wal().unwrap_or(0);
-        let number = instance.reserve_timelines(own.max(in_wal), newest)?;
+        let own = own.max(in_wal);
+        Ok(Timelines { own, newest })
+    })
+}
+
+/// Two timelines of one number, from one position, look the same to every tool there is.
+fn reserve_timelines(context: &mut Promote<'_>) -> Pending<Result<Reserved>> {
+    let looked = context.timelines.take();
+    let looked = looked.unwrap_or_else(|| look_at_timelines(context));
+    let instance = context.here.instance.clone();
+    workers::begin(move || {
+        let found = looked.within(Deadline::after(FILES_TIME));
+        let Timelines { own, newest } = found.context("its files give no answer in time")??;
+        let number = instance.reserve_timelines(own, newest)?;
         Ok(Reserved { number, newest })
     })
 }
