@@ -108,10 +108,7 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     };
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
     let by = fence.by;
-    let settings = workers::begin({
-        let instance = instance.clone();
-        move || StandbyFiles::of(&instance, &config).fence()
-    });
+    let settings = workers::begin(move || StandbyFiles::of(&instance, &config).fence());
     let state = workers::within(deadline, move || {
         state.update(|state| {
             let before = state.fenced.as_ref().and_then(|it| it.claim);
