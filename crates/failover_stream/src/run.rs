@@ -93,6 +93,8 @@ pub struct Failover<'a> {
     /// Standbys that were told to stop listening to the old primary, and may have done so.
     held: Vec<IpAddr>,
     chosen: Option<IpAddr>,
+    /// Its timeline, where positions were asked for.
+    chosen_on: Timeline,
     /// Who was told to follow the new primary.
     followers: Option<Round>,
     /// Its node in the pool, where that has it down.
@@ -126,6 +128,7 @@ impl<'a> Failover<'a> {
             findings: Findings::default(),
             held: Vec::new(),
             chosen: None,
+            chosen_on: 0,
             followers: None,
             down_in_pool: None,
             open_pools: None,
@@ -511,7 +514,11 @@ fn choose(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let (address, why) = match promoted {
         // Whatever the pool or the positions say: a second primary is the worst end.
         Some(address) => (address, "it is a primary already".to_owned()),
-        None if failover.has_choice() => furthest(failover, &known, deadline)?,
+        None if failover.has_choice() => {
+            let (best, why) = furthest(failover, &known, deadline)?;
+            failover.chosen_on = best.timeline;
+            (best.address, why)
+        }
         None => (failover.given, "the pool's choice".to_owned()),
     };
     // After a clean stop the candidate itself knows what it misses.
@@ -579,7 +586,7 @@ fn furthest(
     failover: &Failover<'_>,
     known: &[(IpAddr, PoolNode)],
     deadline: Deadline,
-) -> Result<(IpAddr, String)> {
+) -> Result<(Candidate, String)> {
     let (journal, config) = (failover.journal, failover.config());
     let deadline = if config.sync_flag {
         // The promotion needs some, too.
@@ -632,7 +639,9 @@ fn furthest(
         "{} becomes the new primary: {}",
         choice.address, choice.why
     ));
-    Ok((choice.address, choice.why))
+    candidates.retain(|it| it.address == choice.address);
+    let best = candidates.pop().context("no standby was chosen")?;
+    Ok((best, choice.why))
 }
 
 /// The standby `host` as a candidate, or why it is none.
@@ -686,7 +695,11 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     // Also one that is down: it must not be made a standby of the old primary meanwhile.
     let told = |it: &&Peer| it.address() != address && seen.contains_key(&it.address());
     let others = failover.standbys.iter().filter(told);
-    let newest_timeline = newest_timeline(&failover.findings);
+    let mut newest_timeline = newest_timeline(&failover.findings);
+    // One that was heard late only: what it has is nothing that came since.
+    if !seen.contains_key(&address) {
+        newest_timeline = newest_timeline.max(failover.chosen_on);
+    }
     let by_now = seen
         .get(&address)
         .filter(|it| it.in_recovery == Some(false));

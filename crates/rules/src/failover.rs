@@ -267,6 +267,16 @@ pub fn replaced_before(
     }
 }
 
+/// Why a standby with WAL of the timeline `own` is not promoted by a failover that saw none newer than `seen`.
+pub fn promoted_since(own: Timeline, seen: Timeline) -> Option<String> {
+    (own > seen).then(|| {
+        format!(
+            "it has WAL of timeline {own}, and none newer than {seen} was seen when this failover began: another \
+             failover has promoted somebody meanwhile. Is nobody the primary, run this command again"
+        )
+    })
+}
+
 /// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
 pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
     let candidates: Vec<Candidate> = seen

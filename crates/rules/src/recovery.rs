@@ -438,8 +438,11 @@ fn has_replaced(view: &View, primary: &Primary) -> bool {
 /// holds the database VIP got it by a failover: a newer timeline on a host without it is a promotion by
 /// mistake; so is that of a standby which was told to follow the pool's primary.
 fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> Result<bool, Look> {
-    if view.policy.force || out.contains(&Row::Replaced) || !has_replaced(view, primary) {
+    if view.policy.force || out.contains(&Row::Replaced) {
         return Ok(false);
+    }
+    if !has_replaced(view, primary) {
+        return Ok(newer_one_followed(view, address, primary, out)?.is_some());
     }
     // A failover has made a newer timeline than that one's, and it is a part of this node's history.
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
@@ -462,9 +465,44 @@ fn is_old(view: &View, address: IpAddr, primary: &Primary, out: Without<'_>) -> 
     }
 }
 
+/// The primary that a failover has told this standby to follow, on a newer timeline than the pool's. This
+/// one may never have streamed from it, so that its own history knows nothing of it.
+fn newer_one_followed(
+    view: &View,
+    address: IpAddr,
+    primary: &Primary,
+    out: Without<'_>,
+) -> Result<Option<(IpAddr, Timeline)>, Look> {
+    let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    if view.told <= theirs || out.contains(&Row::Told) {
+        return Ok(None);
+    }
+    let mut nodes = view.policy.names.iter().map(|(it, _)| *it);
+    let elsewhere = |it: &IpAddr| *it != address && *it != view.policy.me && follows(view, *it);
+    let Some(followed) = nodes.find(elsewhere) else {
+        return Ok(None);
+    };
+    let answer = view.rival.as_ref().filter(|(it, _)| *it == followed);
+    let Some((_, answer)) = answer else {
+        return Err(Look::Rival(followed));
+    };
+    let history = answer.as_ref().ok().and_then(|it| it.history.as_ref());
+    let timeline = history.map_or(0, History::timeline);
+    let is_newer = timeline > theirs && answer.as_ref().is_ok_and(|it| !it.in_recovery);
+    Ok(is_newer.then_some((followed, timeline)))
+}
+
 /// What is said where the pool's primary is an old one.
 fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
     let theirs = primary.history.as_ref().map_or(0, History::timeline);
+    if let Ok(Some((newer, timeline))) = newer_one_followed(view, address, primary, &[]) {
+        let text = format!(
+            "the pool has {address} as its primary, on timeline {theirs}; a failover has told this node to \
+             follow {newer}, which is a primary on timeline {timeline}: this node is not pointed back. Is \
+             {newer} the right one, stop the database on {address}; else run network_rewind --force here"
+        );
+        return act(Action::NeedsPerson, text);
+    }
     let here = match view.me.vip_here {
         true => "has the database VIP",
         false => "does not have the database VIP",
@@ -773,6 +811,9 @@ fn started_after_fence(view: &View, primary: IpAddr, fence: &Fence, out: Without
             ),
         },
         (Some(_), Err(Missing::Look(look))) => Decision::Look(look),
+        (Some(_), Err(Missing::Primary(why))) if names_a_standby(view, out) => {
+            fail_over(view, &why)
+        }
         (Some(_), Err(Missing::Primary(why))) => act(
             Action::Refuse,
             format!("{seen}; it is to be recovered, but {why}"),
@@ -816,13 +857,7 @@ fn standby(view: &View, out: Without<'_>) -> Decision {
     let (address, primary) = match right_primary(view) {
         Ok(found) => found,
         Err(Missing::Look(look)) => return Decision::Look(look),
-        // No pool fails over from a node that answers.
-        Err(Missing::Primary(why))
-            if matches!(&view.primary, Some(Ok(it)) if it.in_recovery)
-                && !out.contains(&Row::FailOver) =>
-        {
-            return fail_over(view, &why);
-        }
+        Err(Missing::Primary(why)) if names_a_standby(view, out) => return fail_over(view, &why),
         Err(Missing::Primary(why)) => {
             return act(
                 Action::Refuse,
@@ -1128,6 +1163,9 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
                     ),
                 },
                 Err(Missing::Look(look)) => Decision::Look(look),
+                Err(Missing::Primary(why)) if names_a_standby(view, out) => {
+                    without_primary(view, Server::Down, &why, true, out)
+                }
                 Err(Missing::Primary(why)) => act(
                     Action::Refuse,
                     format!("this node was a primary and is to be recovered, but {why}"),
@@ -1135,6 +1173,12 @@ fn down(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
             },
         },
     }
+}
+
+/// Whether the pool's primary answers, and is none. No pool fails over from a node that answers.
+fn names_a_standby(view: &View, out: Without<'_>) -> bool {
+    let in_recovery = matches!(&view.primary, Some(Ok(it)) if it.in_recovery);
+    in_recovery && !out.contains(&Row::FailOver)
 }
 
 /// A standby that is down. Once its history has left the primary's, no server starts on it any more: it
@@ -1185,26 +1229,37 @@ fn stopped_standby(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
 /// Rows in which there is no pool, or none is primary.
 fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
     let why = pool_sentence(&view.pool.says);
+    // By itself a pool that gives no answer may be failing over just now.
+    let may_fail_over = view.pool.says == PoolSays::Nobody || view.pool.all_down;
+    without_primary(view, server, &why, may_fail_over, out)
+}
+
+/// `may_fail_over`: no pool is at it by itself.
+fn without_primary(
+    view: &View,
+    server: Server,
+    why: &str,
+    may_fail_over: bool,
+    out: Without<'_>,
+) -> Decision {
     if let Some(fence) = view.fenced.as_ref().filter(|it| it.young)
         && server != Server::Standby
     {
-        return act(Action::Refuse, fenced_just_now(&why, fence));
+        return act(Action::Refuse, fenced_just_now(why, fence));
     }
     // It takes no writes, and may be the one to promote.
     let is_standby = was_primary(view) == Some(false) && !is_copy(view);
     if server == Server::Down && is_standby && !out.contains(&Row::StartStandby) {
-        return start_standby(view, &why);
+        return start_standby(view, why);
     }
-    // By itself a pool that gives no answer may be failing over just now.
-    let may_fail_over = view.pool.says == PoolSays::Nobody || view.pool.all_down;
     if server == Server::Standby && may_fail_over && !out.contains(&Row::FailOver) {
-        return fail_over(view, &why);
+        return fail_over(view, why);
     }
     let alone = view.self_fenced || view.fenced.is_some() || view.policy.max_available;
     let lone_start = server == Server::Down && alone;
     let lost = server == Server::Down && was_primary(view) == Some(true) && !lone_start;
     if lost && may_fail_over && !out.contains(&Row::FailOver) {
-        return last_one_down(view, &why);
+        return last_one_down(view, why);
     }
     if server != Server::Primary && !lone_start {
         return anything_else(view);
@@ -1229,10 +1284,10 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
     }
     if let Some((address, it)) = answers.iter().find(|(_, it)| it.in_recovery == Some(false)) {
         if server == Server::Primary && !out.contains(&Row::Rival) {
-            return rival(view, *address, &why);
+            return rival(view, *address, why);
         }
-        let half = half_a_primary(*address, it, &why);
-        if let Some(decision) = half.or_else(|| old_one_runs(view, &answers, &why, out)) {
+        let half = half_a_primary(*address, it, why);
+        if let Some(decision) = half.or_else(|| old_one_runs(view, &answers, why, out)) {
             return decision;
         }
         return act(
@@ -1243,7 +1298,7 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
             ),
         );
     }
-    match busy(view, &answers, &why) {
+    match busy(view, &answers, why) {
         Some(decision) => decision,
         None if server == Server::Primary && has_given_up(view) => act(
             Action::ShowPrimary,
@@ -1253,7 +1308,7 @@ fn no_primary(view: &View, server: Server, out: Without<'_>) -> Decision {
             Action::TakeOver { start: false },
             format!("{why}; this node is a primary, and no other host has one"),
         ),
-        None => start_alone(view, &answers, &why),
+        None => start_alone(view, &answers, why),
     }
 }
 

@@ -11,8 +11,8 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, choose, may_acknowledge_on, may_listen, promoted, quorum, quorum_besides,
-    replaced_before,
+    Candidate, choose, may_acknowledge_on, may_listen, promoted, promoted_since, quorum,
+    quorum_besides, replaced_before,
 };
 use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
@@ -99,6 +99,8 @@ pub struct Failover {
     /// The standbys were told to stop listening to the old primary.
     held: bool,
     chosen: Option<usize>,
+    /// Its timeline, where positions were asked for.
+    chosen_on: u32,
     /// Who does what it was told: to listen to nobody, then to follow the new primary.
     followed: Vec<usize>,
     /// What the promote step said.
@@ -121,6 +123,7 @@ impl Failover {
             held: false,
             followed: Vec::new(),
             chosen: None,
+            chosen_on: 0,
             promoted: None,
         }
     }
@@ -408,6 +411,8 @@ impl Failover {
         world.tell(|_| format!("failover: {} is chosen: {}", name(chosen), choice.why));
         crate::check::risk_is_named(world, chosen, &unheard);
         self.chosen = Some(chosen);
+        let best = candidates.iter().find(|it| it.address == choice.address);
+        self.chosen_on = best.map_or(0, |it| it.timeline);
         self.go_on(world, Phase::Promote, 20)
     }
 
@@ -662,6 +667,8 @@ pub struct PromoteJob {
     old_timeline: Option<u32>,
     wait_for: Option<Lsn>,
     timeline: Option<u32>,
+    /// The newest timeline that the coordinator saw.
+    seen: u32,
     step: usize,
     deadline: u64,
     followers: usize,
@@ -681,6 +688,10 @@ impl PromoteJob {
             old_timeline: report.and_then(|it| it.timeline),
             wait_for: report.and_then(|it| it.shutdown_checkpoint),
             timeline: (world.options.unique_timelines).then(|| failover.newest() + 1),
+            seen: match failover.standbys.contains_key(&ip(chosen)) {
+                true => failover.newest(),
+                false => failover.newest().max(failover.chosen_on),
+            },
             step: 0,
             deadline: 0,
             followers: failover
@@ -768,7 +779,12 @@ impl PromoteJob {
                     return self.fail(world, "it is not the old primary's successor");
                 }
             }
-            Role::Standby => {}
+            Role::Standby => {
+                let since = promoted_since(world.timeline(host), self.seen);
+                if let Some(why) = since.filter(|_| self.seen > 0 && world.options.as_seen) {
+                    return self.fail(world, &why);
+                }
+            }
             Role::Down | Role::Starting => return self.fail(world, "it gives no answer"),
         }
         self.next(world, 5, 30)

@@ -40,6 +40,8 @@ pub struct Options {
     pub told: bool,
     /// Timelines of one number are told apart by their WAL.
     pub parted: bool,
+    /// Nobody is promoted who follows what another failover has promoted meanwhile.
+    pub as_seen: bool,
     /// The story is kept.
     pub trace: bool,
 }
@@ -64,6 +66,7 @@ impl Default for Options {
             held: true,
             told: true,
             parted: true,
+            as_seen: true,
             trace: false,
         }
     }
@@ -90,12 +93,13 @@ impl Options {
             held: false,
             told: false,
             parted: false,
+            as_seen: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 18] = [
         "hold",
         "follow",
         "fence_mark",
@@ -113,6 +117,7 @@ impl Options {
         "held",
         "told",
         "parted",
+        "as_seen",
     ];
 
     /// The rows that are taken out.
@@ -153,6 +158,7 @@ impl Options {
             "held" => &mut self.held,
             "told" => &mut self.told,
             "parted" => &mut self.parted,
+            "as_seen" => &mut self.as_seen,
             _ => return false,
         };
         *switch = false;

@@ -98,7 +98,7 @@ pub const RECOVER: [Step; 23] = [
     step("recover.stop", (100, 2_000), stop),
     step("recover.clean", (50, 4_000), clean),
     SLOT,
-    step("recover.checkpoint", (10, 1_000), primary_answers),
+    step("recover.checkpoint", (10, 1_000), checkpoint),
     step("recover.keep", (20, 500), yields),
     step("recover.mark", (5, 40), mark),
     step("recover.rewind", (300, 15_000), rewind),
@@ -591,15 +591,7 @@ fn can(world: &mut World, run: &mut Recovery) -> Did {
         (Stage::Rewinding, Some(left)) => {
             (!left.can_go_on_from(ip(run.primary), theirs.timeline())).then_some("another source")
         }
-        _ => {
-            let own = world.wal.history(world.db(run.host).at.branch);
-            let same = |own: History| {
-                own.timeline() == theirs.timeline() && own.fork_with(&theirs).is_some()
-            };
-            let answer = look::primary(world, run.host, run.primary);
-            let parts = answer.is_ok_and(|it| it.parts_at.is_some());
-            (parts || own.is_some_and(same)).then_some("two timelines of one number")
-        }
+        _ => has_same_number(world, run, &theirs).then_some(SAME_NUMBER),
     };
     match obstacle {
         None => Done,
@@ -610,6 +602,35 @@ fn can(world: &mut World, run: &mut Recovery) -> Did {
         Some(why) => NeedsPerson(format!(
             "this node cannot be rewound: {why}; set REWIND_FALLBACK=basebackup"
         )),
+    }
+}
+
+const SAME_NUMBER: &str = "two timelines of one number";
+
+/// Both were promoted, each to a timeline of its own that has the number of the other's.
+fn has_same_number(world: &World, run: &Recovery, theirs: &History) -> bool {
+    let own = world.wal.history(world.db(run.host).at.branch);
+    let same =
+        |own: History| own.timeline() == theirs.timeline() && own.fork_with(theirs).is_some();
+    let answer = look::primary(world, run.host, run.primary);
+    answer.is_ok_and(|it| it.parts_at.is_some()) || own.is_some_and(same)
+}
+
+/// The primary's control file has its timeline. Until its server was stopped this node may have got a
+/// timeline that the look before did not see.
+fn checkpoint(world: &mut World, run: &mut Recovery) -> Did {
+    let did = primary_answers(world, run);
+    if !matches!(did, Done) || run.copies || run.stage(world) != Stage::Preparing {
+        return did;
+    }
+    match run.primary_history(world) {
+        Ok(Some(theirs)) if !has_same_number(world, run, &theirs) => Done,
+        Ok(Some(_)) if world.setup.may_copy => failed("the next run copies the primary"),
+        Ok(Some(_)) => NeedsPerson(format!(
+            "this node cannot be rewound: {SAME_NUMBER}; set REWIND_FALLBACK=basebackup"
+        )),
+        Ok(None) => failed("the primary's history cannot be read"),
+        Err(why) => Failed(why),
     }
 }
 

@@ -8,7 +8,7 @@ use failover_rules::facts::policy::{PromoteWithoutFence, SyncDegrade};
 use failover_sim::{Fault, Options, Plan, Setup, What, Wrong, run, run_plan};
 
 /// A mend, and a seed that goes wrong without it.
-const MISSED: [(&str, u64); 14] = [
+const MISSED: [(&str, u64); 16] = [
     ("hold", 5036),
     ("fence_mark", 122),
     ("quorum", 2579),
@@ -23,10 +23,12 @@ const MISSED: [(&str, u64); 14] = [
     ("not_primary", 691),
     ("parted", 2253),
     ("held", 5268),
+    ("as_seen", 511233),
+    ("follow", 4248),
 ];
 
 /// Seeds of the first million that went wrong, by what was missing.
-const ENDED: [(&str, &[u64]); 9] = [
+const ENDED: [(&str, &[u64]); 13] = [
     (
         "a fence that is under way is not asked for twice",
         &[51446, 557616],
@@ -62,6 +64,22 @@ const ENDED: [(&str, &[u64]); 9] = [
     (
         "the pool that has answered is the one that is told",
         &[78247, 307935, 470872],
+    ),
+    (
+        "a node that got its timeline's number while it was stopped is not rewound",
+        &[109124, 995948],
+    ),
+    (
+        "where the pool's primary is in recovery the last one comes back",
+        &[809750],
+    ),
+    (
+        "a standby that never reached its new primary is not pointed back",
+        &[695022],
+    ),
+    (
+        "who follows what another failover has promoted meanwhile is not promoted",
+        &[511233, 1087272],
     ),
 ];
 

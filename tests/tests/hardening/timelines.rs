@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN};
-use lab::wait_for;
+use lab::{Node, wait_for};
 
 use crate::scene::{FAILOVER, SOON, assert_only_primary, log_line, three_hosts};
 
@@ -71,6 +71,7 @@ fn a_second_run_of_a_failover_leaves_no_number_out() -> Result<()> {
     ensure!(!first.in_recovery()?, "node103 was promoted");
     first.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     wait_for("node103 to follow", SOON, || lab.streams(103, 102))?;
+    a_late_promotion_is_refused(second)?;
 
     first.kill_database()?;
     second.failover(&SECOND_DOWN, FAILOVER)?.success()?;
@@ -83,5 +84,23 @@ fn a_second_run_of_a_failover_leaves_no_number_out() -> Result<()> {
             .contains("their numbers are left out"),
         "a number was left out"
     );
+    Ok(())
+}
+
+/// Of a failover that began before the other one had promoted anybody, and that saw timeline 1 only.
+fn a_late_promotion_is_refused(node: &Node) -> Result<()> {
+    let late = [
+        "--step",
+        "promote",
+        "--deadline",
+        "8000",
+        "--newest-timeline",
+        "1",
+    ];
+    let run = node.failover(&late, FAILOVER)?;
+    let refusal =
+        "it has WAL of timeline 2, and none newer than 1 was seen when this failover began";
+    ensure!(run.to_string().contains(refusal), "{run}");
+    ensure!(node.in_recovery()?, "it was promoted: {run}");
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::vip::Did;
 use crate::workers::{self, Pending};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use failover_rules::facts::report::PromoteReport;
-use failover_rules::failover::lag_refusal;
+use failover_rules::failover::{self, lag_refusal};
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME, VIP_TIME};
 use failover_rules::promotion::Withdrawal;
 use std::time::Duration;
@@ -183,6 +183,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
     is_whole(&state, &context.here.instance)?;
     if let Err(error) = log_in(context, deadline.at_most(LOGIN_TIME)) {
         do_without_session(context, error, deadline)?;
+        is_as_seen(context)?;
         return Ok(Done::Did("the database is in recovery".to_owned()));
     }
     context.already = !context.is_in_recovery(deadline)?;
@@ -190,6 +191,7 @@ fn check(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         is_successor(context, deadline)?;
         return Ok(Done::AlreadySo("it is a primary already".to_owned()));
     }
+    is_as_seen(context)?;
     let names = context.names();
     let session = context.session()?;
     match session.truth(&format!("SELECT {}()", names.is_replay_paused), deadline) {
@@ -247,6 +249,18 @@ fn is_whole(state: &StateDir, instance: &Instance) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Two failovers may run at once, from two hosts. Whoever follows what the other one has promoted must not
+/// become a second primary.
+fn is_as_seen(context: &Promote<'_>) -> Result<()> {
+    // Of a version before this one, or of a person: nothing was seen.
+    let seen = context.order.newest_timeline;
+    let own = newest_timeline(context);
+    match failover::promoted_since(own, seen).filter(|_| seen > 0) {
+        Some(refusal) => bail!(refusal),
+        None => Ok(()),
+    }
 }
 
 /// A primary that was there when we came has to be the old one's successor: else it is one that

@@ -14,6 +14,7 @@ use failover_core::lsn::{Lsn, Timeline, segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::{self, Cmd, RunError};
 use failover_core::state::{Stage, identity_of};
+use failover_rules::facts::status::Status;
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -147,11 +148,9 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     if let Some(why) = same_number(&own, &history) {
         return Ok(Some(why));
     }
-    if let Some(at) = parts_behind(work, &own, &history, deadline)? {
-        return Ok(Some(format!(
-            "both were promoted at {at}, each to a timeline {} of its own, which a rewind does not see",
-            own.timeline()
-        )));
+    let me = work.me.clone();
+    if let Some(at) = parts_behind(work, &me, [&own, &history], deadline)? {
+        return Ok(Some(promoted_twice(&own, at)));
     }
     if work.fork.is_none()
         && let Some(oldest) = failover_rules::facts::view::missing_wal(&work.me, &work.primary_wal)
@@ -212,14 +211,13 @@ fn archive(work: &Work<'_>) -> Option<&'static str> {
 /// Where the two have the same history and not the same WAL.
 fn parts_behind(
     work: &mut Work<'_>,
-    own: &History,
-    theirs: &History,
+    me: &Status,
+    histories: [&History; 2],
     deadline: Deadline,
 ) -> Result<Option<Lsn>> {
-    let (instance, me) = (work.instance, work.me.clone());
+    let instance = work.instance;
     let session = work.session(deadline)?;
-    let histories = [Some(own), Some(theirs)];
-    Ok(parts_at(session, instance, &me, histories, deadline).unwrap_or_default())
+    Ok(parts_at(session, instance, me, histories.map(Some), deadline).unwrap_or_default())
 }
 
 /// A rewind that broke off has brought a part of its source's history, which no rewind from another one
@@ -252,6 +250,32 @@ fn same_number(own: &History, theirs: &History) -> Option<String> {
         "both were promoted, each to a timeline {timeline} of its own, and part at {at}, which a \
          rewind does not see"
     ))
+}
+
+/// The same once its server is down. The crash recovery may have brought it to a timeline that its control
+/// file did not have; somebody may have promoted it after it was looked at, and before it was stopped.
+fn got_same_number(work: &mut Work<'_>) -> Result<Option<String>> {
+    let Some(theirs) = work.seen.as_ref().and_then(|it| it.history.clone()) else {
+        return Ok(None);
+    };
+    let control = work.control()?;
+    let own = work.own_history(control.timeline)?;
+    if let Some(why) = same_number(&own, &theirs) {
+        return Ok(Some(why));
+    }
+    let me = Status {
+        control: Some(control.checkpoint),
+        ..work.me.clone()
+    };
+    let at = parts_behind(work, &me, [&own, &theirs], Deadline::after(budget::ANSWER))?;
+    Ok(at.map(|at| promoted_twice(&own, at)))
+}
+
+fn promoted_twice(own: &History, at: Lsn) -> String {
+    format!(
+        "both were promoted at {at}, each to a timeline {} of its own, which a rewind does not see",
+        own.timeline()
+    )
 }
 
 /// Room for what is kept, where it is kept, and for the server to work.
@@ -297,10 +321,8 @@ pub fn checkpoint(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     if work.copies || work.stage()? == Stage::Following {
         return Ok(Done::Skipped("there is no rewind".to_owned()));
     }
-    if let Some(theirs) = work.seen.as_ref().and_then(|it| it.history.as_ref())
-        && is_before_rewind(work)?
-        // The crash recovery may have brought it to a timeline that its control file did not have.
-        && let Some(why) = same_number(&work.own_history(work.control()?.timeline)?, theirs)
+    if is_before_rewind(work)?
+        && let Some(why) = got_same_number(work)?
     {
         let text = format!("this node cannot be rewound: {why}");
         if may_copy(work.config()) {

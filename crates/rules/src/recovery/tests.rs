@@ -662,10 +662,10 @@ fn an_old_primary_comes_back_with_consent() {
             v.primary = None;
         } => Decision::Look(Look::Primary(PRIMARY));
         "it is silent": |v| { v.policy.force = true; v.primary = silent() } => refuses();
-        "it is in recovery": |v| {
+        "it is in recovery, the others not looked at": |v| {
             v.policy.force = true;
             the_primary(v).in_recovery = true;
-        } => refuses();
+        } => Decision::Look(Look::Others);
         "nobody knows what it was": |v| {
             v.policy.force = true;
             v.me.control_state = None;
@@ -1774,6 +1774,75 @@ fn who_was_promoted_by_a_failover_does_not_follow_what_it_has_replaced() {
         } => person();
         "a person wants the old one": |v| v.policy.force = true => recovers();
         "no failover has told of its timeline": |v| v.told = 5 => recovers();
+    }
+}
+
+/// It was told to follow the new primary, could not, since it had more than that one, and the pool has
+/// found the old one again.
+#[test]
+fn a_standby_that_never_reached_its_new_primary_is_not_pointed_back() {
+    let told = || {
+        changed(standby(), |v| {
+            v.me = status(Server::Standby, "in archive recovery", 5);
+            v.history = History::parse(5, "4\t0/5000000\n").ok();
+            v.follows = Some(THIRD.to_string());
+            v.told = 6;
+            let newer = the_primary(v).clone();
+            v.rival = Some((THIRD, Ok(newer)));
+            the_primary(v).history = History::parse(5, "4\t0/5000000\n").ok();
+            the_primary(v).standbys.clear();
+        })
+    };
+    let follows = || does(Action::Follow { primary: PRIMARY });
+    table! { told,
+        "it runs": |_| () => person();
+        "it is down": |v| v.me = status(Server::Down, "shut down in recovery", 5) => person();
+        "that one was not asked": |v| v.rival = None => Decision::Look(Look::Rival(THIRD));
+        "that one does not answer": |v| v.rival.as_mut().unwrap().1 = Err("no route".to_owned()) => follows();
+        "that one was not promoted": |v| v.rival.as_mut().unwrap().1.as_mut().unwrap().in_recovery = true => follows();
+        "that one is no newer": |v| {
+            let older = the_primary(v).history.clone();
+            v.rival.as_mut().unwrap().1.as_mut().unwrap().history = older;
+        } => follows();
+        "no failover has told of its timeline": |v| v.told = 5 => follows();
+        "a person wants the old one": |v| v.policy.force = true => follows();
+    }
+    let Decision::Do(verdict) = decide(&told()) else {
+        panic!("nothing is decided");
+    };
+    let advice = "stop the database on 192.168.1.102";
+    assert!(verdict.why.contains(advice), "{}", verdict.why);
+}
+
+/// The pool has found a standby, and takes it for its primary: it fails over from nobody.
+#[test]
+fn where_the_pools_primary_is_in_recovery_the_last_one_comes_back() {
+    let nobodys = || {
+        changed(all_down(), |v| {
+            v.policy.auto_recovery = true;
+            v.policy.max_available = false;
+            v.self_fenced = true;
+            v.pool = down(PoolSays::Other(PRIMARY));
+            v.primary = standby().primary;
+            the_primary(v).in_recovery = true;
+        })
+    };
+    table! { nobodys,
+        "it had stopped itself": |_| () => takes_over(true);
+        "nothing allows its start": |v| v.self_fenced = false => person();
+        "another one is newer": |v| *other(v) = status(Server::Down, "in production", 7) => person();
+        "another one is at work": |v| other(v).in_work = true => refuses();
+        "another host was not asked": |v| v.others = None => Decision::Look(Look::Others);
+        "the pool's primary gives no answer": |v| v.primary = silent() => refuses();
+        "a failover may be under way": |v| v.fenced = fence(true) => refuses();
+        "fenced, and started by somebody since": |v| {
+            v.self_fenced = false;
+            v.fenced = fence(false);
+            v.me = Status {
+                obstacle: Some("a failover stopped its primary".to_owned()),
+                ..status(Server::Standby, "in archive recovery", 6)
+            };
+        } => person();
     }
 }
 
