@@ -27,10 +27,13 @@ REPETITIONS ?= 9
 # What needs neither root nor the lab.
 UNIT_TESTS = --lib --bins --test no_io --test house --test plans --test seeds
 
+# How long `make fuzz` runs each target; some: ONLY="conninfo settings".
+FUZZ_SECONDS ?= 60
+
 # How many seeds `make simulate` runs.
 SEEDS       ?= 10000
 
-.PHONY: help build-deps lab-deps bench-deps build unit test simulate drills demo bench lint install uninstall clean
+.PHONY: help build-deps lab-deps bench-deps build unit test simulate fuzz drills demo bench lint install uninstall clean
 
 # Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
@@ -69,6 +72,15 @@ test: lab-deps build unit ## all tests, those on the lab included (needs root); 
 
 simulate: ## a simulated cluster under faults from SEEDS=n seeds; needs neither root nor the lab
 	$(CARGO) run --quiet --locked --package failover-sim --bin simulate -- --seeds $(SEEDS)
+
+fuzz: build-deps ## each reader of what others wrote, a minute each; needs nightly Rust, cargo-fuzz and g++
+	@$(CARGO) +nightly fuzz --version >/dev/null || { \
+	    echo "needs: rustup toolchain install nightly; cargo install cargo-fuzz; apt-get install g++"; exit 1; }
+	@for target in $(or $(ONLY),$$($(CARGO) +nightly fuzz list)); do \
+	    echo "== $$target"; \
+	    $(STATIC_OPENSSL) $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) \
+	        -timeout=10 -rss_limit_mb=512 -max_len=65536 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
 	target/release/drills $(ONLY) $(if $(TABLE),--table)

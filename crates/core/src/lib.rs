@@ -10,6 +10,8 @@ pub mod config;
 pub mod host;
 pub mod net;
 pub mod pool;
+#[cfg(any(test, feature = "readers"))]
+pub mod readers;
 pub mod remote;
 pub mod run;
 pub mod server;

@@ -16,6 +16,34 @@ const FLOORS: [(&str, &[&str]); 3] = [
 /// What a tool may stand on.
 const OF_A_TOOL: &[&str] = &["failover-core", "failover-rules"];
 
+/// What no safe interface does, and the only files that do it, each with its reason beside it.
+const UNSAFE: [(&str, &str); 9] = [
+    ("core/src/host/process.rs", "a child becomes another user"),
+    ("core/src/host/rights.rs", "whether a file has capabilities"),
+    ("core/src/net/packet.rs", "the address of a packet socket"),
+    (
+        "core/src/run/inherited.rs",
+        "signals and descriptors of whoever started us",
+    ),
+    (
+        "core/src/run/supervised.rs",
+        "a child of one thread does the work",
+    ),
+    ("core/src/time/workers.rs", "the allocator's arenas"),
+    (
+        "vip_ctl/src/privilege.rs",
+        "rights that the caller lacks; the environment",
+    ),
+    (
+        "core/tests/hosts/mod.rs",
+        "a test enters a network of its own",
+    ),
+    (
+        "vip_ctl/tests/vip_ctl.rs",
+        "a test is a stranger who traces",
+    ),
+];
+
 /// Crates whose rooms need each other. The simulator's world holds those that act on it.
 const ROUND: [&str; 1] = ["sim"];
 
@@ -207,6 +235,35 @@ fn no_crate_stands_on_one_above_it() {
             assert!(may.contains(&name), "{}: {name}", dir.display());
         }
     }
+}
+
+/// A block of it has its reason in the lines before.
+#[test]
+fn what_is_unsafe_is_said_and_nowhere_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = BTreeSet::new();
+    let all = crates().into_iter().flat_map(|dir| sources(&dir));
+    let left_out = "core/tests/house.rs";
+    for file in all.filter(|it| it.extension().is_some_and(|it| it == "rs")) {
+        let name = file
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let opens = |line: &str| line.contains("unsafe {") && !line.trim_start().starts_with("//");
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| opens(line)) {
+            let before = &lines[at.saturating_sub(4)..at];
+            let reason = before.iter().any(|line| line.contains("// SAFETY: "));
+            assert!(reason || name == left_out, "{name}:{}", at + 1);
+            found.insert(name.clone());
+        }
+    }
+    found.remove(left_out);
+    let listed = UNSAFE.map(|(file, _)| file.to_owned());
+    assert_eq!(found, BTreeSet::from(listed));
 }
 
 #[test]

@@ -15,6 +15,13 @@ const ANY: char = '…';
 const LEAST_TEXT: usize = 4;
 /// The part of the manual with what other programs say.
 const FOREIGN: &str = "## What other programs say";
+/// What no tool has.
+const ONLY_TESTED: [&str; 4] = [
+    "/tests.rs",
+    "/readers.rs",
+    "/against_bash.rs",
+    "/against_server.rs",
+];
 /// Modules of the core whose sentences are about the configuration file: docs/configuration.md.
 const CONFIGURATION: &str = "core/src/config";
 
@@ -293,7 +300,7 @@ fn sources() -> Result<Vec<(String, String)>> {
                 if !name.ends_with("/tests") && !name.ends_with("/crates/sim") {
                     directories.push(path);
                 }
-            } else if name.ends_with(".rs") && !name.ends_with("/tests.rs") {
+            } else if name.ends_with(".rs") && !ONLY_TESTED.iter().any(|it| name.ends_with(it)) {
                 found.push((name, fs::read_to_string(&path)?));
             }
         }

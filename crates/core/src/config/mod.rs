@@ -6,6 +6,8 @@
 //! value is never executed and no variable is expanded. [`KEYS`] is the table of all keys, and
 //! [`Config`] has a field for each.
 
+#[cfg(test)]
+mod against_bash;
 mod checks;
 mod cidr;
 mod error;

@@ -252,7 +252,7 @@ pub fn neighbor_mac(ip: Ipv4Addr) -> Option<Mac> {
 }
 
 /// `/proc/net/arp`: address, type, flags, hardware address, mask, device.
-fn neighbor(table: &str, ip: Ipv4Addr) -> Option<Mac> {
+pub(crate) fn neighbor(table: &str, ip: Ipv4Addr) -> Option<Mac> {
     /// `ATF_COM`: the entry has been answered.
     const COMPLETE: u32 = 0x2;
     table.lines().skip(1).find_map(|line| {

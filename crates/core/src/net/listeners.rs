@@ -15,7 +15,7 @@ pub fn listeners(port: u16) -> Vec<Uid> {
 
 /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid ...`, the address as
 /// `0100007F:D431`, all in hexadecimal but the user.
-fn listening(table: &str, port: u16) -> impl Iterator<Item = Uid> {
+pub(crate) fn listening(table: &str, port: u16) -> impl Iterator<Item = Uid> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).filter_map(move |line| {
         let mut words = line.split_ascii_whitespace().skip(1);

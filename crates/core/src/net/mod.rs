@@ -6,6 +6,6 @@
 pub mod arp;
 pub mod life;
 pub mod listeners;
-mod packet;
+pub(crate) mod packet;
 pub mod ping;
 pub mod vip;

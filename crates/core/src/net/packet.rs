@@ -24,14 +24,14 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// What a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Request,
     Reply,
 }
 
 /// One ARP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packet {
+pub(crate) struct Packet {
     pub(super) operation: Operation,
     pub(super) sender_mac: Mac,
     pub(super) sender: Ipv4Addr,
@@ -40,7 +40,7 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    fn bytes(&self) -> [u8; LENGTH] {
+    pub(crate) fn bytes(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[..6].copy_from_slice(&KIND);
         bytes[7] = match self.operation {
@@ -55,7 +55,7 @@ impl Packet {
     }
 
     /// `None`: that is no request or reply for IPv4 on Ethernet. Bytes after it are padding.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; LENGTH] = bytes.first_chunk()?;
         let mac = |at: usize| Some(Mac(*bytes[at..].first_chunk()?));
         let address = |at: usize| Some(Ipv4Addr::from(*bytes[at..].first_chunk::<4>()?));

@@ -179,7 +179,7 @@ impl Pinger {
 }
 
 /// `64 bytes from 192.168.1.1: icmp_seq=1 ttl=64 time=0.216 ms`.
-fn is_answer(line: &str, addr: IpAddr) -> bool {
+pub(crate) fn is_answer(line: &str, addr: IpAddr) -> bool {
     let mut words = line.split_whitespace();
     words.next().is_some_and(|size| size.parse::<u32>().is_ok())
         && words.next() == Some("bytes")
@@ -192,7 +192,7 @@ fn is_answer(line: &str, addr: IpAddr) -> bool {
 }
 
 /// From the summary `2 packets transmitted, 0 received, 100% packet loss, time 201ms`.
-fn packets_sent(stdout: &str) -> Option<u32> {
+pub(crate) fn packets_sent(stdout: &str) -> Option<u32> {
     stdout.lines().find_map(|line| {
         let (sent, _) = line.split_once(" packets transmitted")?;
         sent.parse().ok()

@@ -490,7 +490,7 @@ pub fn last_status(file: &Path, max_age: u64) -> io::Result<Vec<PoolNode>> {
 }
 
 /// Reads the table as the SQL client prints it. Rows that are none are left out.
-fn parse_table(text: &str) -> Vec<PoolNode> {
+pub(crate) fn parse_table(text: &str) -> Vec<PoolNode> {
     let mut columns: Vec<&str> = Vec::new();
     let mut nodes = Vec::new();
     for line in text.lines() {

@@ -47,7 +47,7 @@ impl KnownKeys {
         Ok(known)
     }
 
-    fn parse(&mut self, text: &str, name: &str) {
+    pub(crate) fn parse(&mut self, text: &str, name: &str) {
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace().peekable();
             let revoked = words.next_if_eq(&"@revoked").is_some();

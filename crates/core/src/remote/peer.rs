@@ -101,7 +101,7 @@ pub fn run_step(
 
 /// The messages in a line, wherever they begin: somebody's shell may greet before the tool speaks, without
 /// an end of its line, or set the terminal's title.
-fn messages(line: &str) -> Vec<Message> {
+pub(crate) fn messages(line: &str) -> Vec<Message> {
     let mut found = Vec::new();
     let mut rest = line;
     while let Some(start) = rest.find('{') {

@@ -15,9 +15,9 @@ use crate::durable;
 use crate::terminal;
 use crate::users::SystemUser;
 use crate::workers;
+use nix::syslog::{Facility, Priority, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -421,17 +421,8 @@ pub(crate) fn give_to(file: &File, path: &Path, owner: Option<&SystemUser>) -> i
 
 /// A line for the system log: the last place where somebody may look.
 pub fn syslog(line: &str) {
-    let Ok(text) = CString::new(line.replace('\0', " ")) else {
-        return;
-    };
-    // SAFETY: both strings end with NUL and outlive the call; the format takes one string.
-    unsafe {
-        libc::syslog(
-            libc::LOG_DAEMON | libc::LOG_ERR,
-            c"%s".as_ptr(),
-            text.as_ptr(),
-        )
-    };
+    let error = Priority::new(Severity::LOG_ERR, Facility::LOG_DAEMON);
+    let _ = nix::syslog::syslog(error, &line.replace('\0', " "));
 }
 
 #[cfg(test)]

@@ -548,7 +548,7 @@ impl Instance {
     fn line_of_pid_file<T: FromStr>(&self, number: usize) -> Option<T> {
         let file = self.data.join(self.flavor.pid_file);
         let text = on_disk(move || fs::read_to_string(file))?.ok()?;
-        text.lines().nth(number)?.trim().parse().ok()
+        in_pid_file(&text, number)
     }
 
     /// Whether its port refuses connections; false also when it cannot be told.
@@ -731,8 +731,13 @@ impl Instance {
     }
 }
 
+/// What stands in a line of a pid file.
+pub(crate) fn in_pid_file<T: FromStr>(text: &str, number: usize) -> Option<T> {
+    text.lines().nth(number)?.trim().parse().ok()
+}
+
 /// `15` is 150000, `9.6` is 90600.
-fn version_number(text: &str) -> Option<u32> {
+pub(crate) fn version_number(text: &str) -> Option<u32> {
     let mut parts = text.trim().split('.');
     let first: u32 = parts.next()?.parse().ok()?;
     match parts.next() {
@@ -743,7 +748,7 @@ fn version_number(text: &str) -> Option<u32> {
 
 /// Whether `title` is a WAL receiver's: `postgres: main: walreceiver streaming 0/3000148`, where `main` is
 /// a `cluster_name`; up to version 9.6 `postgres: wal receiver process   streaming 0/3000148`.
-fn is_wal_receiver(title: &str) -> bool {
+pub(crate) fn is_wal_receiver(title: &str) -> bool {
     let mut parts = title.split(": ").skip(1);
     parts.any(|part| part.starts_with("walreceiver") || part.starts_with("wal receiver process"))
 }
@@ -789,7 +794,7 @@ pub fn started_by(postmaster: &Process) -> String {
 }
 
 /// The systemd service in what `/proc/PID/cgroup` says; none for a session's, or another manager's.
-fn unit_in(cgroup: &str) -> Option<&str> {
+pub(crate) fn unit_in(cgroup: &str) -> Option<&str> {
     let mut paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let last = |path: &str| {
         path.rsplit('/')
@@ -857,6 +862,8 @@ fn directory_in(argument: &[u8]) -> &[u8] {
     argument.strip_prefix(b"-D").unwrap_or(argument)
 }
 
+/// Not by the crate `procfs`: that one understands all fields of a file or fails, and a name or a field that it
+/// does not know would hide a process from the fence.
 fn all_processes() -> io::Result<Vec<Process>> {
     Ok(all_pids()?.filter_map(process).collect())
 }
@@ -875,13 +882,13 @@ fn is_killed(status: &str) -> bool {
     pending_signals(status) & (1 << (Signal::SIGKILL as u64 - 1)) != 0
 }
 
-fn is_stuck(status: &str) -> bool {
+pub(crate) fn is_stuck(status: &str) -> bool {
     let state = status.lines().find_map(|line| line.strip_prefix("State:"));
     is_killed(status) && state.is_some_and(|state| state.trim_start().starts_with('D'))
 }
 
 /// State and parent follow the name, which is in parentheses and may hold anything.
-fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
+pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     Some(Process {

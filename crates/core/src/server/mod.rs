@@ -17,4 +17,4 @@ pub mod sql;
 pub mod standby;
 pub mod synchronous;
 mod wal_end;
-mod wire;
+pub(crate) mod wire;

@@ -4,6 +4,9 @@
 //! A change touches one value and no other byte: the comments are an operator's. Included files
 //! are looked into by [`crate::configuration`].
 
+#[cfg(test)]
+mod against_server;
+
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::ErrorKind;

@@ -17,7 +17,7 @@ pub(super) const ANSWER_LIMIT: usize = 4 << 20;
 /// The parts of the protocol that matter here: a type, a length that counts itself, and, of a message
 /// about the login, what the server wants.
 #[derive(Debug)]
-pub(super) struct Messages {
+pub(crate) struct Messages {
     require: RequireAuth,
     /// Bytes since the last statement, shared with whoever asks.
     answer: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ pub(super) struct Messages {
 const AUTHENTICATION: u8 = b'R';
 
 impl Messages {
-    pub(super) fn new(require: RequireAuth, answer: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(require: RequireAuth, answer: Arc<AtomicUsize>) -> Self {
         Self {
             require,
             answer,
@@ -46,7 +46,7 @@ impl Messages {
     ///
     /// # Errors
     /// Why nothing of them may reach the client.
-    pub(super) fn look(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn look(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         let before = self.answer.fetch_add(bytes.len(), Ordering::Relaxed);
         if before + bytes.len() > ANSWER_LIMIT {
             return Err(format!("an answer of more than {} MB", ANSWER_LIMIT >> 20));
