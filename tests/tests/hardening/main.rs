@@ -9,6 +9,7 @@ mod frozen;
 mod held;
 mod identity;
 mod input;
+mod odd_peers;
 mod scene;
 mod settings;
 mod ssh;
