@@ -294,17 +294,17 @@ fn tell_if_lifeless(crew: &Arc<Crew>, host: IpAddr, tell: impl FnOnce(String) + 
 /// Those of `hosts` on which a standby may run: they show a sign of life, or could not be asked for one,
 /// and their database's port does not refuse.
 pub fn living(crew: &Arc<Crew>, hosts: &[IpAddr]) -> HashSet<IpAddr> {
-    let (told, answers) = channel();
-    for host in hosts.iter().copied() {
-        let (told, crew) = (told.clone(), Arc::clone(crew));
-        workers::start(move || {
-            let lives = life_of(&crew, host).is_none_or(|signs| signs.alive);
-            let _ = told.send((host, lives && may_stream(&crew, host)));
-        });
-    }
-    drop(told);
-    let living = answers.iter().filter(|(_, lives)| *lives);
-    living.map(|(host, _)| host).collect()
+    let crew = Arc::clone(crew);
+    // Each probe has a limit of its own.
+    let limit = Deadline::after(4 * crew.here.config.probe_timeout);
+    let living = workers::side_by_side(hosts.to_vec(), limit, move |host| {
+        let lives = life_of(&crew, host).is_none_or(|signs| signs.alive);
+        lives && may_stream(&crew, host)
+    });
+    let all = hosts.iter().copied().zip(living);
+    // One of which nothing is heard may live.
+    all.filter_map(|(host, lives)| lives.unwrap_or(true).then_some(host))
+        .collect()
 }
 
 /// Asks all standbys for their status, side by side, until each has answered or `deadline` has

@@ -16,6 +16,7 @@ use failover_core::peer;
 use failover_core::pool::{Pool, address_of};
 use failover_core::replication::{Standby, standbys};
 use failover_core::sql::{Session, SqlError, Target, quote};
+use failover_core::ssh::Login;
 use failover_core::standby::{self, StandbyFiles};
 use failover_core::state::{Recovery, State, has_outlived};
 use failover_core::status::{self, Status};
@@ -25,7 +26,6 @@ use failover_rules::facts::view::{
 };
 use failover_rules::recovery::Look;
 use std::net::IpAddr;
-use std::sync::mpsc::channel;
 
 /// Where the looking is done from.
 #[derive(Clone, Copy, Debug)]
@@ -205,21 +205,13 @@ impl<'a> Eyes<'a> {
     /// What the hosts' own copies of the tools say, side by side.
     pub fn ask_hosts(&self, hosts: &[IpAddr]) -> Vec<(IpAddr, Result<Status, String>)> {
         let deadline = Deadline::after(budget::OTHER_HOST);
-        let (told, answers) = channel();
-        for (at, address) in hosts.iter().copied().enumerate() {
-            let told = told.clone();
-            let (config, run) = (self.config().clone(), self.run.to_owned());
-            let login = self.here.login(address);
-            workers::start(move || {
-                let answer = peer::status(&config, &login, address, &run, deadline);
-                let _ = told.send((at, answer.map_err(|error| error.to_string())));
-            });
-        }
-        drop(told);
-        let mut found: Vec<Option<Result<Status, String>>> = vec![None; hosts.len()];
-        while let Ok((at, answer)) = answers.recv_timeout(deadline.remaining()) {
-            found[at] = Some(answer);
-        }
+        let (config, run) = (self.config().clone(), self.run.to_owned());
+        let logins: Vec<Login> = hosts.iter().map(|host| self.here.login(*host)).collect();
+        let asked: Vec<_> = hosts.iter().copied().zip(logins).collect();
+        let found = workers::side_by_side(asked, deadline, move |(address, login)| {
+            let answer = peer::status(&config, &login, address, &run, deadline);
+            answer.map_err(|error| error.to_string())
+        });
         let late = || {
             Err(format!(
                 "no answer within {} s",

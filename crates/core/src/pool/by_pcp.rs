@@ -4,7 +4,6 @@ use super::{Pool, PoolError, PoolNode, PoolNodes};
 use crate::deadline::Deadline;
 use crate::process::Output;
 use crate::workers;
-use std::sync::mpsc::channel;
 
 const NODE_INFO: &str = "pcp_node_info";
 /// What that program tells of a node in every version, after its id.
@@ -15,24 +14,15 @@ impl Pool {
     /// pools knock at the node first, and at a dead host they wait for their `connect_timeout`. Nodes that
     /// were not told by the deadline are left out.
     pub(super) fn nodes_by_pcp(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
-        let (told, answers) = channel();
+        let pool = self.clone();
         let ids = (0..).take(self.hosts);
-        for id in ids {
-            let (told, pool) = (told.clone(), self.clone());
-            workers::start(move || {
-                let _ = told.send((id, pool.node_by_pcp(id, deadline)));
-            });
-        }
-        drop(told);
-        let mut found = Vec::new();
-        while let Ok(one) = answers.recv_timeout(deadline.remaining()) {
-            found.push(one);
-        }
-        found.sort_by_key(|(id, _)| *id);
+        let told = workers::side_by_side(ids, deadline, move |id| {
+            (id, pool.node_by_pcp(id, deadline))
+        });
         let mut nodes = PoolNodes::default();
         nodes.table.columns = COLUMNS.map(str::to_owned).to_vec();
         let mut first = None;
-        for (id, answer) in found {
+        for (id, answer) in told.into_iter().flatten() {
             match answer {
                 Ok((port, node)) => {
                     let row = [id.to_string(), node.host.clone(), port, node.status.clone()];

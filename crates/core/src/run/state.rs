@@ -2,9 +2,11 @@
 //! the recovery. All of it lies in `STATE_DIR`, outside the data directory, and belongs to the
 //! database's user, whoever created it.
 
+use crate::clock;
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::durable;
-use crate::journal::give_to;
+use crate::journal::{Journal, give_to};
 use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use crate::workers;
@@ -53,6 +55,22 @@ pub struct State {
     pub self_fenced: Option<String>,
     /// The recovery that is under way.
     pub recovery: Option<Recovery>,
+}
+
+/// What a failover may take beyond its own time and that of its promotion.
+const MARK_SLACK: Duration = Duration::from_secs(30);
+
+/// The mark of the failover that writes to `journal`, from now on for as long as it can last.
+pub fn failover_mark(config: &Config, journal: &Journal) -> FenceMark {
+    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
+    FenceMark {
+        since: clock::stamp(),
+        at: clock::seconds(),
+        run: journal.run().to_owned(),
+        lasts: lasts.as_secs(),
+        newer: 0,
+        claim: None,
+    }
 }
 
 /// The directory `STATE_DIR`.

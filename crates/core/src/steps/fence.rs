@@ -2,7 +2,6 @@
 //! VIP is off.
 
 use super::here::Here;
-use crate::clock;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::instance::{Instance, Process, StopError, Stopped, started_by};
@@ -11,7 +10,7 @@ use crate::procedure::{self, Done, Frame, Procedure};
 use crate::replication::is_in_recovery;
 use crate::sql::Session;
 use crate::standby::StandbyFiles;
-use crate::state::{Claim, FenceMark};
+use crate::state::{Claim, FenceMark, failover_mark};
 use crate::vip::Did;
 use crate::workers;
 use anyhow::{Context, Result, bail};
@@ -22,8 +21,6 @@ use std::time::Duration;
 
 /// How long a server set up as a standby may take to say that it is one.
 const ASK_TIME: Duration = Duration::from_millis(500);
-/// What a failover may take beyond its own time and that of its promotion.
-pub const MARK_SLACK: Duration = Duration::from_secs(30);
 /// How long a server that was started again may take to say that it is a standby.
 const RESTARTED_TIME: Duration = Duration::from_secs(2);
 /// How often it is asked.
@@ -97,15 +94,7 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("it runs as a standby".to_owned()));
     }
     let config = fence.config();
-    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
-    let mark = FenceMark {
-        since: clock::stamp(),
-        at: clock::seconds(),
-        run: fence.journal.run().to_owned(),
-        lasts: lasts.as_secs(),
-        newer: 0,
-        claim: None,
-    };
+    let mark = failover_mark(config, fence.journal);
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
     let by = fence.by;
     let settings = workers::begin(move || StandbyFiles::of(&instance, &config).fence());

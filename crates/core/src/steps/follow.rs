@@ -4,9 +4,7 @@
 //! in commits that the new primary will never have. So before anybody's position counts, all that can be
 //! reached are held; and as soon as one of them is chosen, the others follow it.
 
-use super::fence::MARK_SLACK;
 use super::here::Here;
-use crate::clock;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::flavor::StandbySettings;
@@ -18,7 +16,7 @@ use crate::promotion;
 use crate::slots;
 use crate::sql::{Session, Target};
 use crate::standby::{NOBODY, Pointed, StandbyFiles};
-use crate::state::{FenceMark, InstanceLock, LockError, StateDir};
+use crate::state::{FenceMark, InstanceLock, LockError, StateDir, failover_mark};
 use crate::status;
 use anyhow::{Context, Result, bail};
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME};
@@ -184,15 +182,9 @@ fn moved_on(leader: Option<Leader>, follows: Option<&str>) -> Option<String> {
 
 /// For the runs of the recovery on this host, which would point it back to the old primary.
 fn note(context: &Follow<'_>, state: &StateDir) -> Result<()> {
-    let config = context.config();
-    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
     let held = FenceMark {
-        since: clock::stamp(),
-        at: clock::seconds(),
-        run: context.journal.run().to_owned(),
-        lasts: lasts.as_secs(),
         newer: context.newer,
-        claim: None,
+        ..failover_mark(context.config(), context.journal)
     };
     let timeline = context.leader.map(|it| it.timeline);
     state.update(|state| {

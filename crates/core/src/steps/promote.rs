@@ -2,7 +2,6 @@
 //! so that a second run ends where the first would have.
 
 use super::candidate::{LEAST_TIME, Promote, Promotion, Timelines};
-use super::fence::MARK_SLACK;
 use super::held_up::{Replay, Seen};
 use super::here::Here;
 use crate::deadline::Deadline;
@@ -15,7 +14,7 @@ use crate::replication::is_in_recovery;
 use crate::slots;
 use crate::sql::{Session, SqlError, SqlFailure};
 use crate::standby::StandbyFiles;
-use crate::state::{LockError, StateDir};
+use crate::state::{LockError, StateDir, failover_mark};
 use crate::status::recovers;
 use crate::synchronous::{Place, number, show, to_async, to_async_by_file, waited_for};
 use crate::vip::Did;
@@ -451,10 +450,8 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
 
 /// For the next run, should this one be killed before it has seen the end.
 fn mark_promotion(context: &Promote<'_>) -> Result<promotion::Marking> {
-    let config = context.config();
-    let lasts = config.failover_timeout + config.promote_timeout + MARK_SLACK;
-    let state = context.here.host.state()?;
-    Ok(promotion::mark(state, context.journal.run(), lasts))
+    let mark = failover_mark(context.config(), context.journal);
+    Ok(promotion::mark(context.here.host.state()?, mark))
 }
 
 fn say_what_is_marked(context: &Promote<'_>, marking: Result<promotion::Marking>) {

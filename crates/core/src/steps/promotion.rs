@@ -1,7 +1,6 @@
 //! A promotion that was asked for: the mark that it leaves, and how it is withdrawn. One that is given up and
 //! stays asked for comes true minutes later, beside a primary that was started meanwhile.
 
-use crate::clock;
 use crate::deadline::Deadline;
 use crate::host::ThisHost;
 use crate::instance::{Instance, START_LOG};
@@ -48,15 +47,7 @@ impl Marking {
 }
 
 /// Begins to leave the mark: should this run be killed, the next one knows what it asked for.
-pub fn mark(state: StateDir, run: &str, lasts: Duration) -> Marking {
-    let mark = FenceMark {
-        since: clock::stamp(),
-        at: clock::seconds(),
-        run: run.to_owned(),
-        lasts: lasts.as_secs(),
-        newer: 0,
-        claim: None,
-    };
+pub fn mark(state: StateDir, mark: FenceMark) -> Marking {
     Marking(workers::begin(move || {
         state.update(move |it| it.promotion = Some(mark))
     }))

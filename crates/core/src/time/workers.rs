@@ -41,6 +41,22 @@ pub fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Pe
     Pending(result)
 }
 
+/// What `work` gives for each of `items`, side by side and in their order, as far as it does so before
+/// `deadline`.
+pub fn side_by_side<T: Send + 'static, R: Send + 'static>(
+    items: impl IntoIterator<Item = T>,
+    deadline: Deadline,
+    work: impl Fn(T) -> R + Clone + Send + 'static,
+) -> Vec<Option<R>> {
+    let begun = items.into_iter().map(|item| {
+        let work = work.clone();
+        begin(move || work(item))
+    });
+    let begun: Vec<Pending<R>> = begun.collect();
+    let ended = begun.into_iter().map(|it| it.within(deadline));
+    ended.collect()
+}
+
 /// What `work` gives, if it does so before `deadline`; else it is left behind.
 pub fn within<T: Send + 'static>(
     deadline: Deadline,
@@ -52,6 +68,7 @@ pub fn within<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     #[test]
@@ -65,6 +82,21 @@ mod tests {
             hung.recv()
         });
         assert_eq!(result, None);
+        drop(keep);
+    }
+
+    #[test]
+    fn side_by_side_keeps_their_order_and_leaves_out_what_is_late() {
+        let (keep, hung) = channel::<()>();
+        let hung = Arc::new(Mutex::new(hung));
+        let deadline = Deadline::after(Duration::from_millis(200));
+        let given = side_by_side([3, 1, 2], deadline, move |item| {
+            if item == 1 {
+                let _ = hung.lock().map(|it| it.recv());
+            }
+            item * 10
+        });
+        assert_eq!(given, [Some(30), None, Some(20)]);
         drop(keep);
     }
 }
