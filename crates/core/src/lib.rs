@@ -25,8 +25,8 @@ pub use net::{arp, life, listeners, ping, vip};
 pub use remote::{known_hosts, peer, ssh};
 pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
 pub use server::{
-    configuration, conninfo, disk, flavor, instance, layout, replay, replication, settings, slots,
-    sql, standby, synchronous,
+    configuration, conninfo, disk, flavor, instance, layout, login, replay, replication, settings,
+    slots, sql, standby, synchronous,
 };
 pub use steps::{needs, promotion, status};
 pub use time::{clock, deadline, workers};

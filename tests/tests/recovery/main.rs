@@ -14,6 +14,7 @@ mod given_up;
 mod killed;
 mod kingbase;
 mod left;
+mod login;
 mod oddities;
 mod own_files;
 mod promotion;

@@ -1,9 +1,10 @@
 //! Settings of the servers under which a standby answers nobody who brings none of his own.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, wait_for};
+use lab::layout::SQL_USER;
+use lab::{Lab, Node, wait_for};
 
-use crate::drill::assert_says;
+use crate::drill::{assert_says, at_once, killed_with_rows_of_its_own, recovers};
 use crate::scene::{RECOVERY, SHORT, power_cycle, recover, two_hosts, wait_until_whole};
 
 /// The pool's own sessions bring no isolation of their own: that it takes the new primary all the same
@@ -57,4 +58,36 @@ fn streams_under_another_name(lab: &Lab, primary: u8) -> Result<()> {
         recover(standby)?;
         lab.is_whole(primary)
     })
+}
+
+/// So that a standby finds the primary by itself, whoever that is: the list is put into order, and not cut.
+#[test]
+fn a_list_of_hosts_stays_one() -> Result<()> {
+    Lab::with(at_once("brk-list"), |lab| {
+        for node in lab.nodes() {
+            // The passwords lie in a file of the user's.
+            node.psql(&format!(
+                "alter system set primary_conninfo = 'host=192.168.1.101,192.168.1.102 port=54321 \
+                 user={SQL_USER} passfile=/home/kingbase/.pgpass application_name={} \
+                 target_session_attrs=read-write connect_timeout=3'",
+                node.name()
+            ))?;
+            node.psql("select pg_reload_conf()")?;
+        }
+        wait_for("it to stream again", SHORT, || lab.is_whole(101))?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        recovers(lab, lab.node(101), 102)?;
+        has_list(lab.node(101), "192.168.1.102,192.168.1.101")?;
+        killed_with_rows_of_its_own(lab, 102)?;
+        recovers(lab, lab.node(102), 101)?;
+        has_list(lab.node(102), "192.168.1.101,192.168.1.102")
+    })
+}
+
+fn has_list(node: &Node, hosts: &str) -> Result<()> {
+    let conninfo = node.psql("show primary_conninfo")?;
+    let wanted = format!("host={hosts} port=54321 ");
+    ensure!(conninfo.starts_with(&wanted), "{conninfo}");
+    ensure!(conninfo.contains("=read-write"), "{conninfo}");
+    Ok(())
 }

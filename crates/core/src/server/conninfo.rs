@@ -77,21 +77,73 @@ pub fn get(conninfo: &str, keyword: &str) -> Result<Option<String>, BadConninfo>
 }
 
 /// The server that is named: `hostaddr`, to which libpq connects where both are there, else `host`.
-/// A list is returned as it is.
+/// Of a list the first.
 pub fn host(conninfo: &str) -> Result<Option<String>, BadConninfo> {
     let parsed = parse(conninfo)?;
     let host = parsed.named("hostaddr").or_else(|| parsed.named("host"));
-    Ok(host.map(str::to_owned))
+    let first = host.map(|list| list.split(',').next().unwrap_or_default());
+    Ok(first.map(str::to_owned))
 }
 
-/// `conninfo` with another host and every other byte as it was. Of a list of hosts this one
-/// remains, with the first of their ports.
+/// `conninfo` with another host and every other byte as it was. A list of hosts stays one, with this
+/// one at its head, and with their ports.
 pub fn with_host(conninfo: &str, host: &str) -> Result<String, BadConninfo> {
     let parsed = parse(conninfo)?;
     // libpq takes a name for no hostaddr, and an empty one for none.
     let is_address = host.parse::<std::net::IpAddr>().is_ok();
-    let hostaddr = if is_address { host } else { "" };
+    let edits = match Hosts::list(&parsed).filter(|_| is_address) {
+        Some(hosts) => hosts.with_first(host).edits(&parsed),
+        None => edits_for_one(conninfo, &parsed, host, is_address),
+    };
+    Ok(edited(conninfo, edits))
+}
 
+/// `conninfo` with only this host, of a list too: with the first of their ports.
+pub fn with_only_host(conninfo: &str, host: &str) -> Result<String, BadConninfo> {
+    let parsed = parse(conninfo)?;
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let edits = edits_for_one(conninfo, &parsed, host, is_address);
+    Ok(edited(conninfo, edits))
+}
+
+/// `conninfo` that leads nowhere: its host is `nobody`, which is none. A list of hosts stays as it is, behind an
+/// address that libpq cannot read, until [`released`].
+pub fn held(conninfo: &str, nobody: &str) -> Result<String, BadConninfo> {
+    let parsed = parse(conninfo)?;
+    let lists = Hosts::list(&parsed);
+    if lists.is_none_or(|hosts| !hosts.addresses.is_empty()) {
+        return with_only_host(conninfo, nobody);
+    }
+    let between = match (parsed.host_at, conninfo.contains('?')) {
+        (None, _) => ' ',
+        (Some(_), false) => '?',
+        (Some(_), true) => '&',
+    };
+    let place = match between {
+        ' ' => Place::Bare,
+        _ => Place::Query,
+    };
+    Ok(format!(
+        "{conninfo}{between}hostaddr={}",
+        written(nobody, place)
+    ))
+}
+
+/// `conninfo` without what [`held`] has added to a list.
+pub fn released<'a>(conninfo: &'a str, nobody: &str) -> &'a str {
+    let ends = [(" ", Place::Bare), ("?", Place::Query), ("&", Place::Query)];
+    let mut rests = ends.iter().filter_map(|(between, place)| {
+        let end = format!("{between}hostaddr={}", written(nobody, *place));
+        conninfo.strip_suffix(&end)
+    });
+    rests.next().unwrap_or(conninfo)
+}
+
+/// A part of the string, and what belongs in its place.
+type Edit = (Range<usize>, String);
+
+fn edits_for_one(conninfo: &str, parsed: &Parsed, host: &str, is_address: bool) -> Vec<Edit> {
+    let hostaddr = if is_address { host } else { "" };
     let mut edits = vec![(parsed.more_hosts.clone(), String::new())];
     for field in &parsed.fields {
         let value = match field.keyword.as_str() {
@@ -115,13 +167,126 @@ pub fn with_host(conninfo: &str, host: &str) -> Result<String, BadConninfo> {
             None => (0..0, build(&[("host", host)]) + " "),
         });
     }
+    edits
+}
+
+fn edited(conninfo: &str, mut edits: Vec<Edit>) -> String {
     // From the back, so that the positions before stay right.
     edits.sort_by_key(|(span, _)| (span.start, span.end));
     let mut changed = conninfo.to_owned();
     for (span, text) in edits.into_iter().rev() {
         changed.replace_range(span, &text);
     }
-    Ok(changed)
+    changed
+}
+
+/// Several hosts of one connection string, tried in this order.
+struct Hosts {
+    /// Empty: there are only addresses.
+    names: Vec<String>,
+    /// Empty: there are only names.
+    addresses: Vec<String>,
+    /// One for each, or one for all, or none.
+    ports: Vec<String>,
+}
+
+impl Hosts {
+    /// `None`: there is at most one, or libpq would not take them.
+    fn list(parsed: &Parsed) -> Option<Self> {
+        let list = |keyword| -> Vec<String> {
+            let value = parsed.named(keyword).unwrap_or_default();
+            let all = value.split(',').map(str::to_owned);
+            all.filter(|_| !value.is_empty()).collect()
+        };
+        let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
+        let count = names.len().max(addresses.len());
+        let fits = |other: &[String]| other.is_empty() || other.len() == count;
+        let all_fit = fits(&names) && fits(&addresses) && (fits(&ports) || ports.len() == 1);
+        (count > 1 && all_fit).then_some(Self {
+            names,
+            addresses,
+            ports,
+        })
+    }
+
+    /// With the server at `address` as the first to be tried.
+    fn with_first(mut self, address: &str) -> Self {
+        let each_port = self.ports.len() > 1;
+        let known = [&self.addresses, &self.names]
+            .iter()
+            .find_map(|list| list.iter().position(|it| it == address));
+        let first = |list: &mut Vec<String>, new: String| match known {
+            _ if list.is_empty() => {}
+            Some(at) => list[..=at].rotate_right(1),
+            None => list.insert(0, new),
+        };
+        first(&mut self.names, address.to_owned());
+        first(&mut self.addresses, address.to_owned());
+        if each_port {
+            let port = self.ports[0].clone();
+            first(&mut self.ports, port);
+        }
+        self
+    }
+
+    fn edits(&self, parsed: &Parsed) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        let mut in_authority = false;
+        for field in &parsed.fields {
+            let list = match field.keyword.as_str() {
+                "host" => &self.names,
+                "hostaddr" => &self.addresses,
+                "port" => &self.ports,
+                _ => continue,
+            };
+            in_authority |= field.place == Place::Authority;
+            if field.place != Place::Authority && list.join(",") != field.value {
+                let text = match field.place {
+                    Place::Query => {
+                        let each = list.iter().map(|it| written(it, Place::Query));
+                        each.collect::<Vec<_>>().join(",")
+                    }
+                    place => written(&list.join(","), place),
+                };
+                edits.push((field.span.clone(), text));
+            }
+        }
+        if let Some(at) = parsed.host_at.filter(|_| in_authority) {
+            edits.push((at..parsed.more_hosts.end, self.authority()));
+        }
+        edits
+    }
+
+    /// As it stands before the `?` of a URI.
+    fn authority(&self) -> String {
+        let host = |(at, name): (usize, &String)| {
+            let host = written(name, Place::Authority);
+            match self.ports.get(at).filter(|port| !port.is_empty()) {
+                Some(port) => format!("{host}:{}", written(port, Place::Authority)),
+                None => host,
+            }
+        };
+        let all: Vec<String> = self.names.iter().enumerate().map(host).collect();
+        all.join(",")
+    }
+}
+
+/// All keywords with their values, each once, as libpq has them.
+pub fn pairs(conninfo: &str) -> Result<Vec<(String, String)>, BadConninfo> {
+    let parsed = parse(conninfo)?;
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for field in parsed.fields {
+        // A URI's may be JDBC's.
+        let pair = match (field.keyword.as_str(), field.value.as_str()) {
+            ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
+            _ => (field.keyword, field.value),
+        };
+        match pairs.iter_mut().find(|(keyword, _)| *keyword == pair.0) {
+            Some((_, value)) => *value = pair.1,
+            None => pairs.push(pair),
+        }
+    }
+    Ok(pairs)
 }
 
 /// A connection string of these keywords and values, in this order.
@@ -405,7 +570,7 @@ mod tests {
             (r"host=va\'l\ ue\\ user=u", Some(r"va'l ue\")),
             (r"host=a\", Some("a")),
             ("host=a'b'", Some("a'b'")),
-            ("host=a,b port=1,2", Some("a,b")),
+            ("host=a,b port=1,2", Some("a")),
             ("host= port=1", Some("port=1")),
             ("password='host=x' host=a", Some("a")),
             ("HOST=b", None),
@@ -421,7 +586,7 @@ mod tests {
                 Some("fe80::1%eth0"),
             ),
             ("postgresql://%2Ftmp", Some("/tmp")),
-            ("postgresql://a:1,[::1]:2/db", Some("a,::1")),
+            ("postgresql://a:1,[::1]:2/db", Some("a")),
             ("postgresql://a?user=b/c@d", Some("a")),
             // libpq looks for the @ beyond a ?, up to the first /.
             ("postgresql://a?user=b@d", Some("d")),
@@ -459,6 +624,35 @@ mod tests {
     }
 
     #[test]
+    fn of_several_values_the_last_counts() {
+        for (conninfo, expected) in [
+            ("", &[][..]),
+            (
+                "host=a user='u v' host=b",
+                &[("host", "b"), ("user", "u v")][..],
+            ),
+            (
+                "postgresql://u:p@a:1/d?ssl=true",
+                &[
+                    ("user", "u"),
+                    ("password", "p"),
+                    ("host", "a"),
+                    ("port", "1"),
+                    ("dbname", "d"),
+                    ("sslmode", "require"),
+                ],
+            ),
+        ] {
+            let found = pairs(conninfo).unwrap();
+            let found: Vec<(&str, &str)> = found
+                .iter()
+                .map(|(keyword, value)| (keyword.as_str(), value.as_str()))
+                .collect();
+            assert_eq!(found, expected, "{conninfo}");
+        }
+    }
+
+    #[test]
     fn another_host_changes_nothing_else() {
         for (conninfo, new, expected) in [
             ("", "b", "host=b"),
@@ -474,6 +668,41 @@ mod tests {
             ("host=a,c port=1,2", "b", "host=b port=1"),
             ("host=a,c port=,2", "b", "host=b port=''"),
             ("port='1,2' host='a,b'", "b", "port='1' host='b'"),
+            (
+                "host=a,c port=1,2 target_session_attrs=read-write",
+                "10.0.0.2",
+                "host=10.0.0.2,a,c port=1,1,2 target_session_attrs=read-write",
+            ),
+            ("host=a,c port=1", "::1", "host=::1,a,c port=1"),
+            ("host=a,c port=,2", "::1", "host=::1,a,c port=,,2"),
+            (
+                "port='1,2' host='10.0.0.1,10.0.0.2'",
+                "10.0.0.2",
+                "port='2,1' host='10.0.0.2,10.0.0.1'",
+            ),
+            (
+                "host=a,b,c hostaddr=10.0.0.1,10.0.0.2,10.0.0.3 port=1,2,3",
+                "10.0.0.3",
+                "host=c,a,b hostaddr=10.0.0.3,10.0.0.1,10.0.0.2 port=3,1,2",
+            ),
+            // libpq refuses as many as these, whichever is the first.
+            ("host=a,c port=1,2,3", "::1", "host=::1 port=1"),
+            (
+                "postgresql://a:1,10.0.0.2:2/db?x=y",
+                "10.0.0.2",
+                "postgresql://10.0.0.2:2,a:1/db?x=y",
+            ),
+            ("postgresql://a,c/db", "::1", "postgresql://[::1],a,c/db"),
+            (
+                "postgresql://u:p@a:1,c/db",
+                "10.0.0.2",
+                "postgresql://u:p@10.0.0.2:1,a:1,c/db",
+            ),
+            (
+                "postgresql:///db?host=a,c&port=1,2",
+                "10.0.0.2",
+                "postgresql:///db?host=10.0.0.2,a,c&port=1,1,2",
+            ),
             ("host=a", "/tmp/a b", "host='/tmp/a b'"),
             ("host=a", r"o'x\", r"host='o\'x\\'"),
             (
@@ -524,6 +753,30 @@ mod tests {
             assert_eq!(with_host(conninfo, new), whole, "{conninfo}");
             assert_eq!(with_host(expected, new), whole, "again");
             assert_eq!(host(expected), Ok(Some(new.to_owned())), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_held_and_released_as_it_was() {
+        for list in [
+            "host=a,b port=1,2",
+            "host='10.0.0.1,b' ",
+            "postgresql://a,b/db",
+            "postgresql:///db?host=a,b",
+        ] {
+            let held = held(list, "/nobody").unwrap();
+            assert_eq!(host(&held), Ok(Some("/nobody".to_owned())), "{held}");
+            assert_eq!(released(&held, "/nobody"), list);
+            assert_eq!(released(list, "/nobody"), list);
+        }
+        for (one, expected) in [
+            ("host=a port=1", "host=/nobody port=1"),
+            (
+                "host=a,b hostaddr=10.0.0.1,10.0.0.2",
+                "host=/nobody hostaddr=''",
+            ),
+        ] {
+            assert_eq!(held(one, "/nobody").as_deref(), Ok(expected));
         }
     }
 

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod flavor;
 pub mod instance;
 pub mod layout;
+pub mod login;
 pub mod replay;
 pub mod replication;
 pub mod settings;

@@ -167,12 +167,7 @@ impl<'a> StandbyFiles<'a> {
     }
 
     fn name(&self, host: &str) -> Result<Pointed> {
-        let before = match self.setting(CONNINFO) {
-            Some(own) => own,
-            None => self.template().unwrap_or_else(|| self.made_up(host)),
-        };
-        let after = conninfo::with_host(&before, host)
-            .with_context(|| format!("failed to change the host of {CONNINFO}"))?;
+        let after = self.conninfo(host)?;
         let slot = self.slot();
         let (file, text) = match self.names.standby_settings {
             StandbySettings::OwnFile => {
@@ -222,6 +217,23 @@ impl<'a> StandbyFiles<'a> {
             true => Pointed::Changed,
             false => Pointed::AlreadySo,
         })
+    }
+
+    /// How it connects once it is pointed to `host`.
+    ///
+    /// # Errors
+    /// The connection string makes no sense.
+    pub fn conninfo(&self, host: &str) -> Result<String> {
+        let before = match self.setting(CONNINFO) {
+            Some(own) => own,
+            None => self.template().unwrap_or_else(|| self.made_up(host)),
+        };
+        let before = conninfo::released(&before, NOBODY);
+        let after = match host {
+            NOBODY => conninfo::held(before, NOBODY),
+            _ => conninfo::with_host(before, host),
+        };
+        after.with_context(|| format!("failed to change the host of {CONNINFO}"))
     }
 
     /// Takes out the settings that came with a copy of another node: with its slot this one would not

@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod failover;
 pub mod files;
+pub mod login;
 pub mod own;
 pub mod primary;
 pub mod rejoin;

@@ -4,7 +4,7 @@ use crate::budget;
 use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
-use crate::steps::{files, own};
+use crate::steps::{files, login, own};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
@@ -57,6 +57,9 @@ pub fn can(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
                 path.display()
             )));
         }
+    }
+    if stage == Stage::Preparing {
+        login::see(work, deadline)?;
     }
     let failures = recovery.map_or(0, |it| it.failures);
     let obstacle = obstacle(work, stage, deadline)?;
