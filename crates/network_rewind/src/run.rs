@@ -5,8 +5,8 @@ use crate::budget;
 use crate::cli::Cli;
 use crate::look::{Eyes, policy};
 use crate::plan::steps;
-use crate::steps::{own, server};
-use crate::work::{Break, Work};
+use crate::steps::{own, room, server};
+use crate::work::{Break, Work, places_for_kept};
 use crate::{TOOL, wrong};
 use anyhow::{Context, Result, anyhow};
 use failover_core::clock;
@@ -326,6 +326,7 @@ impl<'a> Run<'a> {
             && !self.cli.dry_run
             && self.site.lost.is_none()
             && let Some(failure) = self.timed("disk", || self.check_disks())
+            && let Some(failure) = self.after_making_room(&state, failure)
         {
             return self.disk_failed(&failure);
         }
@@ -445,6 +446,38 @@ impl<'a> Run<'a> {
             false => {
                 let why = failures.join("; ");
                 (Some(why.clone()), Outcome::Failed, why)
+            }
+        }
+    }
+
+    /// A rewind that was killed on a disk that it had filled: without what it has brought there is room for
+    /// this run, which says what is missing. What fails all the same.
+    fn after_making_room(&self, state: &Result<State>, failure: String) -> Option<String> {
+        let rewinding = |it: &Recovery| it.stage == Stage::Rewinding;
+        let recovery = state.as_ref().ok().and_then(|it| it.recovery.as_ref());
+        if !recovery.is_some_and(rewinding) {
+            return Some(failure);
+        }
+        let (instance, journal) = (self.site.instance.clone(), self.journal);
+        let state = self.site.state.path().to_owned();
+        // The disk may be one that hangs.
+        let freed = workers::within(Deadline::after(DiskCheck::LIMIT), move || {
+            let data = instance.data();
+            if instance.kill_strays(Deadline::after(GLANCE)).is_err()
+                || !instance.refuses(Deadline::after(GLANCE))
+            {
+                return 0;
+            }
+            let kept = places_for_kept(data, &state);
+            kept.iter()
+                .map(|kept| room::take_back(instance.flavor, data, kept))
+                .sum()
+        });
+        match freed.unwrap_or(0) {
+            0 => Some(failure),
+            bytes => {
+                room::say_freed(journal, bytes);
+                self.timed("disk", || self.check_disks())
             }
         }
     }
@@ -711,6 +744,8 @@ impl<'a> Run<'a> {
             primary_wal: Vec::new(),
             checkpoint: None,
             redo: None,
+            short: false,
+            marked: false,
         }
     }
 

@@ -79,6 +79,10 @@ pub struct Work<'a> {
     pub checkpoint: Option<Lsn>,
     /// Where a recovery from that one begins.
     pub redo: Option<Lsn>,
+    /// There is not room for all that the primary has: it is to be seen whether a rewind needs it.
+    pub short: bool,
+    /// This run has written the mark: nothing was rewound before.
+    pub marked: bool,
 }
 
 impl<'a> Work<'a> {
@@ -182,8 +186,7 @@ impl<'a> Work<'a> {
     /// The directory for what a rewind overwrites: beside the data directory, where WAL can be kept by
     /// a link; where that is a mount point, or its parent not ours, in `STATE_DIR`.
     pub fn kept(&self) -> PathBuf {
-        let beside = beside(self.data(), "rewind-kept");
-        let apart = self.state.path().join("rewind-kept");
+        let [beside, apart] = places_for_kept(self.data(), self.state.path());
         if beside.exists() || apart.exists() {
             return if beside.exists() { beside } else { apart };
         }
@@ -226,6 +229,11 @@ impl<'a> Work<'a> {
             *next = Deadline::after(budget::PROGRESS);
         }
     }
+}
+
+/// Where the directory for what a rewind overwrites may be.
+pub fn places_for_kept(data: &Path, state: &Path) -> [PathBuf; 2] {
+    [beside(data, "rewind-kept"), state.join("rewind-kept")]
 }
 
 /// Whether a directory is a mount point. One that is mounted from the very disk of its parent has the same

@@ -10,6 +10,7 @@ mod copied;
 mod disks;
 mod diverged;
 mod drill;
+mod full;
 mod given_up;
 mod killed;
 mod kingbase;

@@ -42,6 +42,8 @@ pub struct Flavor {
     pub rewind_restores: Option<(&'static str, u32)>,
     /// Its option for a configuration file that is not in the data directory, and the first version that has it.
     pub rewind_config: Option<(&'static str, u32)>,
+    /// Its options for doing nothing but say what it would do, file by file and page by page.
+    pub rewind_tried: &'static [&'static str],
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
     /// The configuration file, in the directory of the configuration and in `KB_ETC_PATH`.
@@ -177,6 +179,7 @@ pub static KINGBASE: Flavor = Flavor {
     rewind_unsynced: &[],
     rewind_restores: None,
     rewind_config: None,
+    rewind_tried: &["--dry-run", "--debug"],
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     auto_conf: "kingbase.auto.conf",
@@ -248,6 +251,7 @@ pub static POSTGRES: Flavor = Flavor {
     rewind_unsynced: &["--no-sync"],
     rewind_restores: Some(("--restore-target-wal", 130_000)),
     rewind_config: Some(("--config-file", 150_000)),
+    rewind_tried: &["--dry-run", "--debug"],
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     auto_conf: "postgresql.auto.conf",

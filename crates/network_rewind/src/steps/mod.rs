@@ -9,4 +9,5 @@ pub mod own;
 pub mod primary;
 pub mod rejoin;
 pub mod rewind;
+pub mod room;
 pub mod server;

@@ -4,7 +4,7 @@ use crate::budget;
 use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
-use crate::steps::{files, login, own};
+use crate::steps::{files, login, own, room};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
@@ -27,11 +27,11 @@ use std::time::Duration;
 /// Failed rewinds after which the primary is copied, where that is allowed.
 const ATTEMPTS: u32 = 2;
 /// What a server needs at least to work: some WAL and some temporary files.
-const ROOM: u64 = 128 << 20;
+pub const ROOM: u64 = 128 << 20;
 /// Where the WAL lies in what is kept.
 const KEPT_WAL: &str = "wal";
 /// And the control file.
-const KEPT_CONTROL: &str = "control";
+pub const KEPT_CONTROL: &str = "control";
 
 /// Whether the data directory still holds one history, that of this node.
 pub fn is_before_rewind(work: &Work<'_>) -> Result<bool> {
@@ -122,6 +122,7 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     let names = work.names();
     work.primary_wal = wal_files(work.session(deadline)?, names, deadline)?;
     if stage == Stage::Rewinding {
+        room::look(work, stage, deadline)?;
         // It was looked at when the rewind was begun. Now only half of what is there is its own, and
         // the control file may be torn until it is put back.
         if !work.kept().join(KEPT_CONTROL).exists() {
@@ -185,6 +186,7 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
         }
     }
     enough_space(work, control.segment_size)?;
+    room::look(work, stage, deadline)?;
     Ok(None)
 }
 
@@ -494,6 +496,7 @@ pub fn mark(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
         work.update_recovery(|it| it.stage = Stage::Preparing)?;
         bail!(Break::PromotionWanted);
     }
+    work.marked = true;
     Ok(Done::Did("written".to_owned()))
 }
 
@@ -508,21 +511,9 @@ fn see_that_it_is_down(work: &Work<'_>) -> Result<()> {
     }
 }
 
-/// The rewind. One that a run before this one has begun is begun anew, from what was kept.
-pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
-    if work.copies || work.stage()? == Stage::Following {
-        return Ok(Done::Skipped("it is not needed".to_owned()));
-    }
-    see_that_it_is_down(work)?;
-    put_back(work)?;
-    part_from_kept(work)?;
-    own::set_aside(work)?;
-    let (journal, names) = (work.journal, work.names());
-    let before = work.control()?;
-    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
-    let own = work.own_history(before.timeline)?;
-    let fork = history.and_then(|history| own.fork_with(history));
-    journal.stamped(format!("{}...", names.rewind));
+/// The connection string of the source.
+fn source(work: &Work<'_>) -> String {
+    let names = work.names();
     let source = format!(
         "host={} port={} user={} dbname={} {} {}",
         work.primary,
@@ -532,21 +523,60 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         names.source_options,
         names.rewind_source_options
     );
-    let source = source.trim_end();
-    journal.line(format!(
-        "{}  {}={} --source-server=\"{source}\"",
-        names.rewind,
-        names.rewind_target,
-        work.data().display()
-    ));
-    let command = with_password(work, work.instance.command(names.rewind))
+    source.trim_end().to_owned()
+}
+
+fn command(work: &Work<'_>, source: &str) -> Cmd {
+    let names = work.names();
+    with_password(work, work.instance.command(names.rewind))
         .arg(format!("{}={}", names.rewind_target, work.data().display()))
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .args(names.rewind_unsynced)
         .args(archive(work))
         .args(configuration(work))
-        .dying_with_us();
+        .dying_with_us()
+}
+
+/// Whether what it copies fits, where room is short: with nothing changed where it does not.
+fn see_that_it_fits(work: &Work<'_>, deadline: Deadline) -> Result<()> {
+    let command = command(work, &source(work));
+    let Some(why) = room::lacking(work, command, deadline)? else {
+        return Ok(());
+    };
+    put_back(work)?;
+    own::put_back(work)?;
+    if work.marked {
+        work.update_recovery(|it| it.stage = Stage::Preparing)?;
+    }
+    bail!(Break::NeedsPerson(why))
+}
+
+/// The rewind. One that a run before this one has begun is begun anew, from what was kept.
+pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
+    if work.copies || work.stage()? == Stage::Following {
+        return Ok(Done::Skipped("it is not needed".to_owned()));
+    }
+    see_that_it_is_down(work)?;
+    room::take_back_if_short(work)?;
+    put_back(work)?;
+    part_from_kept(work)?;
+    own::set_aside(work)?;
+    see_that_it_fits(work, deadline)?;
+    let (journal, names) = (work.journal, work.names());
+    let before = work.control()?;
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let own = work.own_history(before.timeline)?;
+    let fork = history.and_then(|history| own.fork_with(history));
+    let source = source(work);
+    journal.stamped(format!("{}...", names.rewind));
+    journal.line(format!(
+        "{}  {}={} --source-server=\"{source}\"",
+        names.rewind,
+        names.rewind_target,
+        work.data().display()
+    ));
+    let command = command(work, &source);
     let end = before.checkpoint.max(before.min_recovery);
     let discarded = fork.and_then(|(timeline, at)| {
         let timelines = timeline..=before.timeline.max(timeline);
@@ -614,7 +644,8 @@ fn give_back_wal(work: &Work<'_>, fork: Option<(Timeline, Lsn)>, segment_size: u
 fn failed_rewind(work: &mut Work<'_>, why: &Error) -> Result<Done> {
     let failures = work.update_recovery(|it| it.failures += 1)?.failures;
     // A person may have to change settings before the next one.
-    if let Err(error) = put_back(work).and_then(|()| own::put_back(work).map(drop)) {
+    let back = room::take_back_if_short(work).and_then(|()| put_back(work));
+    if let Err(error) = back.and_then(|()| own::put_back(work).map(drop)) {
         work.journal.stamped(format!("warning: {error:#}"));
     }
     let next = match (failures < ATTEMPTS, may_copy(work.config())) {
@@ -707,7 +738,10 @@ fn put_back(work: &Work<'_>) -> Result<()> {
         }
         durable::remove(&target)
             .with_context(|| format!("failed to remove {}", target.display()))?;
-        copy_synced(&source, &target)?;
+        // A second link needs no room.
+        if fs::hard_link(&source, &target).is_err() {
+            copy_synced(&source, &target)?;
+        }
     }
     durable::sync_dir(&wal)?;
     let target: PathBuf = work.data().join(names.control_file);
