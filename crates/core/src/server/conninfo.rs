@@ -668,41 +668,6 @@ mod tests {
             ("host=a,c port=1,2", "b", "host=b port=1"),
             ("host=a,c port=,2", "b", "host=b port=''"),
             ("port='1,2' host='a,b'", "b", "port='1' host='b'"),
-            (
-                "host=a,c port=1,2 target_session_attrs=read-write",
-                "10.0.0.2",
-                "host=10.0.0.2,a,c port=1,1,2 target_session_attrs=read-write",
-            ),
-            ("host=a,c port=1", "::1", "host=::1,a,c port=1"),
-            ("host=a,c port=,2", "::1", "host=::1,a,c port=,,2"),
-            (
-                "port='1,2' host='10.0.0.1,10.0.0.2'",
-                "10.0.0.2",
-                "port='2,1' host='10.0.0.2,10.0.0.1'",
-            ),
-            (
-                "host=a,b,c hostaddr=10.0.0.1,10.0.0.2,10.0.0.3 port=1,2,3",
-                "10.0.0.3",
-                "host=c,a,b hostaddr=10.0.0.3,10.0.0.1,10.0.0.2 port=3,1,2",
-            ),
-            // libpq refuses as many as these, whichever is the first.
-            ("host=a,c port=1,2,3", "::1", "host=::1 port=1"),
-            (
-                "postgresql://a:1,10.0.0.2:2/db?x=y",
-                "10.0.0.2",
-                "postgresql://10.0.0.2:2,a:1/db?x=y",
-            ),
-            ("postgresql://a,c/db", "::1", "postgresql://[::1],a,c/db"),
-            (
-                "postgresql://u:p@a:1,c/db",
-                "10.0.0.2",
-                "postgresql://u:p@10.0.0.2:1,a:1,c/db",
-            ),
-            (
-                "postgresql:///db?host=a,c&port=1,2",
-                "10.0.0.2",
-                "postgresql:///db?host=10.0.0.2,a,c&port=1,1,2",
-            ),
             ("host=a", "/tmp/a b", "host='/tmp/a b'"),
             ("host=a", r"o'x\", r"host='o\'x\\'"),
             (
@@ -747,6 +712,52 @@ mod tests {
                 "postgresql://10.0.0.1:10.0.0.1@10.0.0.1:1/10.0.0.1?passfile=10.0.0.1",
                 "10.0.0.2",
                 "postgresql://10.0.0.1:10.0.0.1@10.0.0.2:1/10.0.0.1?passfile=10.0.0.1",
+            ),
+        ] {
+            let whole = Ok(expected.to_owned());
+            assert_eq!(with_host(conninfo, new), whole, "{conninfo}");
+            assert_eq!(with_host(expected, new), whole, "again");
+            assert_eq!(host(expected), Ok(Some(new.to_owned())), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_list_gets_another_head() {
+        for (conninfo, new, expected) in [
+            (
+                "host=a,c port=1,2 target_session_attrs=read-write",
+                "10.0.0.2",
+                "host=10.0.0.2,a,c port=1,1,2 target_session_attrs=read-write",
+            ),
+            ("host=a,c port=1", "::1", "host=::1,a,c port=1"),
+            ("host=a,c port=,2", "::1", "host=::1,a,c port=,,2"),
+            (
+                "port='1,2' host='10.0.0.1,10.0.0.2'",
+                "10.0.0.2",
+                "port='2,1' host='10.0.0.2,10.0.0.1'",
+            ),
+            (
+                "host=a,b,c hostaddr=10.0.0.1,10.0.0.2,10.0.0.3 port=1,2,3",
+                "10.0.0.3",
+                "host=c,a,b hostaddr=10.0.0.3,10.0.0.1,10.0.0.2 port=3,1,2",
+            ),
+            // libpq refuses as many as these, whichever is the first.
+            ("host=a,c port=1,2,3", "::1", "host=::1 port=1"),
+            (
+                "postgresql://a:1,10.0.0.2:2/db?x=y",
+                "10.0.0.2",
+                "postgresql://10.0.0.2:2,a:1/db?x=y",
+            ),
+            ("postgresql://a,c/db", "::1", "postgresql://[::1],a,c/db"),
+            (
+                "postgresql://u:p@a:1,c/db",
+                "10.0.0.2",
+                "postgresql://u:p@10.0.0.2:1,a:1,c/db",
+            ),
+            (
+                "postgresql:///db?host=a,c&port=1,2",
+                "10.0.0.2",
+                "postgresql:///db?host=10.0.0.2,a,c&port=1,1,2",
             ),
         ] {
             let whole = Ok(expected.to_owned());
