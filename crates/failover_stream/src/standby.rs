@@ -207,6 +207,7 @@ fn degrade(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
         session: context.session()?,
         names: context.names,
         files: None,
+        new: false,
         journal: context.journal,
     };
     let policy = context.config().sync_degrade;

@@ -38,6 +38,27 @@ pub fn number(setting: &str) -> usize {
     }
 }
 
+/// Whether commits wait for a standby of this name, if it streams.
+pub fn names(setting: &str, standby: &str) -> bool {
+    let list = match parts(setting) {
+        Some((_, _, list)) => list.trim_matches(|c| c == '(' || c == ')' || c == ' '),
+        None => setting,
+    };
+    let unquoted = |name: &str| name.trim().trim_matches('"').to_owned();
+    list.split(',')
+        .map(unquoted)
+        .any(|name| name == "*" || name.eq_ignore_ascii_case(standby))
+}
+
+/// `setting` as it was before it was lowered.
+pub fn before(setting: &str) -> String {
+    let whole = parts(setting).and_then(|(kind, _, list)| {
+        let (list, before) = without_before(list);
+        Some(with(kind, before?, &list, None))
+    });
+    whole.unwrap_or_else(|| setting.to_owned())
+}
+
 /// What has to become of `setting` where `there` standbys stream that it has commits wait for.
 pub fn judge(setting: &str, there: usize) -> Wait {
     let needed = number(setting);
@@ -97,6 +118,28 @@ mod tests {
             ("\"a (b\"", 1),
         ] {
             assert_eq!(number(setting), expected, "{setting}");
+        }
+    }
+
+    #[test]
+    fn who_is_named() {
+        for (setting, standby, expected) in [
+            ("", "a", false),
+            ("*", "a", true),
+            ("a, B", "b", true),
+            ("FIRST 2 (a, \"15/main\")", "15/main", true),
+            ("2(a,b)", "c", false),
+            ("ANY 1 ( * )", "c", true),
+        ] {
+            assert_eq!(names(setting, standby), expected, "{setting} {standby}");
+        }
+        for (setting, expected) in [
+            ("", ""),
+            ("*", "*"),
+            ("FIRST 2 (a, b)", "FIRST 2 (a, b)"),
+            ("ANY 1 (*, \"failover-tools: was 3\")", "ANY 3 (*)"),
+        ] {
+            assert_eq!(before(setting), expected);
         }
     }
 

@@ -91,3 +91,36 @@ fn has_list(node: &Node, hosts: &str) -> Result<()> {
     ensure!(conninfo.contains("=read-write"), "{conninfo}");
     Ok(())
 }
+
+/// What commits waited for on the old primary they wait for on the new one, not for `1 (...)`; and so it is
+/// after the next failover.
+#[test]
+fn commits_wait_for_whom_they_waited_before() -> Result<()> {
+    Lab::with(at_once("brk-first"), |lab| {
+        let first = "FIRST 1 (node101, node102, node109)";
+        let own = |number: u8, names: &str| -> Result<()> {
+            let node = lab.node(number);
+            node.psql(&format!(
+                "alter system set synchronous_standby_names = '{names}'"
+            ))?;
+            node.psql("select pg_reload_conf()").map(drop)
+        };
+        let shown = |number: u8, wanted: &str| -> Result<()> {
+            let seen = lab.node(number).psql("show synchronous_standby_names")?;
+            ensure!(seen == wanted, "it is {seen}, not {wanted}");
+            Ok(())
+        };
+        own(101, first)?;
+        own(102, first)?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        recovers(lab, lab.node(101), 102)?;
+        shown(102, first)?;
+
+        // Of the new one, which has settings of its own from before.
+        own(102, "*")?;
+        recover(lab.node(102))?;
+        killed_with_rows_of_its_own(lab, 102)?;
+        recovers(lab, lab.node(102), 101)?;
+        shown(101, "*")
+    })
+}

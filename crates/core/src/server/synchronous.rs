@@ -12,10 +12,14 @@ use crate::sql::{Session, SqlError, SqlFailure, quote};
 use crate::standby::StandbyFiles;
 use anyhow::{Result, bail};
 pub use failover_rules::synchronous::{Wait, judge, number};
+use failover_rules::synchronous::{before as whole, names as is_named};
 use std::net::IpAddr;
 use std::time::Duration;
 
 const SETTING: &str = "synchronous_standby_names";
+/// Under which the last value of that is remembered, for our own logins and nobody else's. It stands in the
+/// database, and so the next primary has it, too.
+const MEMORY: &str = "failover_tools.synchronous_standby_names";
 
 /// Between two looks at who streams, all of them together, and for the answer to one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
@@ -43,6 +47,8 @@ pub struct Place<'a> {
     pub names: &'a Flavor,
     /// The primary's files, where this is its host.
     pub files: Option<(&'a Instance, &'a StandbyFiles<'a>)>,
+    /// It was promoted just now: what the primary before it had counts for more than its own settings.
+    pub new: bool,
     /// For what is done.
     pub journal: &'a Journal,
 }
@@ -94,15 +100,65 @@ pub fn to_async(
         ));
     }
     set(place, &wanted, deadline)?;
+    if wanted.is_empty() && !(place.new && recall(place.session, deadline).is_some()) {
+        remember(place, &before, deadline);
+    }
     Ok(Done::Did(format!(
         "{SETTING} was '{before}', is '{wanted}'"
     )))
 }
 
-/// Takes the primary from asynchronous to synchronous: its commits wait for one of `nodes` (the primary
-/// itself may be among them: it is no standby of its own).
+/// What commits waited for before they waited for nobody, on this primary or on one before it.
+fn recall(session: &Session, deadline: Deadline) -> Option<String> {
+    let statement = format!("SELECT current_setting({}, true)", quote(MEMORY));
+    let value = session.value(&statement, deadline).ok().flatten();
+    value.filter(|value| !value.is_empty())
+}
+
+/// Remembers `setting`, where it is not known: without that the next one is a standby of `ALL_NODE_NAME`.
+pub fn remember(place: Place<'_>, setting: &str, deadline: Deadline) {
+    let (session, setting) = (place.session, whole(setting));
+    if recall(session, deadline).as_ref() == Some(&setting) {
+        return;
+    }
+    let set = || -> Result<(), SqlError> {
+        let database = session.value("SELECT quote_ident(current_database())", deadline)?;
+        let statement = format!(
+            "ALTER ROLE CURRENT_USER IN DATABASE {} SET {MEMORY} = {}",
+            database.unwrap_or_default(),
+            quote(&setting)
+        );
+        session.query(&statement, deadline).map(drop)
+    };
+    if let Err(error) = set() {
+        place.journal.stamped(format!(
+            "warning: {SETTING} '{setting}' cannot be remembered, and is to be set by hand ({error})"
+        ));
+    }
+}
+
+/// What commits are to wait for again: as before, as far as such standbys stream; else one of `nodes`.
+fn wanted(place: Place<'_>, nodes: &[String], deadline: Deadline) -> Result<String, SqlError> {
+    let one = format!("1 ({})", nodes.join(", "));
+    let Some(before) = recall(place.session, deadline) else {
+        return Ok(one);
+    };
+    let standbys = standbys(place.session, place.names, deadline)?;
+    let there = standbys
+        .iter()
+        .filter(|it| it.streams() && is_named(&before, &it.name))
+        .count();
+    Ok(match judge(&before, there) {
+        Wait::Enough | Wait::Raise(_) => before,
+        Wait::Lower(lowered) => lowered,
+        Wait::Nobody => one,
+    })
+}
+
+/// Takes the primary from asynchronous to synchronous: its commits wait for whom they waited before, or for
+/// one of `nodes` (the primary itself may be among them: it is no standby of its own).
 pub fn to_sync(place: Place<'_>, nodes: &[String], deadline: Deadline) -> Result<Done> {
-    let wanted = format!("1 ({})", nodes.join(", "));
+    let wanted = wanted(place, nodes, deadline)?;
     let before = show(place.session, deadline)?;
     if before == wanted {
         return Ok(Done::AlreadySo(format!("{SETTING} is '{wanted}'")));

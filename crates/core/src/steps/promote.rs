@@ -592,6 +592,7 @@ fn degrade(context: &mut Promote<'_>, deadline: Deadline) -> Result<Done> {
         session,
         names: context.names(),
         files: Some((instance, &files)),
+        new: true,
         journal: context.journal,
     };
     to_async(place, config.sync_degrade, None, deadline)

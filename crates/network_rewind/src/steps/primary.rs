@@ -166,12 +166,16 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         session,
         names,
         files: Some((instance, &files)),
+        new: false,
         journal,
     };
     let waited = all.iter().filter(|it| it.is_waited_for()).count();
     if waited > 0 && waited >= number(&setting) {
         if let Some(done) = synchronous::raise(place, deadline)? {
             return Ok(done);
+        }
+        if config.sync_flag {
+            synchronous::remember(place, &setting, deadline);
         }
         return Ok(Done::AlreadySo(format!("commits wait for '{setting}'")));
     }

@@ -286,6 +286,7 @@ pub fn sync(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         session: work.session(deadline)?,
         names,
         files: None,
+        new: false,
         journal,
     };
     let done = to_sync(place, nodes, deadline)?;
