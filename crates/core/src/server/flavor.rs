@@ -44,6 +44,9 @@ pub struct Flavor {
     pub rewind_config: Option<(&'static str, u32)>,
     /// Its options for doing nothing but say what it would do, file by file and page by page.
     pub rewind_tried: &'static [&'static str],
+    /// The setting with which a crash recovery syncs the file system at once and not file by file, and the first
+    /// version that has it.
+    pub syncs_at_once: Option<(&'static str, u32)>,
     /// The program that copies a whole running server.
     pub basebackup: &'static str,
     /// The configuration file, in the directory of the configuration and in `KB_ETC_PATH`.
@@ -180,6 +183,7 @@ pub static KINGBASE: Flavor = Flavor {
     rewind_restores: None,
     rewind_config: None,
     rewind_tried: &["--dry-run", "--debug"],
+    syncs_at_once: None,
     basebackup: "sys_basebackup",
     conf_file: "kingbase.conf",
     auto_conf: "kingbase.auto.conf",
@@ -252,6 +256,7 @@ pub static POSTGRES: Flavor = Flavor {
     rewind_restores: Some(("--restore-target-wal", 130_000)),
     rewind_config: Some(("--config-file", 150_000)),
     rewind_tried: &["--dry-run", "--debug"],
+    syncs_at_once: Some(("recovery_init_sync_method=syncfs", 140_000)),
     basebackup: "pg_basebackup",
     conf_file: "postgresql.conf",
     auto_conf: "postgresql.auto.conf",
