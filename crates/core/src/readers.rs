@@ -105,6 +105,7 @@ pub const READERS: [Reader; 15] = [
             "64 bytes from 192.168.1.101: icmp_seq=1 ttl=64 time=0.2 ms\n2 packets transmitted, 0 received",
             "postgres: main: walreceiver streaming 0/3000148",
             "9.6.24\n",
+            "492499249\n",
         ],
     ),
     reader(

@@ -748,10 +748,9 @@ pub(crate) fn in_pid_file<T: FromStr>(text: &str, number: usize) -> Option<T> {
 pub(crate) fn version_number(text: &str) -> Option<u32> {
     let mut parts = text.trim().split('.');
     let first: u32 = parts.next()?.parse().ok()?;
-    match parts.next() {
-        Some(second) => Some(first * 10_000 + second.parse::<u32>().ok()? * 100),
-        None => Some(first * 10_000),
-    }
+    let second: u32 = parts.next().map_or(Some(0), |it| it.parse().ok())?;
+    let first = first.checked_mul(10_000)?;
+    first.checked_add(second.checked_mul(100)?)
 }
 
 /// Whether `title` is a WAL receiver's: `postgres: main: walreceiver streaming 0/3000148`, where `main` is
@@ -1017,6 +1016,7 @@ mod tests {
         assert_eq!(version_number("15\n"), Some(150_000));
         assert_eq!(version_number("9.6\n"), Some(90_600));
         assert_eq!(version_number(""), None);
+        assert_eq!(version_number("492499249"), None);
     }
 
     #[test]
