@@ -6,9 +6,10 @@
 
 mod names;
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
-use std::{mem, ptr};
+use std::{env, mem, ptr};
 
 use names::{RECOVERY_CONF, RECOVERY_DONE, STANDBY_SIGNAL};
 
@@ -85,7 +86,6 @@ macro_rules! with_two_paths {
 with_a_path! {
     // Variadic in C; on the machines that there are, the third argument is passed the same way.
     fn open(path, flags: c_int, mode: c_uint) -> c_int;
-    fn fopen(path, mode: *const c_char) -> *mut c_void;
     fn freopen(path, mode: *const c_char, stream: *mut c_void) -> *mut c_void;
     fn lstat(path, out: *mut c_void) -> c_int;
     fn access(path, mode: c_int) -> c_int;
@@ -103,6 +103,22 @@ with_two_paths! {
     fn rename;
     fn link;
     fn symlink;
+}
+
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut c_void {
+    let real = real!(fopen as unsafe extern "C" fn(*const c_char, *const c_char) -> *mut c_void);
+    // SAFETY: the caller's promise.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    // The server's own configuration file is the one that was made for it, wherever it looks for it.
+    if let (true, Some(made)) = (name.ends_with(b"/postgresql.conf"), configuration()) {
+        // SAFETY: both are C strings.
+        return unsafe { real(made.as_ptr(), mode) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { real(Path::of(path).as_ptr(), mode) }
 }
 
 /// # Safety
@@ -185,6 +201,16 @@ pub unsafe extern "C" fn readdir(directory: *mut c_void) -> *mut libc::dirent {
         place.add(renamed.len()).write(0);
     }
     copy
+}
+
+/// The configuration that was made for this server. Asked for the first time as the server reads it, early.
+fn configuration() -> Option<&'static CStr> {
+    static MADE: OnceLock<Option<CString>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let path = env::var_os("V8R3_CONFIGURATION")?;
+        CString::new(path.as_bytes()).ok()
+    });
+    made.as_deref()
 }
 
 /// Whether this is the server: it is told by its environment.

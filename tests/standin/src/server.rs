@@ -19,23 +19,11 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     // Its processes are told from others by their program, and shown with its name.
     command.args(args).env("V8R3_SERVER", "1");
     if let Some(data) = data_directory(args) {
-        let file = configuration(&data)?;
-        command.arg("-c");
-        command.arg([OsStr::new("config_file="), file.as_os_str()].concat_os());
+        // Not by an option: V8R3's server has its configuration in its data directory, and whoever reads its
+        // arguments finds no other.
+        command.env("V8R3_CONFIGURATION", configuration(&data)?);
     }
     exec(&mut command)
-}
-
-trait Concat {
-    fn concat_os(&self) -> OsString;
-}
-
-impl Concat for [&OsStr; 2] {
-    fn concat_os(&self) -> OsString {
-        let mut all = self[0].to_owned();
-        all.push(self[1]);
-        all
-    }
 }
 
 fn data_directory(args: &[OsString]) -> Option<PathBuf> {
