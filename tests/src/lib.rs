@@ -48,6 +48,7 @@ mod spy;
 mod sql;
 mod standin;
 mod stopwatch;
+mod systemd;
 mod wait;
 mod watch;
 mod whole;

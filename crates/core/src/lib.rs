@@ -26,7 +26,7 @@ pub use remote::{known_hosts, peer, ssh};
 pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
 pub use server::{
     configuration, conninfo, disk, flavor, instance, layout, login, replay, replication, settings,
-    slots, sql, standby, synchronous,
+    slots, sql, standby, supervisor, synchronous,
 };
 pub use steps::{needs, promotion, status};
 pub use time::{clock, deadline, workers};

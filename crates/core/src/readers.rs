@@ -7,7 +7,7 @@ use crate::config::{Config, RequireAuth};
 use crate::conninfo;
 use crate::history::History;
 use crate::instance::{
-    ControlData, in_pid_file, is_stuck, is_wal_receiver, parse_stat, unit_in, version_number,
+    ControlData, in_pid_file, is_stuck, is_wal_receiver, parse_stat, version_number,
 };
 use crate::journal::Message;
 use crate::known_hosts::KnownKeys;
@@ -20,6 +20,7 @@ use crate::process::{owner_in, pending_signals};
 use crate::server::wire::Messages;
 use crate::settings;
 use crate::state::State;
+use crate::supervisor::unit_in;
 use crate::terminal::foreign;
 use failover_rules::facts::report::{FenceReport, PromoteReport};
 use failover_rules::facts::status::Status;

@@ -108,11 +108,11 @@ fn a_strangers_process_is_not_the_database() {
     let place = Place::new("owner");
     let mut stranger = place.server(STRANGER);
     assert!(place.found().is_empty());
-    assert_eq!(place.instance.stop(soon()).unwrap(), Stopped::WasDown);
+    assert_eq!(place.instance.stop(soon()).unwrap().how, Stopped::WasDown);
     let mut server = place.server(DATABASE);
     assert_eq!(place.found(), [server.id()]);
     // By root's fence, which may kill anybody.
-    assert_ne!(place.instance.stop(soon()).unwrap(), Stopped::WasDown);
+    assert_ne!(place.instance.stop(soon()).unwrap().how, Stopped::WasDown);
     server.wait().unwrap();
     assert!(lives(&mut stranger));
     end(stranger);

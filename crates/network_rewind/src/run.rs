@@ -337,6 +337,8 @@ impl<'a> Run<'a> {
         let network = self.timed("trust-ip", || self.trust_ip())?;
         if !self.cli.dry_run {
             self.unbar(&state);
+            // What cannot be written now is written by the next run.
+            let _ = self.site.instance.remember_unit();
         }
         let mut pool = self.ask_pool(network);
         let eyes = Eyes {
@@ -495,7 +497,7 @@ impl<'a> Run<'a> {
         let stopped = self.timed("disk.stop", || {
             let stopped = self.site.instance.stop(Deadline::after(budget::SELF_FENCE));
             match &stopped {
-                Ok(how) => (None, Outcome::Done, how.how().to_owned()),
+                Ok(ended) => (None, Outcome::Done, ended.to_string()),
                 // As good as stopped.
                 Err(error @ StopError::Stuck { .. }) => {
                     self.journal.stamped(error.to_string());

@@ -103,3 +103,49 @@ fn one_that_is_back_at_once_is_a_standby() -> Result<()> {
     log_line(new, "old primary 192.168.1.101 is fenced")?;
     Ok(())
 }
+
+/// A unit with `Restart=always` is stopped before its server, by whatever tells that it is the server's.
+#[test]
+fn a_unit_that_restarts_is_stopped() -> Result<()> {
+    const UNIT: &str = "postgresql-15.service";
+    let lab = two_hosts("hard-fenced-unit")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    for node in lab.nodes() {
+        node.start_service_manager(UNIT)?;
+    }
+    let prober = lab.start_prober();
+    // It runs: its cgroup tells.
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    let line = log_line(new, "old primary 192.168.1.101 is fenced")?;
+    let wanted = format!("stopped (fast), and so is its unit {UNIT}");
+    ensure!(line.contains(&wanted), "{line}");
+    old.service_manager_looks(40)?;
+    ensure!(old.pids_of_database().is_empty(), "it was started again");
+    assert_only_primary(&lab, 102)?;
+    assert_eq!(prober.two_writers(), None);
+    Ok(())
+}
+
+/// The same while it waits to restart a server that was killed.
+#[test]
+fn a_unit_that_is_about_to_restart_is_stopped() -> Result<()> {
+    const UNIT: &str = "postgresql@15-main.service";
+    let lab = two_hosts("hard-fenced-restart")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    for node in lab.nodes() {
+        node.start_service_manager(UNIT)?;
+    }
+    // Its own minute has seen whose it is.
+    old.recover(&[], RECOVERY)?;
+    let prober = lab.start_prober();
+    old.kill_database()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    let line = log_line(new, "old primary 192.168.1.101 is fenced")?;
+    let wanted = format!("was not running, and so is its unit {UNIT}");
+    ensure!(line.contains(&wanted), "{line}");
+    old.service_manager_looks(40)?;
+    ensure!(old.pids_of_database().is_empty(), "it was started again");
+    assert_only_primary(&lab, 102)?;
+    assert_eq!(prober.two_writers(), None);
+    Ok(())
+}

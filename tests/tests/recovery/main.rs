@@ -24,4 +24,5 @@ mod scene;
 mod settings;
 mod started;
 mod three_hosts;
+mod unit;
 mod whole;

@@ -159,6 +159,8 @@ keys! {
     KB_LD_PATH kb_ld_path: Option<PathBuf> = optional(PATH, "the system's");
     /// The system user that the database runs as.
     KB_EXECUTE_SYS_USER kb_execute_sys_user: String = defaulted(SYSTEM_USER, "kingbase");
+    /// The systemd unit that owns the database's server.
+    DB_SERVICE db_service: Option<String> = optional(UNIT, "the one in whose cgroup it runs");
     /// Which family of programs, files and SQL names the database has.
     DB_FLAVOR db_flavor: Option<DbFlavor> =
         optional(FLAVOR, "by what `KB_PATH` holds: `sys_ctl` or `pg_ctl`");

@@ -90,6 +90,7 @@ fn defaults_are_those_of_the_specification() {
         kb_etc_path: "/r3/db/etc".into(),
         kb_data_path: "/r3/db/data".into(),
         kb_config_path: None,
+        db_service: None,
         kb_ld_path: None,
         kb_execute_sys_user: "kingbase".into(),
         db_flavor: None,

@@ -137,6 +137,17 @@ pub(super) const SYSTEM_USER: Kind<String> = kind(
     },
 );
 
+pub(super) const UNIT: Kind<String> = kind(
+    "the name of a systemd service: letters, digits and ':', '_', '.', '@', '-', not starting with '-'",
+    |value| {
+        parsed(value, |name| {
+            let fits = (1..=255).contains(&name.len()) && !name.starts_with(['-', '.']);
+            let clean = |c: char| c.is_ascii_alphanumeric() || ":_.@-".contains(c);
+            (fits && name.chars().all(clean)).then(|| name.to_owned())
+        })
+    },
+);
+
 pub(super) const PASSWORD: Kind<Secret> = Kind {
     expected: "the password in base64, as `echo -n PASSWORD | base64` prints it",
     secret: true,

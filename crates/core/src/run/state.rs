@@ -51,6 +51,8 @@ pub struct State {
     pub timeline: Timeline,
     /// A promotion of this host's standby was asked for, and nobody has seen yet what became of it.
     pub promotion: Option<FenceMark>,
+    /// The systemd unit that owned the server when it was last seen to run.
+    pub unit: Option<String>,
     /// When this host stopped its own primary, because it saw nobody any more.
     pub self_fenced: Option<String>,
     /// The recovery that is under way.

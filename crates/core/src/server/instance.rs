@@ -16,12 +16,15 @@ use crate::lsn::{Lsn, Timeline};
 use crate::process::{
     Cmd, Output, RunError, kernel_name, owner_in, pending_signals, run, shell_quote, status_of,
 };
+use crate::state::StateDir;
+use crate::supervisor::{Supervisor, unit_of};
 use crate::users::{SystemUser, UserError};
 use crate::workers;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -48,6 +51,10 @@ pub struct Instance {
     lib: Option<PathBuf>,
     data: PathBuf,
     layout: Layout,
+    /// `DB_SERVICE`.
+    service: Option<String>,
+    /// Where it is remembered who owns it.
+    state: StateDir,
     user: SystemUser,
     address: std::net::IpAddr,
     port: u16,
@@ -118,6 +125,36 @@ impl Stopped {
             Self::Fast => "stopped (fast)",
             Self::Immediate => "stopped (immediate)",
             Self::Killed => "killed",
+        }
+    }
+}
+
+/// A server that is at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How it was brought there.
+    pub how: Stopped,
+    /// Its unit, and why that one could not be stopped.
+    unit: Option<(String, Option<String>)>,
+}
+
+impl Ended {
+    /// Whether nothing was to be done.
+    pub fn was_down(&self) -> bool {
+        self.how == Stopped::WasDown
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.how.how())?;
+        match &self.unit {
+            None => Ok(()),
+            Some((unit, None)) => write!(f, ", and so is its unit {unit}"),
+            Some((unit, Some(why))) => write!(
+                f,
+                ", but its unit {unit} was not ({why}): give this user the right to, as docs/install.md says"
+            ),
         }
     }
 }
@@ -272,6 +309,7 @@ impl Instance {
         // /proc shows paths with symbolic links resolved. A data directory that is gone can still
         // have a server in it.
         let (flavor, known) = (Flavor::of(config)?, config.clone());
+        let user = SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?;
         let layout = on_disk(move || {
             let data = fs::canonicalize(&known.kb_data_path).unwrap_or(known.kb_data_path.clone());
             Layout::find(flavor, &known, &data)
@@ -283,7 +321,9 @@ impl Instance {
             lib: config.kb_ld_path.clone(),
             data: layout.data().to_owned(),
             layout,
-            user: SystemUser::named(&config.kb_execute_sys_user).map_err(InstanceError::User)?,
+            service: config.db_service.clone(),
+            state: StateDir::new(&config.state_dir, &user),
+            user,
             address: config.kb_localhost_ip,
             port: config.kb_port,
             database: config.kb_dataname.clone(),
@@ -373,7 +413,65 @@ impl Instance {
     /// one that loses nothing. A server that is frozen is killed at once: continuing it so that it
     /// can stop would let it write. That what was killed is stuck is said so long before `deadline`
     /// that there is time to act on it.
-    pub fn stop(&self, deadline: Deadline) -> Result<Stopped, StopError> {
+    ///
+    /// A unit that owns the server comes first: it must not start again what is stopped here.
+    pub fn stop(&self, deadline: Deadline) -> Result<Ended, StopError> {
+        let supervisor = self.supervisor();
+        let asked = supervisor.clone();
+        let limit = deadline.at_most(deadline.remaining() / 4);
+        let word = workers::within(limit, move || asked.stop(limit));
+        let why = match word {
+            Some(word) => word.and_then(Result::err).map(|error| error.to_string()),
+            None => Some("no answer in time".to_owned()),
+        };
+        let unit = supervisor.unit().map(|unit| (unit.to_owned(), why));
+        let how = self.stop_processes(deadline)?;
+        Ok(Ended { how, unit })
+    }
+
+    /// Who owns the server.
+    pub fn supervisor(&self) -> Supervisor {
+        if let Some(service) = &self.service {
+            return Supervisor::named(service);
+        }
+        let known = self.remembered_unit();
+        match self.running_postmaster() {
+            Some(pid) => Supervisor::owner_of(pid, known.as_deref()),
+            None => Supervisor::remembered(known),
+        }
+    }
+
+    fn running_postmaster(&self) -> Option<i32> {
+        let processes = self.processes().ok()?;
+        Self::postmaster(&processes).map(|it| it.pid)
+    }
+
+    fn remembered_unit(&self) -> Option<String> {
+        let state = self.state.clone();
+        on_disk(move || state.load().ok()?.unit).flatten()
+    }
+
+    /// Keeps in mind which unit owns the server that runs, for when it does not.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn remember_unit(&self) -> io::Result<()> {
+        if self.service.is_some() {
+            return Ok(());
+        }
+        let Some(pid) = self.running_postmaster() else {
+            return Ok(());
+        };
+        let known = self.remembered_unit();
+        let owner = Supervisor::owner_of(pid, known.as_deref());
+        let unit = owner.unit().map(str::to_owned);
+        match unit == known {
+            true => Ok(()),
+            false => self.state.update(|state| state.unit = unit).map(drop),
+        }
+    }
+
+    fn stop_processes(&self, deadline: Deadline) -> Result<Stopped, StopError> {
         let given = deadline.remaining();
         let rest = Rest::of(given);
         let mut processes = self.processes()?;
@@ -620,13 +718,10 @@ impl Instance {
         }
     }
 
-    /// Starts the server and does not wait for it. What it prints goes to the end of `log`. The bar of
-    /// [`bar`] is taken away.
+    /// Starts the server, through its unit where it has one, and does not wait for it. What it prints goes
+    /// to the end of `log`, if not to its unit's. The bar of [`bar`] is taken away.
     pub fn start(&self, log: &Path, deadline: Deadline) -> Result<Output, RunError> {
-        // Where that fails the server says what is wrong with the directory.
-        let _ = unbar(&self.data);
-        let cmd = self.start_command(log, &[]);
-        run(&cmd, deadline)?.checked(&cmd)
+        self.start_with(log, &[], deadline)
     }
 
     /// The same for a standby whose `restore_command` hangs: until its next start it has none.
@@ -635,8 +730,22 @@ impl Instance {
         log: &Path,
         deadline: Deadline,
     ) -> Result<Output, RunError> {
+        self.start_with(log, &["restore_command="], deadline)
+    }
+
+    fn start_with(
+        &self,
+        log: &Path,
+        settings: &[&str],
+        deadline: Deadline,
+    ) -> Result<Output, RunError> {
+        // Where that fails the server says what is wrong with the directory.
         let _ = unbar(&self.data);
-        let cmd = self.start_command(log, &["restore_command="]);
+        let supervisor = self.supervisor();
+        if let Some(started) = supervisor.start(&self.user, settings, deadline) {
+            return started;
+        }
+        let cmd = self.start_command(log, settings);
         run(&cmd, deadline)?.checked(&cmd)
     }
 
@@ -791,25 +900,12 @@ fn change_mode(dir: &Path, change: impl FnOnce(u32) -> u32) -> io::Result<()> {
 
 /// Who has started `postmaster`, for a person: the unit that it belongs to, else its parent.
 pub fn started_by(postmaster: &Process) -> String {
-    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", postmaster.pid)).unwrap_or_default();
-    if let Some(unit) = unit_in(&cgroup) {
+    if let Some(unit) = unit_of(postmaster.pid) {
         return format!("the unit {unit}");
     }
     let parent = postmaster.parent;
     let name = kernel_name(parent).unwrap_or_else(|_| "a process that has ended".to_owned());
     format!("{name} (process {parent})")
-}
-
-/// The systemd service in what `/proc/PID/cgroup` says; none for a session's, or another manager's.
-pub(crate) fn unit_in(cgroup: &str) -> Option<&str> {
-    let mut paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let last = |path: &str| {
-        path.rsplit('/')
-            .next()
-            .is_some_and(|it| it.ends_with(".service"))
-    };
-    let path = paths.find(|path| last(path))?;
-    path.rsplit('/').next()
 }
 
 /// Sends SIGTERM to a process of the server.
@@ -961,21 +1057,6 @@ mod tests {
     }
 
     #[test]
-    fn a_service_shows_in_the_cgroup() {
-        for (text, expected) in [
-            (
-                "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
-                Some("postgresql@15-main.service"),
-            ),
-            ("0::/user.slice/user-0.slice/session-4.scope\n", None),
-            ("0::/\n", None),
-            ("", None),
-        ] {
-            assert_eq!(unit_in(text), expected, "{text}");
-        }
-    }
-
-    #[test]
     fn numbers_of_timelines_are_reserved_and_released() {
         let root = std::env::temp_dir().join(format!("reserved-{}", std::process::id()));
         let wal = root.join(crate::flavor::POSTGRES.wal_dir);
@@ -986,6 +1067,8 @@ mod tests {
             lib: None,
             data: root.clone(),
             layout: Layout::plain(&crate::flavor::POSTGRES, &root),
+            service: None,
+            state: StateDir::new(&root, &SystemUser::current().unwrap()),
             user: SystemUser::current().unwrap(),
             address: [127, 0, 0, 1].into(),
             port: 1,

@@ -16,6 +16,7 @@ pub mod settings;
 pub mod slots;
 pub mod sql;
 pub mod standby;
+pub mod supervisor;
 pub mod synchronous;
 mod wal_end;
 pub(crate) mod wire;

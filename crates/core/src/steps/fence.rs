@@ -180,10 +180,10 @@ fn stop(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
         }
         stopped => stopped?,
     };
-    fence.report.how = stopped.how().to_owned();
-    Ok(match stopped {
-        Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
-        _ => Done::Did(stopped.how().to_owned()),
+    fence.report.how = stopped.to_string();
+    Ok(match stopped.was_down() {
+        true => Done::AlreadySo(stopped.to_string()),
+        false => Done::Did(stopped.to_string()),
     })
 }
 

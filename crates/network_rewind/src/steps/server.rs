@@ -9,7 +9,7 @@ use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::flavor::StandbySettings;
 use failover_core::history::{self, History, Standing};
-use failover_core::instance::{self, Stopped};
+use failover_core::instance;
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::procedure::Done;
 use failover_core::process::{Background, Output};
@@ -118,12 +118,11 @@ fn stop_now(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.stopped_standby |= work.me.in_recovery == Some(true);
     let stopped = work.instance.stop(deadline)?;
     refuses(work, deadline)?;
-    Ok(match stopped {
-        Stopped::WasDown => Done::AlreadySo(stopped.how().to_owned()),
-        _ => {
-            work.journal
-                .stamped(format!("the database is {}", stopped.how()));
-            Done::Did(stopped.how().to_owned())
+    Ok(match stopped.was_down() {
+        true => Done::AlreadySo(stopped.to_string()),
+        false => {
+            work.journal.stamped(format!("the database is {stopped}"));
+            Done::Did(stopped.to_string())
         }
     })
 }
@@ -148,12 +147,11 @@ pub fn self_fence(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let remember = move || state.update(|state| state.self_fenced = Some(clock::stamp()));
     let remembered = workers::within(deadline.at_most(REMEMBER_TIME), remember);
     let stopped = work.instance.stop(deadline)?;
-    work.journal
-        .stamped(format!("the database is {}", stopped.how()));
+    work.journal.stamped(format!("the database is {stopped}"));
     remembered
         .context("the disk of STATE_DIR gives no answer")?
         .context("the state could not be written, so that this stop is not remembered")?;
-    Ok(Done::Did(stopped.how().to_owned()))
+    Ok(Done::Did(stopped.to_string()))
 }
 
 /// A rewind wants a clean shutdown. What was a primary gets it from a single-user server; what was a
@@ -281,6 +279,10 @@ pub fn launch(work: &Work<'_>, deadline: Deadline) -> Result<()> {
         .context("failed to look for reserved timelines")?;
     let log = start_log(work);
     let before = fs::metadata(&log).map_or(0, |meta| meta.len());
+    if let Some(unit) = work.instance.supervisor().unit() {
+        work.journal
+            .stamped(format!("the database is started by its unit {unit}"));
+    }
     work.instance
         .start(&log, deadline.at_most(START_PROGRAM))
         .with_context(|| hint(work))?;
@@ -405,10 +407,15 @@ fn said_since(log: &PathBuf, before: u64) -> String {
 }
 
 fn hint(work: &Work<'_>) -> String {
-    format!(
-        "the database does not start: see {}",
-        start_log(work).display()
-    )
+    let supervisor = work.instance.supervisor();
+    let log = supervisor
+        .log()
+        .unwrap_or_else(|| start_log(work).display().to_string());
+    let right = match supervisor.unit() {
+        Some(unit) => format!(" (this user needs the right to start {unit}: docs/install.md)"),
+        None => String::new(),
+    };
+    format!("the database does not start: see {log}{right}")
 }
 
 /// Whether the server answers; the outer error: it refuses for good.
