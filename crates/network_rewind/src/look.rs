@@ -9,7 +9,7 @@ use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::history::{History, file_name};
 use failover_core::host::ThisHost;
-use failover_core::instance::Instance;
+use failover_core::instance::{Instance, START_LOG};
 use failover_core::life::seen;
 use failover_core::lsn::Timeline;
 use failover_core::peer;
@@ -60,6 +60,13 @@ impl<'a> Eyes<'a> {
             .is_some_and(|session| self.is_alone(&me, session));
         let outlived = |it: &Recovery| has_outlived(it, data);
         let outlived = state.recovery.as_ref().is_some_and(outlived);
+        let policy = match me.running {
+            true => policy,
+            false => Policy {
+                start_command: self.start_command(),
+                ..policy
+            },
+        };
         let view = View {
             policy,
             paused: state.paused.clone(),
@@ -106,6 +113,12 @@ impl<'a> Eyes<'a> {
         me.in_recovery == Some(false)
             && standbys(session, self.instance.flavor, deadline)
                 .is_ok_and(|all| !all.iter().any(Standby::streams))
+    }
+
+    /// By which a person starts it, as the tools would.
+    fn start_command(&self) -> String {
+        let log = self.config().state_dir.join(START_LOG);
+        self.instance.start_by_hand(&log)
     }
 
     /// What keeps this host's standby on a timeline.
@@ -265,6 +278,7 @@ pub fn policy(config: &Config, copy_program: &str, force: bool) -> Policy {
             config.kb_port,
             config.kb_user
         ),
+        start_command: String::new(),
     }
 }
 

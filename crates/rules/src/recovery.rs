@@ -1545,14 +1545,16 @@ fn last_one_down(view: &View, why: &str) -> Decision {
         return decision;
     }
     let running = answers.iter().find(|(_, it)| may_be_promoted(it));
-    let started = "start it by hand if it has the data, or set MAX_AVAILABLE_LEVEL=1";
+    let start = &view.policy.start_command;
+    let started =
+        format!("start it by hand ({start}) if it has the data, or set MAX_AVAILABLE_LEVEL=1");
     match running {
         Some((address, _)) => act(
             Action::NeedsPerson,
             format!(
                 "{why}; this node does not run, and was a primary; a database runs on {address}, whose \
                  network_rewind fails over or attaches it, or says in its recovery.log how to go on. If \
-                 this node has the data, start it by hand"
+                 this node has the data, start it by hand ({start})"
             ),
         ),
         None => act(
@@ -1677,7 +1679,8 @@ fn last_primary(view: &View, answers: &[(IpAddr, &Status)], why: &str) -> Decisi
             Action::NeedsPerson,
             format!(
                 "{why}; this one was the last primary, and the database that runs on {address} cannot \
-                 be promoted ({obstacle}): start this one by hand if it has the data"
+                 be promoted ({obstacle}): start this one by hand ({}) if it has the data",
+                view.policy.start_command
             ),
         );
     }

@@ -124,6 +124,7 @@ fn policy(world: &World, host: usize, force: bool) -> Policy {
         gateway_lost: GatewayLostAction::Isolated,
         has_vip: setup.has_vip,
         copy_command: "pg_basebackup".to_owned(),
+        start_command: "pg_ctl".to_owned(),
     }
 }
 

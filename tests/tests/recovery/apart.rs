@@ -86,3 +86,25 @@ fn the_configuration_is_debians() -> Result<()> {
         assert_apart(other)
     })
 }
+
+/// Where no systemd runs, Debian's own program starts the server: it writes the log where Debian has it.
+#[test]
+fn debians_own_program_starts_it() -> Result<()> {
+    const LOG: &str = "/var/log/postgresql/postgresql-15-main.log";
+    let mut options = at_once("rec-ctlcluster");
+    let service = ("DB_SERVICE".to_owned(), "postgresql@15-main".to_owned());
+    options.config.push(service);
+    Lab::with(options, |lab| {
+        let one = lab.node(101);
+        // The machine's own log there is its own user's.
+        let dir = format!("rm -rf /var/log/postgresql; install -d -o {USER} /var/log/postgresql");
+        one.run(&["sh", "-c", &dir], SHORT)?.success()?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        move_configuration(one)?;
+        recovers(lab, one, 102).with_context(|| one.read(LOG).unwrap_or_default())?;
+        assert_apart(one)?;
+        let log = one.read(LOG)?;
+        ensure!(log.contains("started streaming WAL from primary"), "{log}");
+        Ok(())
+    })
+}

@@ -749,6 +749,15 @@ impl Instance {
         run(&cmd, deadline)?.checked(&cmd)
     }
 
+    /// The command by which a person, as root, starts it as [`Self::start`] does.
+    pub fn start_by_hand(&self, log: &Path) -> String {
+        let own = || {
+            let cmd = self.start_command(log, &[]);
+            format!("runuser -u {} -- {cmd}", self.user.name)
+        };
+        self.supervisor().start_by_hand().unwrap_or_else(own)
+    }
+
     fn start_command(&self, log: &Path, settings: &[&str]) -> Cmd {
         let cmd = self
             .command(self.flavor.ctl)

@@ -142,6 +142,17 @@ impl Supervisor {
         })
     }
 
+    /// The command by which a person, as root, starts the server; `None`: its own program does.
+    pub fn start_by_hand(&self) -> Option<String> {
+        match self {
+            Self::Own => None,
+            Self::Unit(unit) => Some(format!("systemctl start {unit}")),
+            Self::Cluster { version, name } => {
+                Some(format!("pg_ctlcluster {version} {name} start"))
+            }
+        }
+    }
+
     /// Where the server, or who starts it, says why it does not start; `None`: in the log of our own start.
     pub fn log(&self) -> Option<String> {
         match self {

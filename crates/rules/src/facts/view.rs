@@ -90,6 +90,8 @@ pub struct Policy {
     pub has_vip: bool,
     /// The command that copies the primary, for a person.
     pub copy_command: String,
+    /// The command that starts this host's server, for a person.
+    pub start_command: String,
 }
 
 impl Policy {

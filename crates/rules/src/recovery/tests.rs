@@ -42,6 +42,7 @@ fn standby() -> View {
             gateway_lost: GatewayLostAction::Isolated,
             has_vip: true,
             copy_command: "pg_basebackup".to_owned(),
+            start_command: "systemctl start postgresql-15".to_owned(),
         },
         paused: None,
         left: None,

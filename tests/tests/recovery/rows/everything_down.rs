@@ -1,6 +1,7 @@
 //! Every database is down, and all hosts are up.
 
 use anyhow::{Result, ensure};
+use lab::layout::DB_BIN;
 use lab::{Lab, Node, wait_for};
 
 use super::no_pool::without_pool;
@@ -17,7 +18,8 @@ fn everything_down() -> Result<()> {
         // The standby lacks what it never got; the primary is not to be started without leave.
         ends(standby, &[], 1, "failover_stream --new-primary-host=")?;
         ensure!(runs(standby), "a standby that is down is started");
-        ends(primary, &[], 1, "start it by hand")?;
+        let start = format!("start it by hand (runuser -u kingbase -- {DB_BIN}/pg_ctl start ");
+        ends(primary, &[], 1, &start)?;
         ensure!(!runs(primary), "it runs");
         standby.stop_database("fast")?;
         for node in lab.nodes() {
