@@ -27,6 +27,9 @@ pub enum BadConninfo {
     /// `?host=a=b`.
     #[error("a connection URI has a second \"=\" in one parameter (write %3D in a value)")]
     SecondEquals,
+    /// A byte 0, which ends a string for libpq.
+    #[error("a connection string has a zero byte")]
+    Nul,
 }
 
 /// How a value stands in the string.
@@ -329,6 +332,9 @@ fn percent_encoded(value: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<Parsed, BadConninfo> {
+    if text.contains('\0') {
+        return Err(BadConninfo::Nul);
+    }
     match ["postgresql://", "postgres://"]
         .iter()
         .find(|prefix| text.starts_with(**prefix))
@@ -816,6 +822,7 @@ mod tests {
             ("postgresql://u:secret@[::1", BadConninfo::BadBrackets),
             ("postgresql://u:secret@[]", BadConninfo::BadBrackets),
             ("postgresql://u:secret@[::1]a", BadConninfo::BadBrackets),
+            ("postgresql://u:secret@[::1]:5,\0", BadConninfo::Nul),
             ("postgresql://u:secret%@a", BadConninfo::BadPercent),
             ("postgresql://u:secret%4@a", BadConninfo::BadPercent),
             ("postgresql://u:secret%+4@a", BadConninfo::BadPercent),
