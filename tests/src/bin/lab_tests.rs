@@ -63,10 +63,23 @@ fn command(suite: &Suite) -> Command {
     command
 }
 
+/// Tests wait nearly all of their time: so many for each core run side by side.
+const BESIDE: usize = 2;
+
+/// How many run side by side; `RUST_TEST_THREADS` may say otherwise.
+fn threads() -> Vec<String> {
+    if std::env::var_os("RUST_TEST_THREADS").is_some() {
+        return Vec::new();
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    vec![format!("--test-threads={}", BESIDE * cores)]
+}
+
 /// Runs a suite, shows what it says, and tells which of its tests failed.
 fn run(suite: &Suite, filter: &[String]) -> Result<Vec<String>> {
     println!("\n     Running {}", suite.name);
     let mut child = command(suite)
+        .args(threads())
         .args(filter)
         .stdout(Stdio::piped())
         .spawn()
