@@ -50,6 +50,23 @@ pub fn names(setting: &str, standby: &str) -> bool {
         .any(|name| name == "*" || name.eq_ignore_ascii_case(standby))
 }
 
+/// `setting` with those of `nodes` that it leaves out: another primary had it, whose list need not have a
+/// place for that primary itself.
+pub fn for_all(setting: &str, nodes: &[String]) -> String {
+    let missing: Vec<&str> = nodes
+        .iter()
+        .map(String::as_str)
+        .filter(|node| !names(setting, node))
+        .collect();
+    match (parts(setting), setting.rfind(')')) {
+        (Some(_), Some(end)) if !missing.is_empty() => {
+            let (list, rest) = setting.split_at(end);
+            format!("{list}, {}{rest}", missing.join(", "))
+        }
+        _ => setting.to_owned(),
+    }
+}
+
 /// `setting` as it was before it was lowered.
 pub fn before(setting: &str) -> String {
     let whole = parts(setting).and_then(|(kind, _, list)| {
@@ -103,6 +120,23 @@ fn without_before(list: &str) -> (String, Option<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_primarys_list_gets_a_place_for_that_primary() {
+        let nodes = ["node101", "node102", "node103"].map(str::to_owned);
+        for (setting, wanted) in [
+            ("1 (node101, node103)", "1 (node101, node103, node102)"),
+            (
+                "ANY 2 (node101, node102, node103)",
+                "ANY 2 (node101, node102, node103)",
+            ),
+            ("FIRST 1 (*)", "FIRST 1 (*)"),
+            ("*", "*"),
+            ("node101", "node101"),
+        ] {
+            assert_eq!(for_all(setting, &nodes), wanted);
+        }
+    }
 
     #[test]
     fn how_many_confirm_a_commit() {

@@ -12,7 +12,7 @@ use crate::sql::{Session, SqlError, SqlFailure, quote};
 use crate::standby::StandbyFiles;
 use anyhow::{Result, bail};
 pub use failover_rules::synchronous::{Wait, judge, number};
-use failover_rules::synchronous::{before as whole, names as is_named};
+use failover_rules::synchronous::{before as whole, for_all, names as is_named};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -143,6 +143,7 @@ fn wanted(place: Place<'_>, nodes: &[String], deadline: Deadline) -> Result<Stri
     let Some(before) = recall(place.session, deadline) else {
         return Ok(one);
     };
+    let before = for_all(&before, nodes);
     let standbys = standbys(place.session, place.names, deadline)?;
     let there = standbys
         .iter()
