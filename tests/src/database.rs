@@ -182,7 +182,9 @@ fn synchronous_names(nodes: impl Iterator<Item = String>) -> String {
     format!("1 ({})", nodes.collect::<Vec<_>>().join(", "))
 }
 
-/// Starts the databases, and waits until every standby streams (and is synchronous).
+/// Starts the databases, and waits until every standby streams (and is synchronous), and has replayed all
+/// that the primary wrote at its start: its settings get into a standby's control file by replay, and a
+/// test may kill a standby at once.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
     let primary = lab.node(101);
     primary.start_database()?;
@@ -209,9 +211,11 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
         primary.psql("select pg_reload_conf()")?;
     }
     wait_for("all standbys to stream", SERVER, || {
-        let seen =
-            primary.psql("select application_name, state, sync_state from pg_stat_replication")?;
-        let streaming = seen.matches("|streaming|").count();
+        let seen = primary.psql(
+            "select application_name, state, replay_lsn >= pg_current_wal_lsn(), sync_state \
+             from pg_stat_replication",
+        )?;
+        let streaming = seen.matches("|streaming|t|").count();
         ensure!(
             streaming == standbys.len() && seen.contains(wanted),
             "the primary shows {seen:?}"

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lab::layout::{DATABASE, DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD, SQL_USER};
-use lab::{Lab, LabOptions, Node, ToolRun};
+use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,8 +28,9 @@ fn attach_node(node: &Node, user: &str, args: &[&str]) -> ToolRun {
     run
 }
 
+/// A pool that takes a node out or in closes the sessions that it has, this one, too.
 fn status(lab: &Lab, id: u8) -> String {
-    let nodes = lab.pool_nodes().unwrap();
+    let nodes = wait_for("the pool to answer", LIMIT, || lab.pool_nodes()).unwrap();
     nodes.into_iter().find(|node| node.id == id).unwrap().status
 }
 

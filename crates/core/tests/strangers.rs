@@ -67,8 +67,11 @@ impl Place {
         .spawn()
         .unwrap();
         let runs = Deadline::after(Duration::from_secs(10)).poll(Duration::from_millis(2), || {
-            let exe = fs::read_link(format!("/proc/{}/exe", child.id())).ok()?;
-            exe.ends_with(program).then_some(())
+            let of = |file: &str| PathBuf::from(format!("/proc/{}/{file}", child.id()));
+            let exe = fs::read_link(of("exe")).ok()?;
+            // A new program has its file a moment before it has its arguments.
+            let arguments = fs::read(of("cmdline")).ok()?;
+            (exe.ends_with(program) && !arguments.is_empty()).then_some(())
         });
         assert!(runs.is_some());
         child

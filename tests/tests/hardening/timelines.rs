@@ -65,12 +65,18 @@ fn a_second_promotion_from_the_same_position_has_another_number() -> Result<()> 
 fn a_second_run_of_a_failover_leaves_no_number_out() -> Result<()> {
     let lab = three_hosts("hard-timelines-twice", true)?;
     let (old, first, second) = (lab.node(101), lab.node(102), lab.node(103));
-    old.kill_database()?;
-    // Of two that are equally far the pool's choice is promoted.
+    // A stop sends its last record to both. Of two that are equally far the pool's choice is promoted.
+    old.stop_database("fast")?;
     first.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
     ensure!(!first.in_recovery()?, "node103 was promoted");
     first.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
-    wait_for("node103 to follow", SOON, || lab.streams(103, 102))?;
+    wait_for("node103 to follow", SOON, || {
+        lab.streams(103, 102)?;
+        let has_all =
+            "select bool_and(flush_lsn >= pg_current_wal_flush_lsn()) from pg_stat_replication";
+        ensure!(first.psql(has_all)? == "t", "node103 has not all WAL yet");
+        Ok(())
+    })?;
     a_late_promotion_is_refused(second)?;
 
     first.kill_database()?;
