@@ -84,7 +84,7 @@ pub struct Args {
     /// With --step fence: the coordinator's host
     #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
     pub coordinator: Option<IpAddr>,
-    /// With --step promote: whose slot to keep
+    /// With --step promote: whose slot to keep; with --step hold: whom not to listen to
     #[arg(long, value_name = "ADDRESS", requires = "step", hide = true)]
     pub old_primary: Option<IpAddr>,
     /// With --step promote: the old primary's timeline
@@ -134,15 +134,22 @@ pub struct Args {
 /// The order that such a command line gives.
 pub fn order(step: StepName, args: &Args) -> Order {
     match step {
-        StepName::Hold => Order::Hold(args.newest_timeline),
+        StepName::Hold => Order::Hold {
+            newer: args.newest_timeline,
+            old: args.old_primary,
+        },
         // The command line demands it.
-        StepName::Follow => args.primary.map_or(Order::Hold(0), |address| {
-            Order::Follow(Leader {
+        StepName::Follow => match args.primary {
+            Some(address) => Order::Follow(Leader {
                 address,
                 timeline: args.newest_timeline,
                 instead_of: args.instead_of,
-            })
-        }),
+            }),
+            None => Order::Hold {
+                newer: 0,
+                old: None,
+            },
+        },
         StepName::Status => Order::Status,
         StepName::Fence => Order::Fence(args.coordinator),
         StepName::Promote => Order::Promote(Promotion {

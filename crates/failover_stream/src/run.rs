@@ -434,11 +434,25 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         |host: IpAddr| decide::may_acknowledge_on(seen.get(&host), living.contains(&host));
     // Also to those that have not answered yet: whatever they are asked next, they answer it held.
     let newer = newest_timeline(&failover.findings).saturating_add(1);
-    let round = Round::give(&failover.standbys, &Order::Hold(newer), deadline);
+    let order = Order::Hold {
+        newer,
+        old: Some(failover.old_primary.address()),
+    };
+    let round = Round::give(&failover.standbys, &order, deadline);
     failover.held = failover.standbys.iter().map(Peer::address).collect();
     let mut missing = Vec::new();
     for (host, end) in round.ends(listens, deadline, failover.journal) {
-        if let (Err(error), true) = (end, listens(host)) {
+        let Err(error) = end else {
+            continue;
+        };
+        let error = error.to_string();
+        // A second primary is the worst end. Where this failover has heard of the other one's, it is chosen.
+        if error.contains(decide::ANOTHER_FAILOVER)
+            && !matches!(decide::promoted(&failover.findings.standbys), Ok(Some(_)))
+        {
+            bail!("{host}: {error}");
+        }
+        if listens(host) {
             missing.push(format!("{host}: {error}"));
         }
     }

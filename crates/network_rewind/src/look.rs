@@ -79,6 +79,7 @@ impl<'a> Eyes<'a> {
                 started_by: self.instance.started_by(),
             }),
             self_fenced: state.self_fenced.is_some(),
+            undecided: state.undecided.is_some(),
             network,
             seen: None,
             has_data: has_data(self.instance),

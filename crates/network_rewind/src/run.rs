@@ -373,6 +373,10 @@ impl<'a> Run<'a> {
             self.drop_vip(&view, &eyes);
             self.carry_out(&view, &verdict, &pool.pool, session)?;
             self.forget_consent(&view, verdict.action, &pool.pool)?;
+            if verdict.undecided && !view.undecided {
+                let now = || Some(failover_core::clock::stamp());
+                self.site.state.update(|state| state.undecided = now())?;
+            }
             match verdict.action {
                 Action::Start { .. } | Action::StartStandby | Action::StopWrongPrimary { .. } => {
                     before = Some(verdict.action);
@@ -686,6 +690,9 @@ impl<'a> Run<'a> {
         }
         if streams && view.paused.is_none() && view.fenced.is_some() {
             self.site.state.update(|state| state.fenced = None)?;
+        }
+        if streams && view.paused.is_none() && view.undecided {
+            self.site.state.update(|state| state.undecided = None)?;
         }
         if streams && view.paused.is_none() && view.outlived {
             self.forget_mark(&self.work(view, action, pool))?;

@@ -277,6 +277,23 @@ pub fn promoted_since(own: Timeline, seen: Timeline) -> Option<String> {
     })
 }
 
+/// A standby's refusal to be held begins so where another failover had it follow somebody.
+pub const ANOTHER_FAILOVER: &str = "another failover has told it";
+
+/// Why a standby that follows `host` by the word of another failover is not held for this one. `host` is in
+/// recovery: `Some(true)`; a primary: `Some(false)`; nobody knows: `None`.
+pub fn follows_another(host: &str, in_recovery: Option<bool>) -> Option<String> {
+    let state = match in_recovery {
+        Some(true) => return None,
+        Some(false) => "is a primary",
+        None => "gives no answer, and may have been promoted",
+    };
+    Some(format!(
+        "another failover has told it to follow {host}, which {state}: nobody else is promoted. Is nobody the primary, see that the \
+         database on {host} is down, wait for two minutes, and run this command again"
+    ))
+}
+
 /// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
 pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
     let candidates: Vec<Candidate> = seen
@@ -674,6 +691,19 @@ mod tests {
         assert!(!may_acknowledge_on(Some(&status(false, None)), true));
         assert!(may_acknowledge_on(None, true), "only its sshd may be dead");
         assert!(!may_acknowledge_on(None, false));
+    }
+
+    #[test]
+    fn who_follows_another_failovers_primary_is_not_held() {
+        let says = |it| follows_another("192.168.1.103", it);
+        assert_eq!(says(Some(true)), None, "it has promoted nobody");
+        for (answer, state) in [(Some(false), "is a primary"), (None, "gives no answer")] {
+            let why = says(answer).unwrap();
+            assert!(
+                why.starts_with(ANOTHER_FAILOVER) && why.contains(state),
+                "{why}"
+            );
+        }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum Row {
     OtherPools,
     /// A failover has told this node of a newer timeline than that of the pool's primary.
     Told,
+    /// Of two primaries that nobody has decided between, none is recovered from the other by itself.
+    Undecided,
 }
 
 /// The table without some of its rows.
@@ -74,6 +76,9 @@ pub struct Verdict {
     pub action: Action,
     /// The operator's sentence.
     pub why: String,
+    /// This node and another one are primaries, and nothing proves which is right: to be remembered, see
+    /// [`View::undecided`].
+    pub undecided: bool,
 }
 
 /// What can be done.
@@ -160,6 +165,16 @@ fn act(action: Action, why: impl Into<String>) -> Decision {
     Decision::Do(Verdict {
         action,
         why: why.into(),
+        undecided: false,
+    })
+}
+
+/// Two primaries, this node one of them, and nothing proves which is right.
+fn undecided(why: impl Into<String>) -> Decision {
+    Decision::Do(Verdict {
+        action: Action::NeedsPerson,
+        why: why.into(),
+        undecided: true,
     })
 }
 
@@ -369,20 +384,20 @@ fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
         _ => return Decision::Look(Look::Rival(address)),
     };
     let two = |what: &str| {
-        act(
-            Action::NeedsPerson,
-            format!(
-                "{why}; two primaries: this node (timeline {}) and {address} ({what}). Neither was \
-                 stopped. Decide which one to keep, and run network_rewind --force on the other once \
-                 the pool names the first (attach_node there)",
-                view.me.timeline
-            ),
+        format!(
+            "{why}; two primaries: this node (timeline {}) and {address} ({what}). Neither was \
+             stopped. Decide which one to keep, and run network_rewind --force on the other once \
+             the pool names the first (attach_node there)",
+            view.me.timeline
         )
     };
     let primary = match primary {
-        Ok(primary) if primary.in_recovery => return two("in recovery by now"),
+        Ok(primary) if primary.in_recovery => {
+            return act(Action::NeedsPerson, two("in recovery by now"));
+        }
         Ok(primary) => primary,
-        Err(error) => return two(&format!("it does not answer: {error}")),
+        // Its host has said that it is one.
+        Err(error) => return undecided(two(&format!("it does not answer: {error}"))),
     };
     let timeline = primary.history.as_ref().map_or(0, History::timeline);
     // A failover gives the VIP, and a person who promotes a standby by mistake does not.
@@ -415,7 +430,7 @@ fn rival(view: &View, address: IpAddr, why: &str) -> Decision {
         );
         return act(Action::NeedsPerson, text);
     }
-    two(&format!("timeline {timeline}"))
+    undecided(two(&format!("timeline {timeline}")))
 }
 
 /// Whether the host `address` says that it has the database VIP.
@@ -698,18 +713,17 @@ fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
             true => "has the database VIP",
             false => "does not have the database VIP",
         };
-        let text = format!(
+        format!(
             "this node is a primary (timeline {}, {here}), and {what}: nothing is stopped. Find \
              out which of the two has the data, stop the other, and run network_rewind --force \
              there",
             view.me.timeline
-        );
-        act(Action::NeedsPerson, text)
+        )
     };
     let primary = match right_primary(view) {
         Ok((_, primary)) => primary,
         Err(Missing::Look(look)) => return Decision::Look(look),
-        Err(Missing::Primary(why)) => return two(why),
+        Err(Missing::Primary(why)) => return act(Action::NeedsPerson, two(why)),
     };
     match is_old(view, address, primary, out) {
         Ok(true) => return replaced(view, address, primary),
@@ -723,22 +737,23 @@ fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
     if view.policy.has_vip {
         // Where both have it, nobody has moved it: a cut between the two has healed.
         if view.me.vip_here && !replaced {
-            return two(seen);
+            return undecided(two(seen));
         }
         match &view.primary_host {
             None => return Decision::Look(Look::PrimaryHost(address)),
             Some(Ok(host)) if host.vip_here => {}
-            Some(Ok(_)) => return two(format!("{seen}, without the database VIP")),
+            Some(Ok(_)) => return undecided(two(format!("{seen}, without the database VIP"))),
             Some(Err(why)) => {
-                return two(format!(
+                return undecided(two(format!(
                     "{seen}; whether that one has the database VIP is not known ({why})"
-                ));
+                )));
             }
         }
     } else if !newer {
-        return two(seen);
+        return undecided(two(seen));
     }
-    let recover = consent(view);
+    let rival = is_undecided(view, primary, out);
+    let recover = consent(view).filter(|_| !rival);
     let proof = match view.me.vip_here {
         true => format!(
             " (both have the database VIP; that one was promoted from this node's timeline {}, and \
@@ -758,6 +773,7 @@ fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
         },
         match recover {
             Some(who) => format!("{text} and recovered ({who})"),
+            None if rival => format!("{text} and left down; {}", nobody_has_decided(address)),
             None => format!("{text} and left down; {HOW_TO_GO_ON}"),
         },
     )
@@ -777,6 +793,26 @@ fn was_promoted_from(view: &View, primary: &Primary) -> bool {
     left == Some(mine.timeline()) && left == Some(view.me.timeline)
 }
 
+/// Whether this node was a primary beside one that was not promoted from it, nobody has decided between the
+/// two, and `primary` is still none that was promoted from it. Commits that only this node has may have been
+/// acknowledged; that it is down by now decides nothing.
+fn is_undecided(view: &View, primary: &Primary, out: Without<'_>) -> bool {
+    view.undecided
+        && !view.policy.force
+        && view.left.is_none()
+        && !was_promoted_from(view, primary)
+        && !out.contains(&Row::Undecided)
+}
+
+/// What a person has to do then.
+fn nobody_has_decided(address: IpAddr) -> String {
+    format!(
+        "it was a primary beside {address} or another one, and nobody has decided which of them has the data. \
+         Is it {address}, run network_rewind --force here: it discards what only this node has. Is it this \
+         node, stop the database there and start this one"
+    )
+}
+
 /// Why what was a primary is not made a standby of the pool's now; `None`: it may be.
 fn recoverable(
     view: &View,
@@ -787,6 +823,13 @@ fn recoverable(
     match is_old(view, address, primary, out) {
         Ok(true) => Some(replaced(view, address, primary)),
         Ok(false) if held_from(view, primary, out) => Some(left_to_failover(address)),
+        Ok(false) if is_undecided(view, primary, out) => Some(act(
+            Action::NeedsPerson,
+            format!(
+                "this node's data are left as they are: {}",
+                nobody_has_decided(address)
+            ),
+        )),
         Ok(false) => None,
         Err(look) => Some(Decision::Look(look)),
     }

@@ -11,8 +11,8 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, choose, may_acknowledge_on, may_listen, promoted, promoted_since, quorum,
-    quorum_besides, replaced_before,
+    Candidate, choose, follows_another, may_acknowledge_on, may_listen, promoted, promoted_since,
+    quorum, quorum_besides, replaced_before,
 };
 use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
@@ -306,6 +306,9 @@ impl Failover {
     fn hold(&mut self, world: &mut World) -> Flow {
         self.held = true;
         let newer = self.newer(world);
+        if let Some(why) = self.follows_another(world) {
+            return self.refuse(world, &why);
+        }
         self.have_follow(world, Named::Nobody, newer, None);
         let followed = &self.followed;
         let missing = |it: &usize| {
@@ -324,6 +327,29 @@ impl Failover {
         }
         self.followed.clear();
         self.choose_on_own_side(world)
+    }
+
+    /// Why a standby in reach is not held: another failover has had it follow somebody.
+    fn follows_another(&self, world: &World) -> Option<String> {
+        let heard = promoted(&self.standbys);
+        if !world.options.taken || matches!(heard, Ok(Some(_))) {
+            return None;
+        }
+        let reached = |it: &usize| world.login(self.host, *it) && !self.followed.contains(it);
+        self.others(world)
+            .into_iter()
+            .filter(reached)
+            .find_map(|standby| {
+                let told = world.hosts[standby].state.held;
+                told.filter(|it| world.now - it.0 < MARK)?;
+                let leader = world.db(standby).settings?.host()?;
+                if leader == self.old || leader == standby {
+                    return None;
+                }
+                let asked = world.sql(standby, leader);
+                let in_recovery = asked.then(|| world.db(leader).role == Role::Standby);
+                follows_another(&ip(leader).to_string(), in_recovery)
+            })
     }
 
     /// Where the old primary's host may be on another side of a cut, more than half is seen without it.

@@ -174,6 +174,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         outlived: false,
         fenced: it.state.fenced.map(|at| fence(world.now, at)),
         self_fenced: it.state.self_fenced,
+        undecided: it.state.undecided,
         network,
         seen: None,
         has_data: true,

@@ -38,10 +38,14 @@ pub struct Options {
     pub held: bool,
     /// Row: what a failover has told of is newer than the pool's primary.
     pub told: bool,
+    /// Row: of two primaries that nobody has decided between, none is recovered from the other by itself.
+    pub undecided: bool,
     /// Timelines of one number are told apart by their WAL.
     pub parted: bool,
     /// Nobody is promoted who follows what another failover has promoted meanwhile.
     pub as_seen: bool,
+    /// What another failover has had follow its new primary is not held.
+    pub taken: bool,
     /// The story is kept.
     pub trace: bool,
 }
@@ -65,8 +69,10 @@ impl Default for Options {
             not_primary: true,
             held: true,
             told: true,
+            undecided: true,
             parted: true,
             as_seen: true,
+            taken: true,
             trace: false,
         }
     }
@@ -92,14 +98,16 @@ impl Options {
             not_primary: false,
             held: false,
             told: false,
+            undecided: false,
             parted: false,
             as_seen: false,
+            taken: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 18] = [
+    pub const NAMES: [&str; 20] = [
         "hold",
         "follow",
         "fence_mark",
@@ -116,8 +124,10 @@ impl Options {
         "not_primary",
         "held",
         "told",
+        "undecided",
         "parted",
         "as_seen",
+        "taken",
     ];
 
     /// The rows that are taken out.
@@ -133,6 +143,7 @@ impl Options {
             (self.held, Row::Held),
             (self.pool_search, Row::OtherPools),
             (self.told, Row::Told),
+            (self.undecided, Row::Undecided),
         ];
         let out = rows.into_iter().filter(|it| !it.0);
         out.map(|it| it.1).collect()
@@ -157,8 +168,10 @@ impl Options {
             "not_primary" => &mut self.not_primary,
             "held" => &mut self.held,
             "told" => &mut self.told,
+            "undecided" => &mut self.undecided,
             "parted" => &mut self.parted,
             "as_seen" => &mut self.as_seen,
+            "taken" => &mut self.taken,
             _ => return false,
         };
         *switch = false;

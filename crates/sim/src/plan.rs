@@ -12,6 +12,9 @@ pub const HEALED: u64 = 330_000;
 /// How long the cluster is then left alone.
 pub const QUIET: u64 = 600_000;
 
+/// From this seed on the plans are hard ones, see [`Plan::draw`].
+pub const HARD: u64 = 1 << 32;
+
 /// A cluster's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
@@ -79,6 +82,15 @@ impl Setup {
             look_every: if rng.chance(30) { 5 } else { 60 },
         }
     }
+
+    /// A cluster that has much to lose: three databases, and commits that wait for a standby.
+    fn draw_hard(rng: &mut Rng) -> Self {
+        Self {
+            databases: 3,
+            sync: true,
+            ..Self::draw(rng)
+        }
+    }
 }
 
 /// Something that happens to the cluster.
@@ -141,9 +153,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed. Below [`HARD`] it is anything that may happen to any cluster. From there on it
+    /// is what comes between a failover and its end: three databases, commits that wait for a standby, and
+    /// within a minute two to four faults of those that take a host, a database or a link away.
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x005e_ed0f_c1a5);
+        if seed >= HARD {
+            return Self::draw_hard(&mut rng);
+        }
         let setup = Setup::draw(&mut rng);
         let count = 1 + rng.below(4);
         // Faults that come together are the hard ones.
@@ -159,6 +176,61 @@ impl Plan {
         }
         faults.sort_by_key(|it| it.at);
         Self { setup, faults }
+    }
+
+    fn draw_hard(rng: &mut Rng) -> Self {
+        let setup = Setup::draw_hard(rng);
+        let count = rng.within(2, 5);
+        let begin = rng.within(FIRST, LAST - 60_000);
+        let spread = [4_000, 12_000, 60_000][rng.below(3)];
+        let mut faults = Vec::new();
+        for nth in 0..count {
+            let what = match nth {
+                0 => taken_away(rng, 0),
+                _ => {
+                    let host = rng.below(setup.hosts());
+                    taken_away(rng, host)
+                }
+            };
+            let at = begin
+                + if nth == 0 {
+                    0
+                } else {
+                    rng.below(spread) as u64
+                };
+            let until = at + lasts(rng);
+            let fault = Fault { what, at, until };
+            faults.push(fault);
+            if rng.chance(30) {
+                flap(rng, fault, &mut faults);
+            }
+        }
+        faults.sort_by_key(|it| it.at);
+        Self { setup, faults }
+    }
+}
+
+/// A host, its database, a link of it, or a way into it is gone.
+fn taken_away(rng: &mut Rng, host: usize) -> What {
+    let other = (host + 1 + rng.below(2)) % 3;
+    match rng.below(100) {
+        0..18 => What::Power(host),
+        18..30 => What::Cable(host),
+        30..48 => What::Between(host, other),
+        48..54 => What::OneWay(host, other),
+        54..72 => What::Freeze(host),
+        72..86 => What::KillDatabase(host),
+        86..94 => What::Sshd(host),
+        _ => What::ToolKill(host),
+    }
+}
+
+/// How long a fault lasts (ms).
+fn lasts(rng: &mut Rng) -> u64 {
+    match rng.below(3) {
+        0 => rng.within(500, 8_000),
+        1 => rng.within(8_000, 40_000),
+        _ => rng.within(20_000, 130_000),
     }
 }
 
@@ -201,14 +273,9 @@ fn draw_fault(rng: &mut Rng, setup: &Setup, begin: u64, spread: u64) -> Fault {
         _ => What::ToolKill(host),
     };
     let at = begin + rng.below(spread as usize) as u64;
-    let lasts = match rng.below(3) {
-        0 => rng.within(500, 8_000),
-        1 => rng.within(8_000, 40_000),
-        _ => rng.within(20_000, 130_000),
-    };
     Fault {
         what,
         at,
-        until: (at + lasts).min(HEALED),
+        until: (at + lasts(rng)).min(HEALED),
     }
 }

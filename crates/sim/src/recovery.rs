@@ -375,6 +375,7 @@ impl Recovery {
             return Flow::End;
         }
         self.say(world, Some(verdict.action), &verdict.why);
+        world.hosts[self.host].state.undecided |= verdict.undecided;
         self.action = verdict.action;
         self.primary = verdict.action.follows().map_or(self.host, host_of);
         if matches!(self.action, Action::Follow { .. })
@@ -921,6 +922,7 @@ fn done(world: &mut World, run: &mut Recovery) -> Did {
     state.fenced = None;
     state.fenced_truly = false;
     state.self_fenced = false;
+    state.undecided = false;
     Done
 }
 

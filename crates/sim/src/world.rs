@@ -135,6 +135,8 @@ pub struct State {
     pub left: Option<Left>,
     /// This host's primary stopped itself.
     pub self_fenced: bool,
+    /// This host's primary was seen beside another one, and nothing proved which was right.
+    pub undecided: bool,
     /// When a failover told this host not to listen to the old primary any more, and the timeline of the
     /// new one.
     pub held: Option<(u64, u32)>,

@@ -106,3 +106,48 @@ fn a_failover_that_fails_releases_them() -> Result<()> {
     }
     Ok(())
 }
+
+/// Two failovers at once, from two hosts: the second one cannot hear whom the first one has promoted. It gives
+/// the third host back to nobody, and promotes nobody.
+#[test]
+fn what_another_failover_has_had_follow_is_not_held() -> Result<()> {
+    // The VIP, which that one has by then, would give the second one away.
+    let lab = Lab::start(LabOptions {
+        name: "hard-taken".into(),
+        nodes: 3,
+        config: vec![("KB_VIP".into(), String::new())],
+        ..LabOptions::default()
+    })?;
+    let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
+    old.link_down()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    wait_for("the third host to follow", AT_ONCE, || {
+        lab.streams(other.number(), new.number())
+    })?;
+    new.stop_sshd()?;
+    let run = other.failover(&PRIMARY_DOWN, FAILOVER)?;
+    let told = "another failover has told it to follow 192.168.1.102, which is a primary";
+    ensure!(
+        run.code != Some(0) && run.to_string().contains(told),
+        "{run}"
+    );
+    lab.streams(other.number(), new.number())?;
+    ensure!(other.in_recovery()? && !new.in_recovery()?, "{run}");
+    new.query("insert into probe values ('after')", AT_ONCE)?;
+    // Once that one is down, it is the old primary of the next failover.
+    new.kill_database()?;
+    new.start_sshd()?;
+    let down = [
+        "192.168.1.103",
+        "1",
+        "1",
+        "192.168.1.102",
+        "192.168.1.102",
+        "2",
+        "0",
+        lab::layout::DATA,
+    ];
+    other.failover(&down, FAILOVER)?.success()?;
+    ensure!(!other.in_recovery()?, "nobody was promoted");
+    Ok(())
+}

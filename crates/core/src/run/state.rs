@@ -55,6 +55,9 @@ pub struct State {
     pub unit: Option<String>,
     /// When this host stopped its own primary, because it saw nobody any more.
     pub self_fenced: Option<String>,
+    /// When this host's primary was first seen beside another one, and nothing proved which was right. Until
+    /// this host follows another one: neither is recovered from the other without a person's word.
+    pub undecided: Option<String>,
     /// The recovery that is under way.
     pub recovery: Option<Recovery>,
 }

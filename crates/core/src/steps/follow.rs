@@ -5,6 +5,7 @@
 //! reached are held; and as soon as one of them is chosen, the others follow it.
 
 use super::here::Here;
+use crate::clock;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::flavor::StandbySettings;
@@ -13,12 +14,14 @@ use crate::journal::Journal;
 use crate::lsn::Timeline;
 use crate::procedure::{self, Done, Frame, Procedure};
 use crate::promotion;
+use crate::replication::is_in_recovery;
 use crate::slots;
 use crate::sql::{Session, Target};
 use crate::standby::{NOBODY, Pointed, StandbyFiles};
 use crate::state::{FenceMark, InstanceLock, LockError, StateDir, failover_mark};
 use crate::status;
 use anyhow::{Context, Result, bail};
+use failover_rules::failover::follows_another;
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -40,6 +43,20 @@ pub struct Leader {
     /// With timeline 0: whom the standby may have been told to follow meanwhile. One that follows yet
     /// another by now was told so by somebody else.
     pub instead_of: Option<IpAddr>,
+}
+
+/// Whom the standby is to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Nobody: it is held.
+    Nobody {
+        /// The timeline that whoever is promoted gets; 0: not known.
+        newer: Timeline,
+        /// The old primary, which it is not to listen to any more.
+        old: Option<IpAddr>,
+    },
+    /// This one.
+    Host(Leader),
 }
 
 /// The steps, in order.
@@ -66,9 +83,8 @@ fn carry_out(step: plan::Follow, follow: &mut Follow<'_>, deadline: Deadline) ->
 pub struct Follow<'a> {
     here: &'a Here<'a>,
     journal: &'a Journal,
+    whom: Whom,
     /// The host to follow; `None`: nobody.
-    leader: Option<Leader>,
-    newer: Timeline,
     primary: Option<IpAddr>,
     /// Why nothing is changed, once that is known.
     nothing: Option<String>,
@@ -95,32 +111,33 @@ impl<'a> Follow<'a> {
         Done::Skipped(why)
     }
 
-    fn whom(&self) -> String {
+    fn leader(&self) -> Option<Leader> {
+        match self.whom {
+            Whom::Host(leader) => Some(leader),
+            Whom::Nobody { .. } => None,
+        }
+    }
+
+    fn name(&self) -> String {
         let named = self.primary.map(|it| it.to_string());
         named.unwrap_or_else(|| "nobody".to_owned())
     }
 }
 
-/// Has this host's standby follow `leader`, or nobody.
-/// `newer`: the timeline that the new primary gets, or has.
-pub fn follow(
-    here: &Here<'_>,
-    leader: Option<Leader>,
-    newer: Timeline,
-    frame: Frame<'_>,
-) -> Result<()> {
+/// Has this host's standby follow somebody, or nobody.
+pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
     let mut context = Follow {
         here,
         journal: frame.journal,
-        leader,
-        newer,
-        primary: leader.map(|it| it.address),
+        whom,
+        primary: None,
         nothing: None,
         down: false,
         lock: None,
         before: Vec::new(),
         pointed: None,
     };
+    context.primary = context.leader().map(|it| it.address);
     procedure::run(&steps(), &mut context, frame)
 }
 
@@ -147,9 +164,10 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         ));
     }
     let follows = context.files().follows();
-    if let Some(by_now) = moved_on(context.leader, follows.as_deref()) {
+    if let Some(by_now) = moved_on(context.leader(), follows.as_deref()) {
         return Ok(context.leave(format!("it follows {by_now} by now")));
     }
+    is_free(context, &state, follows.as_deref(), deadline)?;
     let now = status::look(host, instance, deadline);
     match now.in_recovery {
         Some(false) => bail!("its database is a primary: it follows nobody"),
@@ -180,13 +198,53 @@ fn moved_on(leader: Option<Leader>, follows: Option<&str>) -> Option<String> {
     (!ours).then(|| host.to_owned())
 }
 
+/// Two failovers may run at once, from two hosts. What one of them has had follow its new primary is not held
+/// for the other one, which would give it back to the old primary.
+fn is_free(
+    context: &Follow<'_>,
+    state: &StateDir,
+    follows: Option<&str>,
+    deadline: Deadline,
+) -> Result<()> {
+    let Whom::Nobody { old: Some(old), .. } = context.whom else {
+        return Ok(());
+    };
+    let now = clock::seconds();
+    let young = |mark: &FenceMark| mark.is_young(now) && mark.run != context.journal.run();
+    let told = state
+        .load()
+        .is_ok_and(|it| it.held.is_some_and(|it| young(&it)));
+    let Some(host) = follows.filter(|it| told && *it != NOBODY) else {
+        return Ok(());
+    };
+    let config = context.config();
+    let address = host.parse().ok().or_else(|| config.address_of(host));
+    if address == Some(old) {
+        return Ok(());
+    }
+    let session =
+        address.map(|it| Session::open(&Target::new(config, it), deadline.at_most(ANSWER_TIME)));
+    let in_recovery = session.and_then(Result::ok).and_then(|session| {
+        let flavor = context.here.instance.flavor;
+        is_in_recovery(&session, flavor, deadline.at_most(ANSWER_TIME)).ok()
+    });
+    match follows_another(host, in_recovery) {
+        Some(refusal) => bail!(refusal),
+        None => Ok(()),
+    }
+}
+
 /// For the runs of the recovery on this host, which would point it back to the old primary.
 fn note(context: &Follow<'_>, state: &StateDir) -> Result<()> {
+    let newer = match context.whom {
+        Whom::Nobody { newer, .. } => newer,
+        Whom::Host(leader) => leader.timeline,
+    };
     let held = FenceMark {
-        newer: context.newer,
+        newer,
         ..failover_mark(context.config(), context.journal)
     };
-    let timeline = context.leader.map(|it| it.timeline);
+    let timeline = context.leader().map(|it| it.timeline);
     state.update(|state| {
         state.held = (timeline != Some(0)).then_some(held);
         // Should it be promoted before the history has come: not to the same number.
@@ -223,7 +281,7 @@ fn point(context: &mut Follow<'_>, _: Deadline) -> Result<Done> {
         None => files.point_to_nobody()?,
     };
     context.pointed = Some(pointed);
-    let whom = context.whom();
+    let whom = context.name();
     Ok(match pointed {
         Pointed::Changed => Done::Did(format!("they name {whom}")),
         Pointed::AlreadySo => Done::AlreadySo(format!("they name {whom}")),
@@ -242,7 +300,7 @@ fn leave(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     }
     let instance = &context.here.instance;
     if context.pointed == Some(Pointed::AlreadySo) && context.primary.is_some() {
-        return Ok(Done::AlreadySo(format!("it follows {}", context.whom())));
+        return Ok(Done::AlreadySo(format!("it follows {}", context.name())));
     }
     let how = match instance.flavor.standby_settings {
         StandbySettings::Configuration { reloads_from, .. }
@@ -257,7 +315,7 @@ fn leave(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
             "restarted"
         }
     };
-    let whom = context.whom();
+    let whom = context.name();
     context.journal.stamped(format!(
         "{} follows {whom}: its database was {how}",
         context.config().kb_localhost_ip

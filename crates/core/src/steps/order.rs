@@ -2,7 +2,7 @@
 //! copy of the tool, over ssh.
 
 use super::candidate::Promotion;
-use super::follow::{self, Leader};
+use super::follow::{self, Leader, Whom};
 use super::here::Here;
 use super::{fence, promote};
 use crate::config::Config;
@@ -34,9 +34,13 @@ pub enum Order {
     /// Stop the instance and drop the VIP; the host of the coordinator, which one before this version does
     /// not tell.
     Fence(Option<IpAddr>),
-    /// Stop listening to the old primary: what it is not told, it does not acknowledge. The timeline that
-    /// whoever is promoted gets; 0: not known.
-    Hold(Timeline),
+    /// Stop listening to the old primary: what it is not told, it does not acknowledge.
+    Hold {
+        /// The timeline that whoever is promoted gets; 0: not known.
+        newer: Timeline,
+        /// The old primary, which a version before this one does not tell.
+        old: Option<IpAddr>,
+    },
     /// Follow this host.
     Follow(Leader),
     /// Become primary.
@@ -56,7 +60,7 @@ impl Order {
         let name = match self {
             Self::Status => "status",
             Self::Fence(_) => "fence",
-            Self::Hold(_) => "hold",
+            Self::Hold { .. } => "hold",
             Self::Follow(_) => "follow",
             Self::Promote(_) => "promote",
         };
@@ -64,10 +68,13 @@ impl Order {
         if let Self::Fence(Some(coordinator)) = self {
             cmd = cmd.args(["--coordinator".to_owned(), coordinator.to_string()]);
         }
-        if let Self::Hold(newer) = self
-            && *newer > 0
-        {
-            cmd = cmd.args(["--newest-timeline".to_owned(), newer.to_string()]);
+        if let Self::Hold { newer, old } = self {
+            if *newer > 0 {
+                cmd = cmd.args(["--newest-timeline".to_owned(), newer.to_string()]);
+            }
+            if let Some(old) = old {
+                cmd = cmd.args(["--old-primary".to_owned(), old.to_string()]);
+            }
         }
         if let Self::Follow(leader) = self {
             cmd = cmd.args(["--primary".to_owned(), leader.address.to_string()]);
@@ -104,7 +111,7 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Hold(_) | Self::Follow(_) => Duration::ZERO,
+            Self::Status | Self::Hold { .. } | Self::Follow(_) => Duration::ZERO,
             // It may have begun late, on a host whose login takes long: its end is worth a last look.
             Self::Fence(_) => LAST_LOOK,
             // One that is given up is withdrawn, too, before it answers.
@@ -118,7 +125,7 @@ impl Order {
     pub fn limit(&self, deadline: Deadline) -> Duration {
         let left = deadline.remaining();
         left.saturating_sub(match self {
-            Self::Status | Self::Hold(_) | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
+            Self::Status | Self::Hold { .. } | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
             Self::Fence(_) => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
         })
     }
@@ -150,10 +157,15 @@ impl Order {
                 serde_json::to_value(status)
             }
             Self::Fence(by) => serde_json::to_value(fence::fence(&here, *by, frame)?),
-            Self::Hold(newer) => serde_json::to_value(follow::follow(&here, None, *newer, frame)?),
+            Self::Hold { newer, old } => {
+                let whom = Whom::Nobody {
+                    newer: *newer,
+                    old: *old,
+                };
+                serde_json::to_value(follow::follow(&here, whom, frame)?)
+            }
             Self::Follow(leader) => {
-                let newer = leader.timeline;
-                serde_json::to_value(follow::follow(&here, Some(*leader), newer, frame)?)
+                serde_json::to_value(follow::follow(&here, Whom::Host(*leader), frame)?)
             }
             Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
         };

@@ -333,6 +333,7 @@ pub fn done(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
         state.recovery = None;
         state.fenced = None;
         state.self_fenced = None;
+        state.undecided = None;
     })?;
     Ok(Done::Did("forgotten".to_owned()))
 }

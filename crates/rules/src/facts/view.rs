@@ -24,6 +24,8 @@ pub struct View {
     pub fenced: Option<Fence>,
     /// This host's primary was stopped by the host itself, when it saw nobody any more.
     pub self_fenced: bool,
+    /// This host's primary and another one were seen beside each other, and nothing proved which was right.
+    pub undecided: bool,
     /// A trust IP answers.
     pub network: bool,
     /// Hosts of the cluster that show a sign of life, once that was looked for.

@@ -49,6 +49,7 @@ fn standby() -> View {
         outlived: false,
         fenced: None,
         self_fenced: false,
+        undecided: false,
         network: true,
         seen: None,
         has_data: true,
@@ -1645,6 +1646,51 @@ fn the_mark_of_a_rewind_over_a_running_primary_is_for_a_person() {
         "a person wants it": |v| v.policy.force = true => recovers();
         "it is down": |v| v.me = old_primary().me => recovers();
     }
+}
+
+/// It was a primary beside the pool's, both promoted from the same timeline, and nobody has decided.
+fn undecided() -> View {
+    changed(old_primary(), |v| {
+        v.policy.auto_recovery = true;
+        v.undecided = true;
+        v.history = History::parse(5, "4\t0/5000000\n").ok();
+        the_primary(v).history = History::parse(6, "4\t0/5000000\n").ok();
+    })
+}
+
+#[test]
+fn of_two_primaries_that_nobody_decided_between_none_is_recovered_by_itself() {
+    table! { undecided,
+        "that it is down decides nothing": |_| () => person();
+        "nor that somebody has started it": |v| {
+            v.me = wrong_primary().me;
+            v.primary_host = wrong_primary().primary_host;
+        } => stops(false);
+        "a person decides": |v| v.policy.force = true => recovers();
+        "a person has, and that run was cut short": |v| v.left = left(Stage::Preparing) => recovers();
+        "the other one was promoted from this one since": |v| {
+            the_primary(v).history = History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok();
+        } => recovers();
+        "it was the only one": |v| v.undecided = false => recovers();
+    }
+    let out = decide_without(&undecided(), &[super::Row::Undecided]);
+    assert_eq!(short(out), recovers());
+}
+
+#[test]
+fn two_primaries_are_to_be_remembered_where_nothing_proves_which_is_right() {
+    let remembers = |view: View| match decide(&view) {
+        Decision::Do(verdict) => verdict.undecided,
+        Decision::Look(look) => panic!("{look:?}"),
+    };
+    assert!(remembers(changed(wrong_primary(), |v| v.me.vip_here = true)));
+    // Whether the pool's is one is not known.
+    assert!(!remembers(
+        changed(wrong_primary(), |v| v.primary = silent())
+    ));
+    // The VIP proves it.
+    assert!(!remembers(wrong_primary()));
+    assert!(!remembers(old_primary()));
 }
 
 #[test]

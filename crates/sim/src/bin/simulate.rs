@@ -1,5 +1,6 @@
-//! `simulate --seeds 10000 [--from N] [--today] [--without MEND]...`, or `--replay SEED [--trace]`.
+//! `simulate --seeds 10000 [--from N] [--hard] [--today] [--without MEND]...`, or `--replay SEED [--trace]`.
 
+use failover_sim::plan::HARD;
 use failover_sim::{Options, Plan, Violation, run, run_plan, shrink};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-const USAGE: &str = "usage: simulate [--seeds N] [--from N] [--today] [--without MEND]... \
+const USAGE: &str = "usage: simulate [--seeds N] [--from N] [--hard] [--today] [--without MEND]... \
                      [--replay SEED [--trace]] [--show N] [--kind KIND]";
 
 struct Args {
     seeds: u64,
     from: u64,
+    hard: bool,
     show: usize,
     kind: Option<String>,
     replay: Option<u64>,
@@ -23,6 +25,7 @@ fn args() -> Result<Args, String> {
     let mut found = Args {
         seeds: 10_000,
         from: 0,
+        hard: false,
         show: 5,
         kind: None,
         replay: None,
@@ -41,6 +44,7 @@ fn args() -> Result<Args, String> {
             "--show" => found.show = number()? as usize,
             "--replay" => found.replay = Some(number()?),
             "--kind" => found.kind = words.next(),
+            "--hard" => found.hard = true,
             "--trace" => found.options.trace = true,
             "--today" => {
                 found.options = Options {
@@ -61,16 +65,22 @@ fn args() -> Result<Args, String> {
     Ok(found)
 }
 
-/// Runs all seeds on all processors.
+/// Runs all seeds on all processors: half of them from `from` on, half of them hard
+/// ones, or all of them hard.
 fn all(args: &Args) -> Vec<(u64, Violation)> {
-    let next = AtomicU64::new(args.from);
+    let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= args.from + args.seeds {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            if nth >= args.seeds {
                 break;
             }
+            let seed = match args.hard {
+                true => args.from + nth + HARD,
+                // By turns anything that may happen, and what is hard.
+                false => args.from + nth / 2 + HARD * (nth % 2),
+            };
             if let Some(violation) = run(seed, args.options).violation {
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 failed.push((seed, violation));

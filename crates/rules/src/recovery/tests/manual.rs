@@ -202,6 +202,11 @@ fn others() -> Vec<Row> {
             starts(),
         ),
         (
+            "the pool's primary is another one; this node is down, and was a primary beside it",
+            undecided,
+            person(),
+        ),
+        (
             "the pool's primary is another one; this node is down and was a primary",
             || changed(old_primary(), |v| v.policy.auto_recovery = true),
             recovers(),
