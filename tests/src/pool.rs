@@ -327,6 +327,9 @@ impl Node {
     }
 }
 
+/// What a PCP program says whose other end goes away.
+const PCP_RESTARTS: &str = "unable to read data from socket";
+
 impl Lab {
     /// `show pool_nodes`, asked by the client through the pool's VIP, within ten seconds.
     ///
@@ -366,6 +369,11 @@ impl Lab {
             .args(["-U", PCP_USER, "-w", "-n", &id.to_string()])
             .env("PCPPASSFILE", &passwords);
         // A child is in the network of the thread that starts it.
-        within(&self.client_network(), || run_command(&mut command, LIMIT)).map(drop)
+        let mut order = || within(&self.client_network(), || run_command(&mut command, LIMIT));
+        // A pool restarts its PCP process a second after a failover, whoever talks to it just then.
+        wait_for("the pool's PCP process", LIMIT, || match order() {
+            Err(error) if format!("{error:#}").contains(PCP_RESTARTS) => Err(error),
+            ended => Ok(ended.map(drop)),
+        })?
     }
 }

@@ -278,11 +278,13 @@ fn cut_off(scene: &mut Scene<'_>, primary: u8) -> Result<u8> {
 
 /// The other host's standby is promoted; then the network is back.
 fn replaced(scene: &mut Scene<'_>, old: u8) -> Result<u8> {
-    // By itself the pool takes ten seconds to see it.
-    scene.does("the pool is told that the primary is gone", |lab| {
-        lab.pcp_detach(lab.node(old).id())
-    })?;
     let new = scene.lab.options().leader;
+    // By itself the pool takes ten seconds to see it.
+    if scene.lab.node(new).in_recovery()? {
+        scene.does("the pool is told that the primary is gone", |lab| {
+            lab.pcp_detach(lab.node(old).id())
+        })?;
+    }
     // As long as the link is down, the pool gives no answer to `show pool_nodes`: it asks all databases.
     scene.sees_on(new, "it is the primary", FAILOVER, |node| {
         Ok(!node.in_recovery()? && node.has_vip()?)
