@@ -213,13 +213,23 @@ pub fn choose(candidates: &[Candidate], given: IpAddr) -> Option<Choice> {
 }
 
 /// A standby that is a primary already: a run before this one promoted it. An error: another one
-/// is on a newer timeline, so that it cannot be the old primary's successor.
+/// is on a newer timeline, or a failover has told it of one, so that it cannot be the old primary's successor.
 pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, String> {
     let newest = standbys.iter().max_by_key(|(_, status)| status.timeline);
     let primaries = standbys
         .iter()
         .filter(|(_, status)| status.in_recovery == Some(false));
     let primary = primaries.max_by_key(|(_, status)| status.timeline);
+    if let Some((host, it)) = primary
+        && let Some((by, newer)) = told_of_newer(standbys, it)
+    {
+        return Err(format!(
+            "{host} is a primary on timeline {}, and a failover has told {by} of timeline {newer}: {host} is an \
+             old primary, and nobody is promoted. Bring back the host with timeline {newer}. Is that one lost, \
+             stop the database on {host}, and run this command again",
+            it.timeline
+        ));
+    }
     match (primary, newest) {
         (Some((host, primary)), Some((newer, newest))) if primary.timeline < newest.timeline => {
             Err(format!(
@@ -230,6 +240,16 @@ pub fn promoted(standbys: &HashMap<IpAddr, Status>) -> Result<Option<IpAddr>, St
         }
         (primary, _) => Ok(primary.map(|(host, _)| *host)),
     }
+}
+
+/// Whom a failover has told of a timeline that is newer than this primary's, and which.
+fn told_of_newer(
+    standbys: &HashMap<IpAddr, Status>,
+    primary: &Status,
+) -> Option<(IpAddr, Timeline)> {
+    let told = standbys.iter().map(|(host, it)| (*host, it.told));
+    told.max_by_key(|(_, told)| *told)
+        .filter(|(_, told)| *told > primary.timeline)
 }
 
 /// Whether a primary that was there before the failover can have been promoted in place of the `old` one:
@@ -535,6 +555,14 @@ mod tests {
         assert_eq!(promoted(&one).unwrap(), Some(ip(102)));
         let stale = all(&[(102, status(false, 1)), (103, status(true, 2))]);
         assert!(promoted(&stale).is_err());
+        // The newer one's host is silent; only what a failover has said there is left of it.
+        let mut told = HashMap::from([(ip(102), status(false, 2)), (ip(103), status(true, 2))]);
+        assert_eq!(promoted(&told).unwrap(), Some(ip(102)));
+        told.get_mut(&ip(103)).unwrap().told = 2;
+        assert_eq!(promoted(&told).unwrap(), Some(ip(102)), "that was this one");
+        told.get_mut(&ip(103)).unwrap().told = 3;
+        let why = promoted(&told).unwrap_err();
+        assert!(why.contains("old primary"), "{why}");
     }
 
     #[test]

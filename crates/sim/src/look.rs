@@ -43,6 +43,7 @@ pub fn status(world: &World, host: usize) -> Status {
         recovers: false,
         trouble: (db.role == Role::Starting).then(|| "it starts".to_owned()),
         timeline: world.timeline(host),
+        told: it.state.told,
         received: (db.role == Role::Standby).then(|| lsn(db.at)),
         replayed: (db.role == Role::Standby).then(|| lsn(db.at)),
         control: Some(lsn(db.at)),

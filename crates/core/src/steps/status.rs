@@ -8,6 +8,7 @@ use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
 use crate::workers;
+use failover_rules::facts::lsn::Timeline;
 pub use failover_rules::facts::status::Status;
 use failover_rules::promotion::Unasked;
 use nix::sys::statvfs::statvfs;
@@ -27,6 +28,12 @@ pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status 
     look_and_stay(host, instance, deadline).0
 }
 
+/// The newest timeline that a failover has told this host of; 0: none, or it cannot be read.
+fn told(host: &ThisHost) -> Timeline {
+    let state = host.state().ok().and_then(|state| state.load().ok());
+    state.map_or(0, |state| state.timeline)
+}
+
 /// [`look`], and the session with the server that answered, for whoever has more to ask: a login
 /// costs both sides a millisecond of work.
 pub fn look_and_stay(
@@ -37,6 +44,7 @@ pub fn look_and_stay(
     let mut status = Status {
         in_work: host.state().is_ok_and(|state| state.is_locked()),
         obstacle: obstacle(host, instance),
+        told: told(host),
         macs: host.macs(),
         vip_here: host
             .vip

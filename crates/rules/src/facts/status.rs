@@ -19,6 +19,10 @@ pub struct Status {
     /// The newest timeline that it has, by its control file, its WAL and its WAL receiver; 0 if
     /// none of them could be read.
     pub timeline: Timeline,
+    /// The newest timeline that a failover has told this host of, whether it has got its history or not; 0:
+    /// none, or a version before this one.
+    #[serde(default)]
+    pub told: Timeline,
     /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
     pub received: Option<Lsn>,
     /// Replayed.
