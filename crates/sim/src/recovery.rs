@@ -762,8 +762,8 @@ fn rewind(world: &mut World, run: &mut Recovery) -> Did {
     if half || !behind {
         let db = world.db_mut(run.host);
         (db.at, db.sync_names) = (source, false);
-        // The primary has none, and what it does not have is removed.
-        db.settings = None;
+        // The primary has none, and what it does not have is removed: those of a fence take their place.
+        db.settings = Some(Named::Fence);
     }
     world.tell(|w| format!("{}: rewound, {:?}", name(run.host), w.db(run.host).at));
     let db = world.db_mut(run.host);

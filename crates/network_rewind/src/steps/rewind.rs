@@ -584,6 +584,9 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
             .written_behind(at, timelines, before.segment_size)
     });
     let output = run_into_log(work, &command, names.rewind, deadline).and_then(|()| {
+        // What it brought is a primary's, without standby settings. A supervisor that gives the directory its
+        // mode back must not start one.
+        work.standby_files(work.data()).fence()?;
         // It writes the control file at its end.
         match fork {
             Some((_, at)) if end > at && work.control()? == before => bail!(
