@@ -84,6 +84,13 @@ pub fn recovery(log: &str, flavor: Flavor) -> Result<()> {
         Flavor::Postgres => RECOVERY,
         Flavor::Kingbase => RECOVERY_V8R3,
     };
+    // The case study's nodes have the names of their hosts.
+    let names = [101, 102].map(|number| (format!("node{number}"), flavor.application_name(number)));
+    let wanted = names
+        .iter()
+        .fold(wanted.to_owned(), |text, (theirs, ours)| {
+            text.replace(theirs, ours)
+        });
     let mut rest = log.lines();
     for line in wanted.lines() {
         let (pattern, optional) = match line.strip_prefix('?') {

@@ -129,6 +129,9 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
          log_line_prefix = '%m [%p] %q%a '\n",
         name = node.name()
     );
+    if flavor == Flavor::Kingbase {
+        conf += &standin::settings(node);
+    }
     for (key, value) in &node.shared.options.postgres {
         conf += &format!("{key} = {value}\n");
     }
@@ -153,7 +156,7 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 /// too, from the moment it is promoted.
 fn follow(node: &Node) -> Result<()> {
     let data = node.path(DATA)?;
-    let name = node.name();
+    let name = node.application_name();
     files::write(&data.join("standby.signal"), "", 0o600, UID)?;
     let mut settings = format!(
         "primary_conninfo = 'host=192.168.1.101 port={DATABASE_PORT} user={SQL_USER} \
@@ -173,7 +176,8 @@ pub(crate) fn synchronous_setting(node: &Node) -> String {
         return String::new();
     }
     let others = node.shared.numbers().filter(|it| *it != node.number());
-    let names = synchronous_names(others.map(|number| format!("node{number}")));
+    let flavor = node.shared.options.flavor;
+    let names = synchronous_names(others.map(|number| flavor.application_name(number)));
     format!("synchronous_standby_names = '{names}'\n")
 }
 
@@ -189,7 +193,12 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
     let primary = lab.node(101);
     primary.start_database()?;
     // Reserved from the start, as everywhere in this cluster: slots of all, on every primary.
-    let standbys: Vec<String> = lab.nodes().iter().skip(1).map(Node::name).collect();
+    let standbys: Vec<String> = lab
+        .nodes()
+        .iter()
+        .skip(1)
+        .map(Node::application_name)
+        .collect();
     for name in &standbys {
         primary.psql(&format!(
             "select pg_create_physical_replication_slot('slot_{name}', true)"

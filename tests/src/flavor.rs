@@ -30,6 +30,14 @@ pub(crate) struct Names {
 }
 
 impl Flavor {
+    /// What a host's database calls itself to the others: V8R3's installer counts from 1.
+    pub fn application_name(self, number: u8) -> String {
+        match self {
+            Self::Postgres => format!("node{number}"),
+            Self::Kingbase => format!("node{}", number - 100),
+        }
+    }
+
     pub(crate) fn names(self) -> &'static Names {
         match self {
             Self::Postgres => &Names {

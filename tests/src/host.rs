@@ -40,9 +40,14 @@ impl Node {
         self.number - 101
     }
 
-    /// Its name, which is also its `application_name`: `node101`.
+    /// Its name: `node101`.
     pub fn name(&self) -> String {
         format!("node{}", self.number)
+    }
+
+    /// Its database's `application_name`.
+    pub fn application_name(&self) -> String {
+        self.shared.options.flavor.application_name(self.number)
     }
 
     /// Its own address.

@@ -173,7 +173,7 @@ fn configuration(node: &Node) -> String {
         set(&format!("backend_flag{id}"), &"'ALLOW_TO_FAILOVER'");
         set(
             &format!("backend_application_name{id}"),
-            &format!("'node{number}'"),
+            &format!("'{}'", shared.options.flavor.application_name(number)),
         );
     }
     let ours = shared.pool_numbers().enumerate();

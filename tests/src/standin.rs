@@ -16,8 +16,8 @@ use crate::files::{self, with_settings};
 use crate::host::Node;
 use crate::lab::Shared;
 use crate::layout::{
-    DATA, DATABASE, DATABASE_PORT, DB_ETC, PCP_PASSWORD, POSTGRES_BIN, SQL_PASSWORD, SQL_USER, UID,
-    address,
+    DATA, DATABASE, DATABASE_PORT, DB_ETC, PCP_PASSWORD, POSTGRES_BIN, R3HA, SQL_PASSWORD,
+    SQL_USER, UID, address,
 };
 use crate::process::run;
 
@@ -43,6 +43,11 @@ const POOL_PROGRAMS: [&str; 5] = [
 
 /// What V8R3 has in the place of the tools.
 const SCRIPTS: [&str; 3] = ["failover_stream.sh", "network_rewind.sh", "change_vip.sh"];
+
+/// Where WAL is archived, below the installation.
+const ARCHIVE: &str = "archive";
+/// The second control file, there.
+const CONTROL_COPY: &str = "control/sys_control_copy";
 
 /// The configuration as the vendor's installer writes it.
 const CONFIGURATION: &str = include_str!("../../etc/HAmodule.conf");
@@ -119,35 +124,56 @@ pub(crate) fn make_v8r3(
     run(&program, &["rename", &data.to_string_lossy()], LIMIT).map(drop)
 }
 
-/// Gives a host its `recovery.done`, and a standby its `recovery.conf`.
+/// What the vendor's installer adds to `kingbase.conf`.
+pub(crate) fn settings(node: &Node) -> String {
+    format!(
+        "wal_keep_segments=256\n\
+         hot_standby_feedback=on\n\
+         max_replication_slots={slots}\n\
+         archive_mode=on\n\
+         archive_dest='{R3HA}/{ARCHIVE}'\n\
+         control_file_copy='{R3HA}/{CONTROL_COPY}'\n\
+         logging_collector=on\n\
+         log_destination='csvlog'\n\
+         log_directory='{DATA}/sys_log'\n",
+        slots = 2 * node.shared.numbers().count(),
+    )
+}
+
+/// Gives a host its `recovery.done`, a standby its `recovery.conf`, and what else the installer leaves.
 pub(crate) fn follow(node: &Node) -> Result<()> {
     let primary = if node.number() == 101 { 102 } else { 101 };
-    let quoted = |text: &str, quote: &str| text.replace('\\', r"\\").replace('\'', quote);
-    // Quoted for the conninfo, and once more for the file.
-    let password = format!("'{}'", quoted(SQL_PASSWORD, r"\'"));
-    let conninfo = format!(
-        "port={DATABASE_PORT} host={} user={SQL_USER} password={password} application_name={}",
-        address(primary),
-        node.name()
-    );
+    let name = node.application_name();
     let text = format!(
-        "standby_mode = 'on'\n\
-         primary_conninfo = '{}'\n\
-         primary_slot_name = 'slot_{}'\n\
-         recovery_target_timeline = 'latest'\n",
-        quoted(&conninfo, "''"),
-        node.name()
+        "standby_mode='on'\n\
+         primary_conninfo='port={DATABASE_PORT} host={} user={SQL_USER} password={} \
+         application_name={name}'\n\
+         recovery_target_timeline='latest'\n\
+         primary_slot_name ='slot_{name}'\n",
+        address(primary),
+        BASE64.encode(SQL_PASSWORD),
     );
+    for file in [ARCHIVE, CONTROL_COPY] {
+        let dir = node.path(&format!("{R3HA}/{file}"))?;
+        let dir = dir
+            .parent()
+            .filter(|_| file == CONTROL_COPY)
+            .unwrap_or(&dir);
+        files::directory(dir, 0o700, UID)?;
+    }
+    let license = node.path(&format!("{R3HA}/db/license.dat"))?;
+    files::write(&license, "license\n", 0o600, UID)?;
     let done = node.path(&format!("{DB_ETC}/recovery.done"))?;
     files::write(&done, &text, 0o600, UID)?;
-    if node.id() == 0 {
-        return Ok(());
-    }
     let data = node.path(DATA)?;
-    files::write(&data.join("recovery.conf"), &text, 0o600, UID)?;
     let conf = data.join("kingbase.conf");
-    let mut conf = File::options().append(true).open(conf)?;
-    Ok(conf.write_all(synchronous_setting(node).as_bytes())?)
+    if node.id() > 0 {
+        files::write(&data.join("recovery.conf"), &text, 0o600, UID)?;
+        let mut conf = File::options().append(true).open(&conf)?;
+        conf.write_all(synchronous_setting(node).as_bytes())?;
+    }
+    let copy = node.path(&format!("{DB_ETC}/kingbase.conf"))?;
+    files::copy(&conf, &copy, 0o600, UID)
 }
 
 /// `HAmodule.conf` of a host: the vendor's, with the host's own values in their places.
@@ -156,11 +182,12 @@ pub(crate) fn config(shared: &Shared, number: u8) -> String {
         let items: Vec<String> = shared.numbers().map(item).collect();
         format!("({})", items.join(" "))
     };
+    let application_name = |number| shared.options.flavor.application_name(number);
     let mut values = vec![
         ("KB_LOCALHOST_IP", address(number).to_string()),
         ("KB_ALL_IP", all(&|number| address(number).to_string())),
-        ("NODE_NAME", format!("node{number}")),
-        ("ALL_NODE_NAME", all(&|number| format!("node{number}"))),
+        ("NODE_NAME", application_name(number)),
+        ("ALL_NODE_NAME", all(&application_name)),
         ("PCP_PASS", BASE64.encode(PCP_PASSWORD)),
         ("KB_PASS", BASE64.encode(SQL_PASSWORD)),
     ];

@@ -123,7 +123,7 @@ impl Lab {
     /// # Errors
     /// It streams already, or the primary does not answer.
     pub fn first_streaming(&self, standby: &Node, primary: &Node) -> Result<Stopwatch> {
-        let name = standby.name();
+        let name = standby.application_name();
         let sql = format!(
             "select count(*) from pg_stat_replication \
              where application_name = '{name}' and state = 'streaming'"

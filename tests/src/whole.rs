@@ -45,7 +45,7 @@ impl Lab {
     /// # Errors
     /// It does not; the text has what `pg_stat_replication` shows.
     pub fn streams(&self, standby: u8, primary: u8) -> Result<()> {
-        let name = self.node(standby).name();
+        let name = self.node(standby).application_name();
         let seen = self.node(primary).psql(&format!(
             "select state, sync_state from pg_stat_replication where application_name = '{name}'"
         ))?;

@@ -25,8 +25,8 @@ pub use net::{arp, life, listeners, ping, vip};
 pub use remote::{known_hosts, peer, ssh};
 pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
 pub use server::{
-    configuration, conninfo, disk, flavor, instance, layout, login, replay, replication, settings,
-    slots, sql, standby, supervisor, synchronous,
+    configuration, conninfo, control_copies, disk, flavor, instance, last_checkpoint, layout,
+    login, replay, replication, settings, slots, sql, standby, supervisor, synchronous,
 };
 pub use steps::{needs, promotion, status};
 pub use time::{clock, deadline, workers};

@@ -61,7 +61,7 @@ pub(super) const NEEDS: [Need; 12] = [
         each: true,
         make: |scene, primary, standby| {
             scene.breaks("the standby's slot is dropped", |lab| {
-                drop_slot(lab.node(primary), &lab.node(standby).name())
+                drop_slot(lab.node(primary), &lab.node(standby).application_name())
             })?;
             has_lost(scene, standby, primary)?;
             Ok((standby, primary))

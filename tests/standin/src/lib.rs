@@ -6,9 +6,14 @@
 
 mod names;
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_uint, c_void};
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::{env, mem, ptr};
 
 use names::{RECOVERY_CONF, RECOVERY_DONE, STANDBY_SIGNAL};
@@ -84,8 +89,6 @@ macro_rules! with_two_paths {
 }
 
 with_a_path! {
-    // Variadic in C; on the machines that there are, the third argument is passed the same way.
-    fn open(path, flags: c_int, mode: c_uint) -> c_int;
     fn freopen(path, mode: *const c_char, stream: *mut c_void) -> *mut c_void;
     fn lstat(path, out: *mut c_void) -> c_int;
     fn access(path, mode: c_int) -> c_int;
@@ -97,6 +100,63 @@ with_a_path! {
     fn truncate(path, length: i64) -> c_int;
     fn readlink(path, out: *mut c_char, room: usize) -> isize;
     fn utime(path, times: *const c_void) -> c_int;
+}
+
+/// # Safety
+/// As the C library's. Variadic in C; on the machines that there are, the third argument is passed the same
+/// way.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    let real = real!(open as unsafe extern "C" fn(*const c_char, c_int, c_uint) -> c_int);
+    // SAFETY: the caller's promise.
+    let file = unsafe { real(Path::of(path).as_ptr(), flags, mode) };
+    // SAFETY: the caller's promise.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    if file >= 0 && writes && is_server() && name.ends_with(b"global/pg_control") {
+        CONTROL_FILE.store(file, Ordering::Relaxed);
+    }
+    file
+}
+
+/// The control file while the server has it open for writing, else -1. Each of its processes has its own.
+static CONTROL_FILE: AtomicI32 = AtomicI32::new(-1);
+
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close(file: c_int) -> c_int {
+    let real = real!(close as unsafe extern "C" fn(c_int) -> c_int);
+    let is_control = CONTROL_FILE.compare_exchange(file, -1, Ordering::Relaxed, Ordering::Relaxed);
+    if file >= 0 && is_control.is_ok() {
+        copy_control_file(file);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { real(file) }
+}
+
+/// What the server has written to its control file it writes to the further ones, too.
+fn copy_control_file(file: c_int) {
+    let Some(copies) = env::var_os("V8R3_CONTROL_COPIES") else {
+        return;
+    };
+    let mut room = [0_u8; 8192];
+    // SAFETY: the room is as large as it says.
+    let read = unsafe { libc::pread(file, room.as_mut_ptr().cast(), room.len(), 0) };
+    let Some(bytes) = usize::try_from(read).ok().and_then(|read| room.get(..read)) else {
+        return;
+    };
+    for copy in copies.as_bytes().split(|byte| *byte == b';') {
+        let path = OsStr::from_bytes(copy);
+        if path.is_empty() {
+            continue;
+        }
+        let mut options = File::options();
+        let opened = options.write(true).create(true).mode(0o600).open(path);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(bytes)) {
+            eprintln!("control_file_copy {}: {error}", path.display());
+        }
+    }
 }
 
 with_two_paths! {
@@ -117,8 +177,54 @@ pub unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut
         // SAFETY: both are C strings.
         return unsafe { real(made.as_ptr(), mode) };
     }
+    if name.ends_with(b"/kingbase.conf")
+        && let Some(today) = settings_of_today(OsStr::from_bytes(name))
+    {
+        // SAFETY: an open file, and the caller's promise.
+        return unsafe { libc::fdopen(today.into_raw_fd(), mode).cast() };
+    }
     // SAFETY: the caller's promise.
     unsafe { real(Path::of(path).as_ptr(), mode) }
+}
+
+/// A configuration file with the fork's own settings, and those that 13 has renamed, as PostgreSQL takes
+/// them: in memory. `None`: it cannot be read.
+fn settings_of_today(path: &OsStr) -> Option<File> {
+    let text = fs::read(path).ok()?;
+    let mut today = Vec::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        today.extend(line_of_today(line));
+    }
+    // SAFETY: a C string; the result is looked at before it is used.
+    let memory = unsafe { libc::memfd_create(c"kingbase.conf".as_ptr(), libc::MFD_CLOEXEC) };
+    if memory < 0 {
+        return None;
+    }
+    // SAFETY: it was just opened, and is nobody else's.
+    let mut file = unsafe { File::from_raw_fd(memory) };
+    file.write_all(&today).ok()?;
+    file.rewind().ok()?;
+    Some(file)
+}
+
+fn line_of_today(line: &[u8]) -> Vec<u8> {
+    const OWN: [&str; 2] = ["archive_dest", "control_file_copy"];
+    let text = String::from_utf8_lossy(line);
+    let trimmed = text.trim_start();
+    let is = |name: &str| {
+        let rest = trimmed.strip_prefix(name);
+        rest.filter(|rest| rest.starts_with([' ', '\t', '=']))
+    };
+    if OWN.iter().any(|name| is(name).is_some()) {
+        return format!("v8r3.{trimmed}").into_bytes();
+    }
+    if let Some(rest) = is("wal_keep_segments") {
+        let digits = rest.trim_start_matches([' ', '\t', '=', '\'']);
+        let end = digits.find(|it: char| !it.is_ascii_digit());
+        let number = digits[..end.unwrap_or(digits.len())].parse::<u32>();
+        return format!("wal_keep_size = {}MB\n", number.unwrap_or(0) * 16).into_bytes();
+    }
+    line.to_vec()
 }
 
 /// # Safety

@@ -37,8 +37,14 @@ const LATER: [&str; 4] = [
     "promote_trigger_file",
 ];
 
+/// The value of one setting in a file's text; the last one counts.
+pub fn value(text: &str, wanted: &str) -> Option<String> {
+    let mut found = settings(text).filter(|(name, _)| name == wanted);
+    found.next_back().map(|(_, value)| unquoted(value))
+}
+
 /// A setting: its name, and its value as it is written.
-fn settings(text: &str) -> impl Iterator<Item = (String, &str)> {
+fn settings(text: &str) -> impl DoubleEndedIterator<Item = (String, &str)> {
     text.lines().filter_map(|line| {
         let line = line.trim();
         let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
@@ -87,8 +93,15 @@ pub fn read(data: &Path) -> Result<Option<String>> {
                 standby = matches!(unquoted(value).as_str(), "on" | "true" | "yes" | "1");
                 continue;
             }
-            "primary_conninfo" => conninfo::check(&unquoted(value))
-                .context("FATAL:  could not connect to the primary server")?,
+            "primary_conninfo" => {
+                let conninfo = unquoted(value);
+                conninfo::check(&conninfo)
+                    .context("FATAL:  could not connect to the primary server")?;
+                let conninfo = conninfo::with_decoded_password(&conninfo)?;
+                let quoted = conninfo.replace('\\', r"\\").replace('\'', "''");
+                writeln!(today, "{now} = '{quoted}'")?;
+                continue;
+            }
             _ => {}
         }
         writeln!(today, "{now} = {value}")?;

@@ -1,14 +1,15 @@
 //! `kingbase`: PostgreSQL's server, with the settings of a standby from `recovery.conf`.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::preload::{exec, lib, with_names};
 use crate::{names, recovery_conf};
@@ -22,6 +23,12 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         // Not by an option: V8R3's server has its configuration in its data directory, and whoever reads its
         // arguments finds no other.
         command.env("V8R3_CONFIGURATION", configuration(&data)?);
+        let copies = control_copies(&data)?;
+        let is_asked = args.iter().any(|arg| arg == "-C");
+        if !is_asked {
+            see_that_they_agree(&data, &copies)?;
+        }
+        command.env("V8R3_CONTROL_COPIES", copies.join(";"));
     }
     exec(&mut command)
 }
@@ -50,6 +57,9 @@ fn configuration(data: &Path) -> Result<PathBuf> {
     }
     let quoted = data.to_string_lossy().replace('\'', "''");
     let mut text = format!("include '{quoted}/kingbase.conf'\n");
+    if let Some(archive) = setting(&data, "archive_dest")? {
+        writeln!(text, "archive_command = 'cp \"%p\" \"{archive}/%f\"'")?;
+    }
     text += recovery_conf::read(&data)?.as_deref().unwrap_or_default();
     let name = data.to_string_lossy().replace(['/', ' '], "_");
     let file = Path::new("/tmp").join(format!("kingbase{name}.conf"));
@@ -63,6 +73,36 @@ fn configuration(data: &Path) -> Result<PathBuf> {
     written.write_all(text.as_bytes())?;
     fs::rename(&fresh, &file)?;
     Ok(file)
+}
+
+fn setting(data: &Path, name: &str) -> Result<Option<String>> {
+    match fs::read_to_string(data.join("kingbase.conf")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => Ok(recovery_conf::value(&text.context("kingbase.conf")?, name)),
+    }
+}
+
+/// The further control files, which the server keeps like its own.
+fn control_copies(data: &Path) -> Result<Vec<String>> {
+    let named = setting(data, "control_file_copy")?.unwrap_or_default();
+    let files = named.split(';').map(str::trim);
+    Ok(files
+        .filter(|it| !it.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// One that says something else was changed by somebody else than the server, or its own was.
+fn see_that_they_agree(data: &Path, copies: &[String]) -> Result<()> {
+    let own = fs::read(data.join("global/sys_control")).unwrap_or_default();
+    for copy in copies {
+        let differs = fs::read(copy).is_ok_and(|bytes| bytes != own);
+        ensure!(
+            !differs,
+            "FATAL:  control file \"{copy}\" differs from \"global/sys_control\""
+        );
+    }
+    Ok(())
 }
 
 /// Gives the files of a data directory that PostgreSQL's own `initdb` has made V8R3's names.

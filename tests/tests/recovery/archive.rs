@@ -2,11 +2,11 @@
 //! a shutdown leaves most of one empty, and what a rewind misses is in the archive.
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, HOME};
+use lab::layout::{DATA, HOME, LOG};
 use lab::{Lab, LabOptions, Node, wait_for};
 
 use crate::drill::{assert_stays_down, at_once, killed_with_rows_of_its_own, recovers, same_end};
-use crate::scene::{RECOVERY, SHORT, astray, recover};
+use crate::scene::{RECOVERY, SHORT, assert_logged, astray, recover};
 
 fn sh(node: &Node, script: &str) -> Result<String> {
     node.run_as("kingbase", &["sh", "-c", script], SHORT)?
@@ -74,11 +74,36 @@ fn the_checkpoint_is_in_the_archive(lab: &Lab) -> Result<()> {
     let died = node.recover(&["--die-after", "recover.clean"], RECOVERY)?;
     ensure!(died.signal == Some(9), "{died}");
     sh(node, &format!("rm {DATA}/pg_wal/{segment}"))?;
-    assert_stays_down(node, 66, &["could not find previous WAL record"])?;
-    let restore = format!("restore_command = 'cp {HOME}/archive/%f %p'");
-    sh(
-        node,
-        &format!("echo \"{restore}\" >> {DATA}/postgresql.auto.conf"),
-    )?;
-    recovers(lab, node, new)
+    // Said before anything is touched, and what to do.
+    let gone = format!("{segment} is gone");
+    let before = touched(node)?;
+    let said = [
+        "its WAL does not go back to the last checkpoint before the fork",
+        &gone,
+    ];
+    let hint = "set restore_command where an archive has it";
+    assert_stays_down(node, 1, &[&said[..], &[hint]].concat())?;
+    let set = |command: &str| {
+        let line = format!("restore_command = '{command}'");
+        let auto = format!("{DATA}/postgresql.auto.conf");
+        sh(node, &format!("echo \"{line}\" >> {auto}")).map(drop)
+    };
+    set("cp /nowhere/%f %p")?;
+    let hint = "restore_command does not bring it";
+    assert_stays_down(node, 1, &[&said[..], &[hint]].concat())?;
+    ensure!(touched(node)? == before, "something was touched");
+    set(&format!("cp {HOME}/archive/%f %p"))?;
+    recovers(lab, node, new)?;
+    let log = node.recovery_log()?;
+    assert_logged(&log, "restore_command has brought 1 segments of it");
+    Ok(())
+}
+
+/// The control file, what lies in the directory of the WAL, what is kept, and whether a rewind is marked.
+fn touched(node: &Node) -> Result<String> {
+    let script = format!(
+        "md5sum {DATA}/global/pg_control; ls -l {DATA}/pg_wal; ls -d {DATA}*; \
+         grep -o '\"stage\":[^,]*' {LOG}/network_rewind.json"
+    );
+    sh(node, &script)
 }

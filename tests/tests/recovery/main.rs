@@ -16,6 +16,7 @@ mod killed;
 mod kingbase;
 mod left;
 mod login;
+mod newer;
 mod oddities;
 mod own_files;
 mod promotion;

@@ -27,7 +27,8 @@ const CONFIGURATION: &str = "core/src/config";
 
 /// What the sources have of sentences that are said to nobody: what another program's output is
 /// searched for, what it is called with, and details of events.
-const SAID_TO_NOBODY: [&str; 34] = [
+const SAID_TO_NOBODY: [&str; 35] = [
+    "cd … && …",
     "ALTER ROLE CURRENT_USER IN DATABASE … SET … = …",
     "need to copy …",
     "# reserved for a promotion: another host has a timeline of this number (failover-tools)",

@@ -42,6 +42,11 @@ impl Secret {
         &self.plain
     }
 
+    /// The base64 form as a program writes it, whatever stands in the file.
+    pub(crate) fn to_base64(&self) -> String {
+        BASE64.encode(&self.plain)
+    }
+
     /// The base64 form, as it stands in the file; to hide it in a log.
     #[must_use]
     pub fn encoded(&self) -> &str {

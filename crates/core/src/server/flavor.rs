@@ -3,7 +3,7 @@
 //! V8R3 grew out of PostgreSQL 9.6: programs, files, views and functions have other names and are
 //! otherwise the same. Nothing outside this file asks which of the two it is.
 
-use crate::config::{Config, DbFlavor};
+use crate::config::{Config, DbFlavor, Secret};
 use std::path::Path;
 
 /// The names of one server.
@@ -57,8 +57,12 @@ pub struct Flavor {
     pub slots_dir: &'static str,
     /// The control file, in the data directory.
     pub control_file: &'static str,
+    /// The setting that names further control files, which the server keeps like its own.
+    pub control_copies: Option<&'static str>,
     /// Where a standby has its settings.
     pub standby_settings: StandbySettings,
+    /// How a password stands in a standby's connection string.
+    pub conninfo_password: ConninfoPassword,
     /// Options of a connection over which much is read: a host that loses its power says nothing, and
     /// without these a program waits for hours, and no other run may begin meanwhile. The fork's
     /// library, of 9.6, knows nothing for what was sent and not acknowledged: there it takes the
@@ -142,6 +146,34 @@ pub enum StandbySettings {
     },
 }
 
+/// The form of a password in `primary_conninfo`, as the WAL receiver reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConninfoPassword {
+    /// As it is.
+    Clear,
+    /// Encoded, as in `HAmodule.conf`.
+    Base64,
+}
+
+impl ConninfoPassword {
+    /// How `password` is written.
+    pub fn written(self, password: &Secret) -> String {
+        match self {
+            Self::Clear => password.expose().to_owned(),
+            Self::Base64 => password.to_base64(),
+        }
+    }
+
+    /// The password that is written so. What is not encoded is taken as it is.
+    pub fn read(self, written: &str) -> String {
+        let decoded = match self {
+            Self::Clear => None,
+            Self::Base64 => Secret::decode(written),
+        };
+        decoded.map_or(written.to_owned(), |it| it.expose().to_owned())
+    }
+}
+
 /// A way for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpPassword {
@@ -189,7 +221,9 @@ pub static KINGBASE: Flavor = Flavor {
     auto_conf: "kingbase.auto.conf",
     slots_dir: "sys_replslot",
     control_file: "global/sys_control",
+    control_copies: Some("control_file_copy"),
     standby_settings: StandbySettings::OwnFile,
+    conninfo_password: ConninfoPassword::Base64,
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3",
     rewind_source_options: "",
     password_variables: &["KINGBASE_PASSWORD", "KINGBASEPASSWORD", "PGPASSWORD"],
@@ -262,10 +296,12 @@ pub static POSTGRES: Flavor = Flavor {
     auto_conf: "postgresql.auto.conf",
     slots_dir: "pg_replslot",
     control_file: "global/pg_control",
+    control_copies: None,
     standby_settings: StandbySettings::Configuration {
         last: "postgresql.auto.conf",
         reloads_from: 130_000,
     },
+    conninfo_password: ConninfoPassword::Clear,
     source_options: "connect_timeout=10 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 \
                      tcp_user_timeout=20000",
     rewind_source_options: "options=-cjit=off",
@@ -323,5 +359,25 @@ impl Flavor {
             .into_iter()
             .find(|flavor| bin.join(flavor.ctl).exists())
             .ok_or_else(|| UnknownFlavor(bin.display().to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_written_as_it_is_read() {
+        // Shortened by hand, and with the line end of an `echo`.
+        let secret = Secret::decode("aXQncwo").unwrap();
+        for (form, expected) in [
+            (ConninfoPassword::Clear, "it's"),
+            (ConninfoPassword::Base64, "aXQncw=="),
+        ] {
+            let written = form.written(&secret);
+            assert_eq!(written, expected);
+            assert_eq!(form.read(&written), "it's");
+        }
+        assert_eq!(ConninfoPassword::Base64.read("it's"), "it's");
     }
 }

@@ -93,11 +93,11 @@ fn command(instance: &Instance, client: &str, pairs: &[(String, String)]) -> Cmd
         .arg(conninfo::build(&all));
     let password = pairs.iter().find(|(keyword, _)| keyword == "password");
     match password {
-        Some((_, password)) => instance
-            .flavor
-            .password_variables
-            .iter()
-            .fold(command, |command, name| command.env(*name, password)),
+        Some((_, written)) => {
+            let password = instance.flavor.conninfo_password.read(written);
+            let variables = instance.flavor.password_variables.iter();
+            variables.fold(command, |command, name| command.env(*name, &password))
+        }
         None => command,
     }
 }

@@ -5,9 +5,11 @@
 
 pub mod configuration;
 pub mod conninfo;
+pub mod control_copies;
 pub mod disk;
 pub mod flavor;
 pub mod instance;
+pub mod last_checkpoint;
 pub mod layout;
 pub mod login;
 pub mod replay;

@@ -351,11 +351,12 @@ impl<'a> StandbyFiles<'a> {
     /// programs put it there.
     fn made_up(&self, host: &str) -> String {
         let config = self.config;
+        let password = self.names.conninfo_password.written(&config.kb_pass);
         conninfo::build(&[
             ("host", host),
             ("port", &config.kb_port.to_string()),
             ("user", &config.kb_user),
-            ("password", config.kb_pass.expose()),
+            ("password", &password),
             // Replication needs none; the synchronization of slots (17 and later) does.
             ("dbname", &config.kb_dataname),
             ("application_name", &config.node_name),

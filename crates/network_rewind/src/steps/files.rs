@@ -4,6 +4,7 @@ use crate::steps::own;
 use crate::steps::rewind::copy_synced;
 use crate::work::{Work, beside};
 use anyhow::{Context, Result, bail};
+use failover_core::control_copies;
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::procedure::Done;
@@ -104,11 +105,24 @@ pub fn put_back(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
     let restored = own::put_back(work)?;
     work.journal.line(format!(" sed conf change #{SYNC_NAMES}"));
     let changed = configure(work, work.data())?;
+    renew_control_copies(work)?;
     work.journal.stamped("file operate");
     Ok(match (restored, changed) {
         (0, false) => Done::AlreadySo("as they were".to_owned()),
         _ => Done::Did(format!("{restored} files put back")),
     })
+}
+
+/// The further control files, after somebody else than the server has put another one into the data
+/// directory.
+pub fn renew_control_copies(work: &Work<'_>) -> Result<()> {
+    for copy in control_copies::renew(work.instance)? {
+        work.journal.stamped(format!(
+            "{} is written anew: it is a copy of the control file",
+            copy.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The settings of a standby of the primary.

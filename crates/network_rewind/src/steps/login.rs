@@ -5,6 +5,7 @@ use crate::steps::own;
 use crate::work::{Break, Work};
 use anyhow::{Result, bail};
 use failover_core::deadline::Deadline;
+use failover_core::flavor::ConninfoPassword;
 use failover_core::login::{Tried, try_replication};
 use std::net::IpAddr;
 
@@ -40,7 +41,13 @@ pub fn see(work: &mut Work<'_>, deadline: Deadline) -> Result<()> {
         said if said.contains("max_wal_senders") => {
             "raise max_wal_senders there, or end a base backup that nobody needs".to_owned()
         }
-        _ => "correct primary_conninfo of this node, or the password there".to_owned(),
+        _ => format!(
+            "correct primary_conninfo of this node{}, or the password there",
+            match work.names().conninfo_password {
+                ConninfoPassword::Clear => "",
+                ConninfoPassword::Base64 => ", where the password is base64-encoded",
+            }
+        ),
     };
     bail!(Break::NeedsPerson(format!(
         "the primary {primary} refuses the replication login of this node ({said}), nothing is \

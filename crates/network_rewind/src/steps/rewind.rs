@@ -4,7 +4,7 @@ use crate::budget;
 use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
-use crate::steps::{files, login, own, room};
+use crate::steps::{archive, files, login, own, room};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
 use failover_core::deadline::Deadline;
@@ -165,18 +165,8 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
     }
     if let Some((_, at)) = work.fork {
         let number = at.0.saturating_sub(1) / control.segment_size;
-        // Where a promotion happened in it, it is whole on the new timeline, and with an archive the old
-        // one is renamed. The control file may not know of that timeline yet.
-        let oldest = own.of_segment(Lsn((number + 1) * control.segment_size));
-        let newest = work.instance.newest_timeline_in_wal().unwrap_or(oldest);
-        let wal = work.data().join(names.wal_dir);
-        let name = |timeline| segment_name(timeline, number, control.segment_size);
-        let is_here = (oldest..=newest.max(oldest)).any(|it| wal.join(name(it)).exists());
-        if !is_here && archive(work).is_none() {
-            return Ok(Some(format!(
-                "its WAL does not go back to the fork at {at}, {} is gone",
-                name(oldest)
-            )));
+        if let Some(why) = archive::obstacle(work, at, &own, &control, deadline)? {
+            return Ok(Some(why));
         }
         let same = |name: &&String| segment_number(name, control.segment_size) == Some(number);
         if !work.primary_wal.iter().any(|name| same(&name)) {
@@ -191,26 +181,11 @@ fn obstacle(work: &mut Work<'_>, stage: Stage, deadline: Deadline) -> Result<Opt
 }
 
 /// The option with which the rewind finds a configuration that is not in the data directory.
-fn configuration(work: &Work<'_>) -> Option<String> {
+pub fn configuration(work: &Work<'_>) -> Option<String> {
     let (option, from) = work.names().rewind_config?;
     let layout = work.instance.layout();
     let has_it = layout.is_apart() && work.instance.version()? >= from;
     has_it.then(|| format!("{option}={}", layout.conf_in(layout.data()).display()))
-}
-
-/// The option with which the rewind takes from the archive what is gone here, where there is one. It asks
-/// the server's program for the command, which has to find its configuration.
-fn archive(work: &Work<'_>) -> Option<&'static str> {
-    let (option, from) = work.names().rewind_restores?;
-    let version = work.instance.version()?;
-    if work.instance.layout().is_apart() && configuration(work).is_none() {
-        return None;
-    }
-    let command = work
-        .standby_files(work.data())
-        .of_the_server("restore_command");
-    let is_set = command.is_some_and(|it| !it.is_empty());
-    (is_set && version >= from).then_some(option)
 }
 
 /// Where the two have the same history and not the same WAL.
@@ -533,7 +508,7 @@ fn command(work: &Work<'_>, source: &str) -> Cmd {
         .arg(format!("--source-server={source}"))
         .arg("--progress")
         .args(names.rewind_unsynced)
-        .args(archive(work))
+        .args(archive::option(work))
         .args(configuration(work))
         .dying_with_us()
 }
@@ -546,6 +521,7 @@ fn see_that_it_fits(work: &Work<'_>, deadline: Deadline) -> Result<()> {
     };
     put_back(work)?;
     own::put_back(work)?;
+    files::renew_control_copies(work)?;
     if work.marked {
         work.update_recovery(|it| it.stage = Stage::Preparing)?;
     }
@@ -648,7 +624,8 @@ fn failed_rewind(work: &mut Work<'_>, why: &Error) -> Result<Done> {
     let failures = work.update_recovery(|it| it.failures += 1)?.failures;
     // A person may have to change settings before the next one.
     let back = room::take_back_if_short(work).and_then(|()| put_back(work));
-    if let Err(error) = back.and_then(|()| own::put_back(work).map(drop)) {
+    let back = back.and_then(|()| own::put_back(work).map(drop));
+    if let Err(error) = back.and_then(|()| files::renew_control_copies(work)) {
         work.journal.stamped(format!("warning: {error:#}"));
     }
     let next = match (failures < ATTEMPTS, may_copy(work.config())) {

@@ -14,15 +14,8 @@ const BY_CRON: Duration = Duration::from_secs(240);
 
 #[test]
 fn the_case_study() -> Result<()> {
-    let logs = [
-        // 9.6 begins its lines with nothing.
-        ("log_line_prefix", "''"),
-        ("logging_collector", "on"),
-        (
-            "log_directory",
-            "'/home/kingbase/cluster/R3HA/db/data/sys_log'",
-        ),
-    ];
+    // 9.6 begins its lines with nothing.
+    let logs = [("log_line_prefix", "''")];
     let options = LabOptions {
         recovery: true,
         postgres: logs.map(|(key, value)| (key.into(), value.into())).into(),

@@ -3,7 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DB_BIN, DB_ETC, USER};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lab::layout::{DATA, DB_BIN, DB_ETC, R3HA, SQL_PASSWORD, USER};
 use lab::{Lab, LabOptions};
 
 use super::{SHORT, assert_kept, consent, v8r3};
@@ -21,13 +23,14 @@ fn only_the_host_changes() -> Result<()> {
         old.psql(&format!(
             "create role \"192.168.1.103\" replication login password '{PASSWORD}'"
         ))?;
+        let password = BASE64.encode(PASSWORD);
         let template = format!(
             "# of 192.168.1.103\n\
              standby_mode='on'\n\
-             primary_conninfo = 'user=192.168.1.103 password=''{PASSWORD}'' host = 192.168.1.103 \
-             port=54321 application_name=node101 fallback_application_name=192.168.1.103' # host=192.168.1.103\n\
+             primary_conninfo = 'user=192.168.1.103 password={password} host = 192.168.1.103 \
+             port=54321 application_name=node1 fallback_application_name=192.168.1.103' # host=192.168.1.103\n\
              recovery_target_timeline = 'latest'\n\
-             primary_slot_name = 'slot_node101'\n\
+             primary_slot_name = 'slot_node1'\n\
              #trigger_file = '/tmp/192.168.1.103'\n"
         );
         old.write(&format!("{DB_ETC}/recovery.done"), &template, 0o600, 2001)?;
@@ -46,15 +49,62 @@ fn only_the_host_changes() -> Result<()> {
     })
 }
 
+/// A node that was never a standby, and has no template: its settings are made from `KB_PASS`.
+#[test]
+fn settings_of_the_tools_own_login() -> Result<()> {
+    let options = LabOptions {
+        config: vec![("AUTO_PRIMARY_RECOVERY".into(), "1".into())],
+        ..v8r3("v8r3-made-up").failing_over_at_once()
+    };
+    Lab::with(options, |lab| {
+        let spy = lab::Spy::start();
+        let old = lab.node(101);
+        killed_with_rows_of_its_own(lab, 101)?;
+        fs::remove_file(old.path(&format!("{DB_ETC}/recovery.done"))?)?;
+        recovers(lab, old, 102)?;
+        let conf = old.read(&format!("{DATA}/recovery.conf"))?;
+        let password = format!("password={} ", BASE64.encode(SQL_PASSWORD));
+        ensure!(conf.contains(&password), "{conf}");
+        assert_kept(lab, spy)
+    })
+}
+
+/// A file that the server keeps beside its own: it does not start where the two differ.
+#[test]
+fn the_second_control_file_is_that_of_the_rewind() -> Result<()> {
+    Lab::with(v8r3("v8r3-control").failing_over_at_once(), |lab| {
+        let old = lab.node(101);
+        let control = || {
+            let read = |file: &str| anyhow::Ok(fs::read(old.path(&format!("{R3HA}/{file}"))?)?);
+            let own = read("db/data/global/sys_control")?;
+            ensure!(own == read("control/sys_control_copy")?, "they differ");
+            Ok(())
+        };
+        control()?;
+        killed_with_rows_of_its_own(lab, 101)?;
+        control()?;
+        consent(old)?;
+        // The rewind itself writes the one only.
+        let died = old.recover(&["--die-after", "recover.rewind"], RECOVERY)?;
+        ensure!(died.signal == Some(9), "{died}");
+        ensure!(control().is_err(), "the stand-in's rewind keeps both");
+        let run = old.run_as(USER, &[&format!("{DB_BIN}/kingbase"), "-D", DATA], SHORT)?;
+        ensure!(run.stderr.contains("differs from"), "{run}");
+        recovers(lab, old, 102)?;
+        assert_logged(&old.recovery_log()?, "it is a copy of the control file");
+        control()
+    })
+}
+
 #[test]
 fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
     Lab::with(v8r3("v8r3-slot-name").failing_over_at_once(), |lab| {
         let old = lab.node(101);
         let done = format!("{DB_ETC}/recovery.done");
-        let text = old.read(&done)?.replace("'slot_node101'", "'mine'");
+        let text = old.read(&done)?.replace("'slot_node1'", "'mine'");
         // As an editor of Windows leaves it, and in the words that the server also takes.
         let text = text
-            .replace("standby_mode = 'on'", "Standby_Mode true")
+            .replace("standby_mode='on'", "Standby_Mode true")
             .replace("host=", "hostaddr = 192.168.1.102 host=")
             .replace('\n', "\r\n");
         old.write(&done, &text, 0o600, 2001)?;
@@ -65,7 +115,7 @@ fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
         let slots = "select string_agg(slot_name || ' ' || active, ', ') from pg_replication_slots \
                      where restart_lsn is not null";
         assert_eq!(lab.node(102).psql(slots)?, "mine true");
-        let dropped = "slot_node101 on the primary 192.168.1.102 is dropped";
+        let dropped = "slot_node1 on the primary 192.168.1.102 is dropped";
         assert_logged(&old.recovery_log()?, dropped);
         Ok(())
     })
@@ -101,17 +151,17 @@ fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
             ensure!(died.signal == Some(9), "{died}");
             if step == "recover.rewind" {
                 // The primary's, and without a use here: 9.6 copies it.
-                let copied = node.path(&format!("{DATA}/sys_replslot/slot_node101"))?;
+                let copied = node.path(&format!("{DATA}/sys_replslot/slot_node1"))?;
                 ensure!(copied.exists(), "the rewind has not copied the slots");
             }
         }
         recovers(lab, node, 102)?;
         let log = node.recovery_log()?;
         for line in [
-            "drop the slot [slot_node101].",
-            "drop the slot [slot_node102].",
-            "create the slot [slot_node101] success.",
-            "create the slot [slot_node102] success.",
+            "drop the slot [slot_node1].",
+            "drop the slot [slot_node2].",
+            "create the slot [slot_node1] success.",
+            "create the slot [slot_node2] success.",
         ] {
             assert_logged(&log, line);
         }
@@ -120,7 +170,7 @@ fn slots_are_made_again_whenever_the_run_dies() -> Result<()> {
                      from pg_replication_slots";
         assert_eq!(
             node.psql(slots)?,
-            "decoder logical, slot_node101 physical, slot_node102 physical"
+            "decoder logical, slot_node1 physical, slot_node2 physical"
         );
         Ok(())
     })

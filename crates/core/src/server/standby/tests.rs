@@ -166,7 +166,7 @@ fn kingbase_without_a_template_logs_in_as_the_tools_do() {
         ("host", "192.168.1.102"),
         ("port", "54321"),
         ("user", "repl"),
-        ("password", "it's a secret"),
+        ("password", "aXQncyBhIHNlY3JldA=="),
         ("dbname", "TEST"),
         ("application_name", "node101"),
     ] {
