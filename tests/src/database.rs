@@ -39,6 +39,7 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
         (Flavor::Postgres, Some(major)) => format!("pgdata-3-{major}"),
         (Flavor::Kingbase, _) => "kbdata-2".to_owned(),
     };
+    let name = name + if options.checksums { "-checksums" } else { "" };
     let bin = servers::bin(options.server)?;
     cached(&name, |path| {
         // Made by the machine's own user for databases: it refuses root, and users that the
@@ -61,6 +62,8 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
             "--pgdata",
             &data,
         ];
+        let checksums = options.checksums.then_some("--data-checksums");
+        let initdb: Vec<&str> = initdb.into_iter().chain(checksums).collect();
         run_as_user(maker, &bin.join("initdb"), &initdb, "")?;
         files::remove(&password)?;
         // `rows` is the client's table, `probe` the prober's.
@@ -122,12 +125,13 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
          unix_socket_directories = '/tmp, /run/postgresql'\n\
          cluster_name = '{name}'\n\
          shared_buffers = 32MB\n\
-         wal_log_hints = on\n\
+         wal_log_hints = {hints}\n\
          hot_standby = on\n\
          max_wal_senders = 10\n\
          max_replication_slots = 10\n\
          log_line_prefix = '%m [%p] %q%a '\n",
-        name = node.name()
+        name = node.name(),
+        hints = !node.shared.options.checksums,
     );
     if flavor == Flavor::Kingbase {
         conf += &standin::settings(node);

@@ -49,6 +49,8 @@ pub struct LabOptions {
     pub data_disk: u64,
     /// Synchronous replication, and `SYNC_FLAG=1`; else asynchronous, and 0.
     pub sync: bool,
+    /// Data checksums, and no hint bits in the WAL; else the other way round. For PostgreSQL only.
+    pub checksums: bool,
     /// Run cron on every host (its table is empty: see `/etc/cron.d`).
     pub cron: bool,
     /// Run cron, and in it `network_rewind` each minute, from the first start of a host on.
@@ -83,6 +85,7 @@ impl Default for LabOptions {
             witness: false,
             data_disk: 0,
             sync: true,
+            checksums: false,
             cron: false,
             recovery: false,
             known_hosts: false,

@@ -1,20 +1,26 @@
 //! Data directories as they are: files of root's, links, pipes, settings that are included, a log in the
-//! data directory. Each is recovered, and nothing of the node's own is lost or changed.
+//! data directory, a data directory that is a link or a mount point. Each ends streaming, with nothing of the
+//! node's own lost or changed; or it is refused before anything is touched, by a sentence that helps: the test
+//! does what it says.
 //!
-//! `ODDITIES=200 ODDITIES_SEED=7` recovers so many, each with a mix that the seed gives; a round that
+//! `RECOVERY_ROUNDS=200 RECOVERY_SEED=7` recovers so many, each with a mix that the seed gives; a round that
 //! fails prints its own.
 
 use std::env;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::layout::{DATA, HOME, SQL_USER};
-use lab::{Lab, Node};
+use lab::{Lab, LabOptions, Node};
 
-use crate::drill::{assert_stays_down, at_once, killed_with_rows_of_its_own, recovers};
-use crate::scene::SHORT;
+use crate::drill::{at_once, killed_with_rows_of_its_own, same_end};
+use crate::scene::{RECOVERY, SHORT};
 
 /// Rounds in the suite: the first with all that go together.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 6;
+/// Of these on one lab, whose servers are of one kind.
+const ON_ONE_LAB: u64 = 3;
+/// Refusals of one round, each of which helps.
+const REFUSALS: usize = 6;
 
 /// One thing that an operator, a package or a habit does to a data directory.
 struct Oddity {
@@ -29,7 +35,7 @@ struct Oddity {
     undo: &'static str,
 }
 
-const ODDITIES: [Oddity; 13] = [
+const ODDITIES: [Oddity; 19] = [
     Oddity {
         name: "pg_hba.conf is root's",
         make: "chown root:kingbase pg_hba.conf; chmod 640 pg_hba.conf",
@@ -140,13 +146,149 @@ const ODDITIES: [Oddity; 13] = [
         sets: None,
         undo: "",
     },
+    Oddity {
+        name: "a socket",
+        make: "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un(\"own.sock\")) or die'
+               chown kingbase:kingbase own.sock",
+        own: "own.sock",
+        sets: None,
+        undo: "rm -f own.sock",
+    },
+    Oddity {
+        name: "an enormous log",
+        make: "fallocate -l 200M server.log; chown kingbase:kingbase server.log",
+        own: "server.log",
+        sets: None,
+        undo: "rm -f server.log",
+    },
+    Oddity {
+        name: "files of strange modes",
+        make: "for mode in 400 444 755 4711 1666 000; do echo $mode > own.$mode
+               chown kingbase:kingbase own.$mode; chmod $mode own.$mode; done",
+        own: "own.[0-9]*",
+        sets: None,
+        undo: "rm -f own.[0-9]*",
+    },
+    Oddity {
+        name: "a directory of root's",
+        make: "install -d -m 700 scripts; echo own > scripts/x",
+        own: "scripts",
+        sets: None,
+        undo: "rm -rf scripts",
+    },
+    Oddity {
+        name: "one of the server's directories is a link",
+        make: "mv pg_xact $other; ln -s $other/pg_xact pg_xact",
+        own: "",
+        sets: None,
+        undo: "",
+    },
+    Oddity {
+        name: "a mount point in it",
+        make: "install -d -o kingbase -g kingbase mounted $other/mounted
+               mount --bind $other/mounted mounted
+               install -o kingbase -g kingbase -m 440 /etc/hostname mounted/host",
+        own: "mounted",
+        sets: None,
+        undo: "umount mounted; rmdir mounted; rm -r $other/mounted",
+    },
+];
+
+/// What the data directory itself is, until its server is down the next time.
+struct Shape {
+    name: &'static str,
+    make: &'static str,
+    undo: &'static str,
+    /// The tools copy there, and a file of root's is the server's user's then.
+    copies: bool,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape {
+        name: "a directory",
+        make: "",
+        undo: "",
+        copies: false,
+    },
+    Shape {
+        name: "a link to a path with blanks and in Chinese",
+        make: "cd /; mkdir -p $other/'数据 目录'; chown -R kingbase:kingbase $other
+               mv $data $other/'数据 目录/my data'; ln -s $other/'数据 目录/my data' $data",
+        undo: "cd /; rm $data; mv $other/'数据 目录/my data' $data",
+        copies: false,
+    },
+    Shape {
+        name: "a mount point",
+        make: "cd /; mount --bind $data $data",
+        undo: "cd /; umount $data",
+        copies: true,
+    },
+];
+
+/// What the servers of a lab are.
+struct Kind {
+    name: &'static str,
+    checksums: bool,
+    settings: &'static [(&'static str, &'static str)],
+    /// On both, as root.
+    make: &'static str,
+    sql: &'static [&'static str],
+}
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "hint bits in the WAL",
+        checksums: false,
+        settings: &[],
+        make: "",
+        sql: &[],
+    },
+    Kind {
+        name: "checksums, an archive, a tablespace, an unlogged table",
+        checksums: true,
+        settings: &[("archive_mode", "on"), ("archive_command", "'true'")],
+        make: "install -d -o kingbase -g kingbase $home/'表 空间'",
+        sql: &[
+            "create tablespace apart location '/home/kingbase/表 空间'",
+            "create table in_apart (n int) tablespace apart",
+            "insert into in_apart select generate_series(1, 5000)",
+            "create unlogged table unlogged (n int)",
+            "insert into unlogged values (1)",
+            "alter table in_apart rename to own_in_apart",
+        ],
+    },
+    Kind {
+        name: "messages in Chinese",
+        checksums: false,
+        settings: &[],
+        make: "localedef -i zh_CN -f UTF-8 zh_CN.UTF-8",
+        sql: &[
+            "alter system set lc_messages = 'zh_CN.UTF-8'",
+            "select pg_reload_conf()",
+        ],
+    },
+    Kind {
+        name: "checksums, messages in Chinese, a server's own log",
+        checksums: true,
+        settings: &[
+            ("logging_collector", "on"),
+            ("log_directory", "'log of the server'"),
+            ("log_destination", "'csvlog'"),
+        ],
+        make: "localedef -i zh_CN -f UTF-8 zh_CN.UTF-8",
+        sql: &[
+            "alter system set lc_messages = 'zh_CN.UTF-8'",
+            "select pg_reload_conf()",
+        ],
+    },
 ];
 
 /// Runs a script as root in the data directory.
 fn sh(node: &Node, script: &str) -> Result<String> {
     let name = node.name();
     let script = format!(
-        "set -e; node={name}; home={HOME}; user={SQL_USER}; other='{HOME}/other {name}'; cd {DATA}
+        "set -e; node={name}; home={HOME}; user={SQL_USER}; other='{HOME}/other {name}'; data={DATA}
+         cd {DATA}
          {script}"
     );
     // `$other` stands unquoted in the table.
@@ -155,16 +297,25 @@ fn sh(node: &Node, script: &str) -> Result<String> {
 }
 
 /// Every entry of what these have made: kind, mode, owner, where it leads, and what is in it.
-fn own_of(node: &Node, oddities: &[&Oddity]) -> Result<String> {
+fn own_of(node: &Node, oddities: &[&Oddity], owner: bool) -> Result<String> {
     let roots: Vec<&str> = oddities.iter().map(|it| it.own).collect();
     let roots = roots.join(" ");
+    let owner = if owner { "%u:%g" } else { "" };
     sh(
         node,
         &format!(
-            "for root in {roots}; do find \"$root\" -printf '%p %y %m %u:%g %l\\n'
+            "for root in {roots}; do find \"$root\" -printf '%p %y %m {owner} %l\\n'
                find \"$root\" -type f -exec md5sum {{}} +; done | sort"
         ),
     )
+}
+
+/// What a run that refuses must not touch.
+fn all_of(node: &Node) -> Result<String> {
+    let files =
+        "md5sum global/pg_control; find . ! -path './base/*' -printf '%p %y %m %u:%g %l\\n' | sort
+                 ls -d $data*";
+    sh(node, files)
 }
 
 /// The next of a row of numbers (xorshift).
@@ -178,90 +329,180 @@ fn next(seed: &mut u64) -> u64 {
     *seed
 }
 
+/// Does what a refusal says; an error where it says nothing that a person can do.
+fn heed(said: &str, node: &Node, primary: &Node) -> Result<()> {
+    let between = |from: &str, to: &str| {
+        let rest = said.split_once(from)?.1;
+        Some(rest.split_once(to)?.0.to_owned())
+    };
+    let line = between("add \"", "\" to ").zip(between("\" to ", " there, "));
+    if let Some((line, file)) = line {
+        sh(primary, &format!("echo '{line}' >> '{file}'"))?;
+        return primary.psql("select pg_reload_conf()").map(drop);
+    }
+    let path = |mark: &str| between("network_rewind: ", mark);
+    let path = |mark: &str| {
+        path(mark).map(|it| match it.rsplit_once(": /") {
+            Some((_, rest)) => format!("/{rest}"),
+            None => it,
+        })
+    };
+    let script = if let Some(link) = path(" is a link, which") {
+        format!("real=$(readlink -f '{link}'); rm '{link}'; mv \"$real\" '{link}'")
+    } else if let Some(closed) = path(" is not kingbase's to change: give it to kingbase (chown)") {
+        format!("chown kingbase '{closed}'")
+    } else if let Some(name) = between("make a directory ", " on ") {
+        return sh(
+            primary,
+            &format!("install -d -o kingbase -g kingbase '{name}'"),
+        )
+        .map(drop);
+    } else {
+        bail!("nothing that a person can do: {said}");
+    };
+    sh(node, &script).map(drop)
+}
+
+/// Until the node is recovered: each refusal before it has touched nothing, and helps. How many there were.
+fn recovers_in_the_end(
+    lab: &Lab,
+    node: &Node,
+    new: u8,
+    listing: impl Fn() -> Result<String>,
+) -> Result<usize> {
+    for refusals in 0..=REFUSALS {
+        let (before, untouched) = (listing()?, all_of(node)?);
+        let run = node.recover(&[], RECOVERY)?;
+        if run.code == Some(0) {
+            same_end(lab, new)?;
+            let after = listing()?;
+            ensure!(after == before, "{after}\nwas {before}");
+            return Ok(refusals);
+        }
+        ensure!(run.code == Some(1), "{run}\n{}", node.recovery_log()?);
+        let after = all_of(node)?;
+        ensure!(
+            after == untouched,
+            "touched by {run}:\n{after}\nwas {untouched}"
+        );
+        ensure!(node.pids_of_database().is_empty(), "it runs: {run}");
+        heed(&run.stderr, node, lab.node(new)).with_context(|| run.to_string())?;
+    }
+    bail!("it is refused again and again: {}", node.recovery_log()?)
+}
+
+/// What a node has in one round.
+struct Mix {
+    oddities: Vec<&'static Oddity>,
+    shape: &'static Shape,
+    /// The new primary lets nobody in for replication but a user of its own.
+    strict: bool,
+}
+
+impl Mix {
+    fn of(seed: &mut u64, first: bool) -> Self {
+        let mut oddities: Vec<&Oddity> = ODDITIES.iter().collect();
+        if !first {
+            oddities.retain(|_| next(seed) & 1 == 0);
+        }
+        let shape = match first {
+            true => 0,
+            false => next(seed) as usize % SHAPES.len(),
+        };
+        Self {
+            oddities,
+            shape: &SHAPES[shape],
+            strict: next(seed).is_multiple_of(3),
+        }
+    }
+
+    fn named(&self) -> String {
+        let names: Vec<&str> = self.oddities.iter().map(|it| it.name).collect();
+        format!("{}, strict: {}, {names:?}", self.shape.name, self.strict)
+    }
+}
+
 /// A round: the primary dies, has these oddities, and comes back as a standby with all that it had. Returns
-/// the number of the new primary.
-fn round(lab: &Lab, primary: u8, oddities: &[&Oddity]) -> Result<u8> {
+/// the number of the new primary. `was` is what its data directory has been until now.
+fn round(lab: &Lab, primary: u8, mix: &Mix, was: &Shape) -> Result<u8> {
     let node = lab.node(primary);
     sh(node, "install -d -o kingbase -g kingbase $other")?;
     let new = killed_with_rows_of_its_own(lab, primary)?;
-    for oddity in oddities {
+    sh(node, was.undo).context(was.name)?;
+    sh(node, mix.shape.make).context(mix.shape.name)?;
+    for oddity in &mix.oddities {
         sh(node, oddity.make).context(oddity.name)?;
     }
-    let before = own_of(node, oddities)?;
-    recovers(lab, node, new)?;
-    let after = own_of(node, oddities)?;
-    ensure!(after == before, "{after}\nwas {before}");
-    for (setting, value) in oddities.iter().filter_map(|it| it.sets) {
+    if mix.strict {
+        let hba = "sed -i '/^host replication/d' pg_hba.conf
+                   echo 'host replication repl 192.168.1.0/24 scram-sha-256' >> pg_hba.conf";
+        sh(lab.node(new), hba)?;
+        lab.node(new).psql("select pg_reload_conf()")?;
+    }
+    let refusals = recovers_in_the_end(lab, node, new, || {
+        own_of(node, &mix.oddities, !mix.shape.copies)
+    })?;
+    eprintln!("node{primary}, {refusals} refusals: {}", mix.named());
+    for (setting, value) in mix.oddities.iter().filter_map(|it| it.sets) {
         let seen = node.psql(&format!("show {setting}"))?;
         ensure!(seen.contains(value), "{setting} is {seen}, not {value}");
     }
-    for oddity in oddities.iter().rev() {
+    for oddity in mix.oddities.iter().rev() {
         sh(node, oddity.undo).context(oddity.name)?;
     }
     Ok(new)
 }
 
-#[test]
-fn nothing_of_its_own_is_lost() -> Result<()> {
-    let number = |name: &str| env::var(name).ok().and_then(|it| it.parse().ok());
-    let rounds = number("ODDITIES").unwrap_or(ROUNDS);
-    let mut seed = number("ODDITIES_SEED").unwrap_or(1).max(1);
-    Lab::with(at_once("brk-oddities"), |lab| {
-        let mut primary = 101;
-        for count in 0..rounds {
-            let begun = seed;
-            let mut chosen: Vec<&Oddity> = ODDITIES.iter().collect();
-            if count > 0 {
-                chosen.retain(|_| next(&mut seed) & 1 == 0);
-            }
-            let names: Vec<&str> = chosen.iter().map(|it| it.name).collect();
-            primary = round(lab, primary, &chosen)
-                .with_context(|| format!("round {count}, seed {begun}: {names:?}"))?;
+/// Some rounds on a lab of one kind.
+fn rounds(kind: &Kind, first: u64, count: u64, seed: &mut u64) -> Result<()> {
+    let set = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    let options = LabOptions {
+        checksums: kind.checksums,
+        postgres: kind.settings.iter().map(set).collect(),
+        ..at_once("brk-oddities")
+    };
+    Lab::with(options, |lab| {
+        for node in lab.nodes() {
+            sh(node, kind.make)?;
         }
-        refused_before_anything(lab, primary)
+        for sql in kind.sql {
+            lab.node(101).psql(sql)?;
+        }
+        // The other one has its settings by itself.
+        for sql in kind.sql.iter().filter(|it| it.contains("lc_messages")) {
+            lab.node(102).psql(sql)?;
+        }
+        let mut primary = 101;
+        let mut shapes = [&SHAPES[0]; 2];
+        for count in first..first + count {
+            let begun = *seed;
+            let mix = Mix::of(seed, count == 0);
+            let shape = &mut shapes[usize::from(primary - 101)];
+            primary = round(lab, primary, &mix, shape).with_context(|| {
+                format!(
+                    "round {count}, seed {begun}, {}: {}",
+                    kind.name,
+                    mix.named()
+                )
+            })?;
+            *shape = mix.shape;
+        }
+        Ok(())
     })
 }
 
-/// What a rewind cannot do, said before anything is touched; and what is said helps.
-fn refused_before_anything(lab: &Lab, primary: u8) -> Result<()> {
-    let node = lab.node(primary);
-    let new = killed_with_rows_of_its_own(lab, primary)?;
-    sh(
-        node,
-        "mkdir scripts; echo own > scripts/x
-         mv pg_xact $other; ln -s $other/pg_xact pg_xact
-         install -d -o kingbase -g kingbase mounted $other/mounted
-         mount --bind $other/mounted mounted
-         install -o kingbase -g kingbase -m 440 /etc/hostname mounted/host",
-    )?;
-    let listing = |node: &Node| sh(node, "find . ! -path ./base/* | sort");
-    let before = listing(node)?;
-    for (words, on, remedy) in [
-        (
-            ["pg_xact is a link", "put the directory itself in its place"],
-            node,
-            "rm pg_xact; mv $other/pg_xact pg_xact",
-        ),
-        (
-            ["scripts is not kingbase's to change", "(chown)"],
-            node,
-            "chown kingbase scripts",
-        ),
-        (
-            ["mounted is a mount point", "make a directory mounted on"],
-            lab.node(new),
-            "install -d -o kingbase -g kingbase mounted",
-        ),
-    ] {
-        assert_stays_down(node, 1, &words)?;
-        sh(on, remedy)?;
+#[test]
+fn nothing_of_its_own_is_lost() -> Result<()> {
+    let number = |name: &str| env::var(name).ok().and_then(|it| it.parse().ok());
+    let count: u64 = number("RECOVERY_ROUNDS").unwrap_or(ROUNDS);
+    let mut seed = number("RECOVERY_SEED").unwrap_or(1).max(1);
+    for first in (0..count).step_by(ON_ONE_LAB as usize) {
+        let kind = match first {
+            0 => 0,
+            _ => next(&mut seed) as usize % KINDS.len(),
+        };
+        let here = ON_ONE_LAB.min(count - first);
+        rounds(&KINDS[kind], first, here, &mut seed)?;
     }
-    ensure!(listing(node)? == before, "{}", listing(node)?);
-    recovers(lab, node, new)?;
-    let own = sh(
-        node,
-        "cat scripts/x; mountpoint mounted; stat -c %a mounted/host",
-    )?;
-    ensure!(own.contains("own") && own.contains("440"), "{own}");
     Ok(())
 }
