@@ -752,7 +752,10 @@ fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
     } else if !newer {
         return undecided(two(seen));
     }
-    let rival = is_undecided(view, primary, out);
+    let rival = match is_undecided(view, address, primary, out) {
+        Ok(rival) => rival,
+        Err(look) => return Decision::Look(look),
+    };
     let recover = consent(view).filter(|_| !rival);
     let proof = match view.me.vip_here {
         true => format!(
@@ -795,13 +798,24 @@ fn was_promoted_from(view: &View, primary: &Primary) -> bool {
 
 /// Whether this node was a primary beside one that was not promoted from it, nobody has decided between the
 /// two, and `primary` is still none that was promoted from it. Commits that only this node has may have been
-/// acknowledged; that it is down by now decides nothing.
-fn is_undecided(view: &View, primary: &Primary, out: Without<'_>) -> bool {
-    view.undecided
-        && !view.policy.force
-        && view.left.is_none()
-        && !was_promoted_from(view, primary)
-        && !out.contains(&Row::Undecided)
+/// acknowledged; that it is down by now decides nothing. The other one may be the only one that has noticed.
+fn is_undecided(
+    view: &View,
+    address: IpAddr,
+    primary: &Primary,
+    out: Without<'_>,
+) -> Result<bool, Look> {
+    let decided = view.policy.force || view.left.is_some() || out.contains(&Row::Undecided);
+    if decided || was_promoted_from(view, primary) {
+        return Ok(false);
+    }
+    if view.undecided {
+        return Ok(true);
+    }
+    match &view.primary_host {
+        None => Err(Look::PrimaryHost(address)),
+        Some(host) => Ok(matches!(host, Ok(it) if it.undecided)),
+    }
 }
 
 /// What a person has to do then.
@@ -823,14 +837,17 @@ fn recoverable(
     match is_old(view, address, primary, out) {
         Ok(true) => Some(replaced(view, address, primary)),
         Ok(false) if held_from(view, primary, out) => Some(left_to_failover(address)),
-        Ok(false) if is_undecided(view, primary, out) => Some(act(
-            Action::NeedsPerson,
-            format!(
-                "this node's data are left as they are: {}",
-                nobody_has_decided(address)
-            ),
-        )),
-        Ok(false) => None,
+        Ok(false) => match is_undecided(view, address, primary, out) {
+            Ok(true) => Some(act(
+                Action::NeedsPerson,
+                format!(
+                    "this node's data are left as they are: {}",
+                    nobody_has_decided(address)
+                ),
+            )),
+            Ok(false) => None,
+            Err(look) => Some(Decision::Look(look)),
+        },
         Err(look) => Some(Decision::Look(look)),
     }
 }

@@ -44,6 +44,7 @@ pub fn status(world: &World, host: usize) -> Status {
         trouble: (db.role == Role::Starting).then(|| "it starts".to_owned()),
         timeline: world.timeline(host),
         told: it.state.told,
+        undecided: it.state.undecided,
         received: (db.role == Role::Standby).then(|| lsn(db.at)),
         replayed: (db.role == Role::Standby).then(|| lsn(db.at)),
         control: Some(lsn(db.at)),

@@ -164,6 +164,41 @@ fn two_for_ever() -> Plan {
     plan(setup, [(What::Between(0, 1), 140_364, 247_675)])
 }
 
+/// Two pools that do not agree promote one standby each. One of the two is down later, and the other one goes
+/// on: what the first one alone has acknowledged must not be rewound away.
+fn two_promoted() -> Plan {
+    let setup = Setup {
+        degrade: SyncDegrade::Always,
+        max_available: true,
+        may_copy: true,
+        boots: true,
+        check_period: 2,
+        // Somebody looks while there are two.
+        look_every: 5,
+        ..setup()
+    };
+    let faults = [
+        (What::KillDatabase(0), 95_576, 185_638),
+        (What::Freeze(1), 101_589, 107_462),
+        (What::Power(0), 126_665, 241_339),
+        (What::Freeze(2), 133_600, 169_708),
+    ];
+    plan(setup, faults)
+}
+
+#[test]
+fn what_one_of_two_primaries_has_acknowledged_is_kept() {
+    let without = Options {
+        undecided: false,
+        ..Options::default()
+    };
+    assert!(first(&two_promoted(), 300, without, Wrong::LostCommits).is_some());
+    for seed in 0..300 {
+        let violation = run_plan(&two_promoted(), seed, Options::default()).violation;
+        assert_eq!(violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_today_commits_are_lost_by_a_third_node() {
     // Else the run ends where that node is pointed to a primary whose history it has left: fault C.

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DATA, DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD, UID};
+use lab::layout::{DATA, DB_BIN, LOG, PCP_PASSWORD, SQL_PASSWORD, UID, USER};
 use lab::{Lab, Node, wait_for};
 
 use crate::scene::{
-    RECOVERY, SHORT, power_cycle, recover, two_hosts, wait_for_status, wait_until_whole,
+    RECOVERY, SHORT, assert_logged, failed_over, power_cycle, recover, two_hosts, wait_for_status,
+    wait_until_whole,
 };
 
 #[test]
@@ -121,4 +122,39 @@ fn all_is_the_users(node: &Node) -> Result<()> {
     let strange = node.run(&find, SHORT)?.stdout;
     ensure!(strange.is_empty(), "not kingbase's: {strange}");
     Ok(())
+}
+
+/// Gives the number in the pid file of the dead server to another process of its user.
+fn reuse_its_pid(node: &Node) -> Result<()> {
+    let script = format!(
+        "sleep 600 >/dev/null 2>&1 & sed -i \"1s/.*/$!/\" {DATA}/postmaster.pid && head -1 {DATA}/postmaster.pid"
+    );
+    let run = node.run_as(USER, &["sh", "-c", &script], SHORT)?;
+    let pid: i32 = run.success()?.trim().parse()?;
+    ensure!(pid > 1, "{pid}");
+    Ok(())
+}
+
+/// After a boot the numbers of processes are low again, and that of the dead server is soon another's.
+#[test]
+fn a_pid_that_is_anothers_by_now_stops_nobody() -> Result<()> {
+    Lab::with(two_hosts("con-reused-pid"), |lab| {
+        let old = lab.node(101);
+        old.kill_database()?;
+        let new = failed_over(lab, 101)?;
+        reuse_its_pid(old)?;
+        ensure!(
+            old.start_database().is_err(),
+            "the server itself minds it no more: this test shows nothing"
+        );
+        let run = recover(old)?;
+        assert_logged(&old.recovery_log()?, "is another's by now");
+        wait_until_whole(lab, new, SHORT).with_context(|| run.to_string())?;
+        // A standby that is only started.
+        old.kill_database()?;
+        wait_for_status(lab, old, "down")?;
+        reuse_its_pid(old)?;
+        recover(old)?;
+        wait_until_whole(lab, new, SHORT)
+    })
 }

@@ -649,6 +649,27 @@ impl Instance {
         in_pid_file(&text, number)
     }
 
+    /// Removes the pid file of a server that is gone, where another process of its user has that number by
+    /// now: after a boot the numbers are low again. The server takes it for another one in its directory,
+    /// and does not start. Any other pid file it replaces by itself. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read, or the file not be removed.
+    pub fn forget_reused_pid(&self) -> io::Result<bool> {
+        let file = self.data.join(self.flavor.pid_file);
+        // One that has just been written is that of a server which starts.
+        let written = || fs::metadata(&file).and_then(|it| it.modified()).ok();
+        let Some(pid) = self.pid_in_file().filter(|pid| self.is_of_its_user(*pid)) else {
+            return Ok(false);
+        };
+        let before = written();
+        if !self.processes()?.is_empty() || written() != before || self.pid_in_file() != Some(pid) {
+            return Ok(false);
+        }
+        durable::remove(&file)?;
+        Ok(true)
+    }
+
     /// Whether its port refuses connections; false also when it cannot be told.
     pub fn refuses(&self, deadline: Deadline) -> bool {
         port_refuses(self.address, self.port, deadline) == PortState::Refuses
@@ -741,6 +762,7 @@ impl Instance {
     ) -> Result<Output, RunError> {
         // Where that fails the server says what is wrong with the directory.
         let _ = unbar(&self.data);
+        let _ = self.forget_reused_pid();
         let supervisor = self.supervisor();
         if let Some(started) = supervisor.start(&self.user, settings, deadline) {
             return started;

@@ -8,7 +8,6 @@ use crate::sql::{Session, SqlError, SqlFailure};
 use crate::state::StateDir;
 use crate::vip;
 use crate::workers;
-use failover_rules::facts::lsn::Timeline;
 pub use failover_rules::facts::status::Status;
 use failover_rules::promotion::Unasked;
 use nix::sys::statvfs::statvfs;
@@ -28,12 +27,6 @@ pub fn look(host: &ThisHost, instance: &Instance, deadline: Deadline) -> Status 
     look_and_stay(host, instance, deadline).0
 }
 
-/// The newest timeline that a failover has told this host of; 0: none, or it cannot be read.
-fn told(host: &ThisHost) -> Timeline {
-    let state = host.state().ok().and_then(|state| state.load().ok());
-    state.map_or(0, |state| state.timeline)
-}
-
 /// [`look`], and the session with the server that answered, for whoever has more to ask: a login
 /// costs both sides a millisecond of work.
 pub fn look_and_stay(
@@ -41,10 +34,13 @@ pub fn look_and_stay(
     instance: &Instance,
     deadline: Deadline,
 ) -> (Status, Option<Session>) {
+    let state = host.state().ok().and_then(|state| state.load().ok());
+    let state = state.unwrap_or_default();
     let mut status = Status {
         in_work: host.state().is_ok_and(|state| state.is_locked()),
         obstacle: obstacle(host, instance),
-        told: told(host),
+        told: state.timeline,
+        undecided: state.undecided.is_some(),
         macs: host.macs(),
         vip_here: host
             .vip

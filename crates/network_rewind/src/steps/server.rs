@@ -216,6 +216,11 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 
 fn recover_alone(work: &Work<'_>, deadline: Deadline) -> Result<Output> {
     let command = work.instance.crash_recovery();
+    if work.instance.forget_reused_pid()? {
+        work.journal.stamped(
+            "the pid file of the dead server named a process that is another's by now: it was removed",
+        );
+    }
     let mut child = Background::spawn(&command)?;
     let mut next = Deadline::after(budget::PROGRESS);
     let output = deadline.poll(ASK_INTERVAL, || {

@@ -23,6 +23,9 @@ pub struct Status {
     /// none, or a version before this one.
     #[serde(default)]
     pub told: Timeline,
+    /// It was a primary beside another one, and nothing proved which was right: nobody has decided yet.
+    #[serde(default)]
+    pub undecided: bool,
     /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
     pub received: Option<Lsn>,
     /// Replayed.

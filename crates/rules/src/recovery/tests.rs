@@ -124,6 +124,14 @@ fn old_primary() -> View {
     }
 }
 
+/// The same with its own history, from which the primary's was promoted.
+fn replaced_primary() -> View {
+    View {
+        history: History::parse(5, "4\t0/5000000\n").ok(),
+        ..old_primary()
+    }
+}
+
 /// It takes writes, and the pool has another, which holds the VIP.
 fn wrong_primary() -> View {
     View {
@@ -635,6 +643,7 @@ fn a_wrong_primary_without_a_vip_is_stopped_by_its_timeline() {
         let mut view = wrong_primary();
         view.policy.has_vip = false;
         view.primary_host = None;
+        view.history = replaced_primary().history;
         view
     };
     table! { base,
@@ -648,7 +657,7 @@ fn a_wrong_primary_without_a_vip_is_stopped_by_its_timeline() {
 
 #[test]
 fn an_old_primary_comes_back_with_consent() {
-    table! { old_primary,
+    table! { replaced_primary,
         "no consent": |_| () => person();
         "AUTO_PRIMARY_RECOVERY": |v| v.policy.auto_recovery = true => recovers();
         "--force": |v| v.policy.force = true => recovers();
@@ -1401,6 +1410,7 @@ fn what_was_fenced_and_started_again_needs_the_same_consent() {
             v.fenced = fence(false);
             v.follows = None;
             v.me.timeline = 5;
+            v.history = replaced_primary().history;
             v.pool = down(PoolSays::Other(PRIMARY));
             the_primary(v).standbys.clear();
         })
@@ -1671,7 +1681,21 @@ fn of_two_primaries_that_nobody_decided_between_none_is_recovered_by_itself() {
         "the other one was promoted from this one since": |v| {
             the_primary(v).history = History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok();
         } => recovers();
-        "it was the only one": |v| v.undecided = false => recovers();
+        "the other one alone has noticed": |v| {
+            v.undecided = false;
+            v.primary_host = Some(Ok(Status {
+                undecided: true,
+                ..status(Server::Primary, "in production", 6)
+            }));
+        } => person();
+        "it has not": |v| {
+            v.undecided = false;
+            v.primary_host = Some(Ok(status(Server::Primary, "in production", 6)));
+        } => recovers();
+        "it was not asked": |v| {
+            v.undecided = false;
+            v.primary_host = None;
+        } => Decision::Look(Look::PrimaryHost(PRIMARY));
     }
     let out = decide_without(&undecided(), &[super::Row::Undecided]);
     assert_eq!(short(out), recovers());
@@ -1768,7 +1792,7 @@ fn what_a_failover_holds_is_left_to_it() {
     }
     // One that is down must not be made a standby of the old primary meanwhile, which is on timeline 6.
     let recovered = || {
-        changed(old_primary(), |v| {
+        changed(replaced_primary(), |v| {
             v.policy.auto_recovery = true;
             v.held = Some(7);
         })

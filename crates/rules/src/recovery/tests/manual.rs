@@ -208,7 +208,7 @@ fn others() -> Vec<Row> {
         ),
         (
             "the pool's primary is another one; this node is down and was a primary",
-            || changed(old_primary(), |v| v.policy.auto_recovery = true),
+            || changed(replaced_primary(), |v| v.policy.auto_recovery = true),
             recovers(),
         ),
         (
