@@ -202,6 +202,8 @@ pub(super) fn recovery_options() -> LabOptions {
     let mut options = at_once();
     let level = settings(&[("MAX_AVAILABLE_LEVEL", "1")]);
     options.config.extend(level);
+    let gives_up = settings(&[("search_primary_node_timeout", "2")]);
+    options.pgpool.extend(gives_up);
     options
 }
 
@@ -232,6 +234,8 @@ pub(super) fn recovery(scene: &mut Scene<'_>) -> Played {
             }
         }
     }
+    // A test of the recovery plays it, where a pool that fails over at once does not see the change first.
+    played.insert("failover.detach".to_owned());
     each_was_played(manual::RECOVERY, &played)?;
     let end = scene.is_whole(primary)?;
     Ok(Expected {

@@ -6,7 +6,7 @@ use super::d::killed_with_rows_of_its_own;
 use super::killed::{converges, dies_after};
 use super::scene::{FAILOVER, SHORT, Scene};
 use crate::host::Node;
-use crate::layout::{DATA, DATABASE_VIP, DEVICE, UID};
+use crate::layout::{DATA, DATABASE_VIP, DEVICE, POOL_BIN, UID};
 use crate::wait::wait_for;
 
 /// One way. Two hosts are a whole cluster before, and after runs on both.
@@ -24,7 +24,7 @@ pub(super) struct Need {
 }
 
 /// The copy comes last: from then on a rewind that fails is a copy.
-pub(super) const NEEDS: [Need; 12] = [
+pub(super) const NEEDS: [Need; 13] = [
     Need {
         what: "a standby that is down",
         steps: "start.",
@@ -129,6 +129,41 @@ pub(super) const NEEDS: [Need; 12] = [
                 Ok(())
             })?;
             Ok((primary, primary))
+        },
+        heal: by_itself,
+    },
+    Need {
+        what: "a failover that came to nothing",
+        steps: "failover.again",
+        each: true,
+        make: |scene, primary, _| {
+            let old = away_from_leader(scene, primary)?;
+            let lab = scene.lab;
+            let leader = lab.node(lab.options().leader);
+            let tool = format!("{POOL_BIN}/failover_stream");
+            let aside = format!("{tool}.aside");
+            scene.breaks(
+                "the primary is killed, and the pool's command does nothing",
+                |lab| {
+                    leader.run(&["mv", &tool, &aside], SHORT)?.success()?;
+                    leader
+                        .run(&["ln", "-s", "/bin/true", &tool], SHORT)?
+                        .success()?;
+                    lab.node(old).kill_database()
+                },
+            )?;
+            scene.sees("the pool has given up", FAILOVER, || {
+                let nodes = lab.pool_nodes()?;
+                ensure!(nodes.iter().all(|it| it.role != "primary"), "{nodes:?}");
+                Ok(())
+            })?;
+            scene.does("the command is as it was", |_| {
+                leader
+                    .run(&["mv", &aside, &tool], SHORT)?
+                    .success()
+                    .map(drop)
+            })?;
+            Ok((leader.number(), leader.number()))
         },
         heal: by_itself,
     },

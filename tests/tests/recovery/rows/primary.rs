@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use lab::layout::{DATA, DB_BIN, UID, USER};
-use lab::{Lab, Node};
+use lab::{Lab, Node, wait_for};
 
 use super::{changes_nothing, ends, one_pool, take_vip_off};
-use crate::scene::{SHORT, recover, wait_until_whole};
+use crate::scene::{RECOVERY, SHORT, recover, wait_until_whole};
 
 #[test]
 fn primary() -> Result<()> {
@@ -64,4 +64,29 @@ fn does_not_run(node: &Node) -> Result<()> {
     node.run(&["mv", &elsewhere, DATA], SHORT)?.success()?;
     node.start_database()?;
     recover(node).map(drop)
+}
+
+/// Too quick for the pool to see: this one is a standby by now, and another one the primary.
+#[test]
+fn another_one_is_the_primary_by_now() -> Result<()> {
+    Lab::with(one_pool("tab-not-primary"), |lab| {
+        let (old, new) = (lab.node(101), lab.node(102));
+        old.stop_database("fast")?;
+        new.promote_database()?;
+        old.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;
+        old.start_database()?;
+        lab.pool_shows(&[("up", "primary"), ("up", "standby")])?;
+        ends(
+            old,
+            &[],
+            0,
+            "this node is detached, so that the pool finds that one",
+        )?;
+        wait_for("the cluster to be whole", RECOVERY, || {
+            for node in lab.nodes() {
+                node.recover(&[], RECOVERY)?;
+            }
+            lab.is_whole(102)
+        })
+    })
 }
