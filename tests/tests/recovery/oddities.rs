@@ -20,7 +20,7 @@ const ROUNDS: u64 = 6;
 /// Of these on one lab, whose servers are of one kind.
 const ON_ONE_LAB: u64 = 3;
 /// Refusals of one round, each of which helps.
-const REFUSALS: usize = 6;
+const REFUSALS: usize = 10;
 
 /// One thing that an operator, a package or a habit does to a data directory.
 struct Oddity {
@@ -351,6 +351,8 @@ fn heed(said: &str, node: &Node, primary: &Node) -> Result<()> {
         format!("real=$(readlink -f '{link}'); rm '{link}'; mv \"$real\" '{link}'")
     } else if let Some(closed) = path(" is not kingbase's to change: give it to kingbase (chown)") {
         format!("chown kingbase '{closed}'")
+    } else if let Some(closed) = path(" has to be copied, out of a mount point, and") {
+        format!("chown kingbase '{closed}'; chmod u+r '{closed}'")
     } else if let Some(name) = between("make a directory ", " on ") {
         return sh(
             primary,

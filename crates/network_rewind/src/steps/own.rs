@@ -14,10 +14,11 @@ use failover_core::durable;
 use failover_core::flavor::Flavor;
 use failover_core::sql::quote;
 use failover_core::state::Stage;
+use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, DirEntry, File, FileTimes, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 const COMING: &str = "files.coming";
@@ -128,6 +129,14 @@ pub fn obstacle(work: &mut Work<'_>, deadline: Deadline) -> Result<Option<String
     let mounts = entries(data, |entry| {
         Ok(entry.file_type()?.is_dir() && is_mount_point(&entry.path()))
     })?;
+    if let Some(closed) = cannot_be_copied(work, &mounts)? {
+        return Ok(Some(format!(
+            "{} has to be copied, out of a mount point, and {user} may not: let {user} read it (chown, \
+             chmod u+r), or move it away",
+            closed.display(),
+            user = work.config().kb_execute_sys_user
+        )));
+    }
     for mount in mounts {
         let name = mount.file_name().unwrap_or_default().to_string_lossy();
         let there = format!(
@@ -145,6 +154,30 @@ pub fn obstacle(work: &mut Work<'_>, deadline: Deadline) -> Result<Option<String
         }
     }
     Ok(None)
+}
+
+/// What is to be copied, since a rename does not do across mounts, and cannot be.
+fn cannot_be_copied(work: &Work<'_>, mounts: &[PathBuf]) -> Result<Option<PathBuf>> {
+    fn closed(path: &Path) -> Option<PathBuf> {
+        let meta = fs::symlink_metadata(path).ok()?;
+        let needed = match meta.is_dir() {
+            true => AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK,
+            false if meta.is_file() => AccessFlags::R_OK,
+            false => return None,
+        };
+        if access(path, needed).is_err() {
+            return Some(path.to_owned());
+        }
+        let below = fs::read_dir(path).into_iter().flatten().flatten();
+        below
+            .filter(|_| meta.is_dir())
+            .find_map(|entry| closed(&entry.path()))
+    }
+    let copied = match work.data_is_mounted() {
+        true => own(work.names(), work.data())?,
+        false => mounts.to_vec(),
+    };
+    Ok(copied.iter().find_map(|path| closed(path)))
 }
 
 /// Bytes that are copied where a rename does not do: none, unless the data directory is a mount point.
@@ -425,8 +458,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Copies a file, a link, or a directory with what is in it. Sockets and pipes are left out: whoever
-/// needs them makes them.
+/// Copies a file, a link, or a directory with what is in it. Sockets and pipes are made anew; devices, which
+/// only root makes, are left out.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("failed to copy {} to {}", from.display(), to.display());
     let meta = fs::symlink_metadata(from).with_context(failed)?;
@@ -443,6 +476,13 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     } else if meta.is_file() {
         fs::copy(from, to).with_context(failed)?;
+    } else if meta.file_type().is_fifo() || meta.file_type().is_socket() {
+        // Nobody opens them here: a pipe waits for whoever writes.
+        let kind = SFlag::from_bits_truncate(meta.mode() & SFlag::S_IFMT.bits());
+        mknod(to, kind, Mode::S_IRUSR | Mode::S_IWUSR, 0)
+            .map_err(io::Error::from)
+            .with_context(failed)?;
+        return own_again(to, &meta).with_context(failed);
     } else {
         return Ok(());
     }
@@ -451,11 +491,18 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Mode, date, and owner as far as that is possible.
 fn give_back(path: &Path, meta: &Metadata) -> io::Result<()> {
+    // With some modes its owner cannot open it.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    let file = File::open(path)?;
+    file.set_times(FileTimes::new().set_modified(meta.modified()?))?;
+    own_again(path, meta)
+}
+
+/// Mode, and owner as far as that is possible.
+fn own_again(path: &Path, meta: &Metadata) -> io::Result<()> {
     match chown(path, Some(meta.uid()), Some(meta.gid())) {
         Err(e) if e.kind() != ErrorKind::PermissionDenied => return Err(e),
         _ => {}
     }
-    let file = File::open(path)?;
-    file.set_times(FileTimes::new().set_modified(meta.modified()?))?;
     fs::set_permissions(path, fs::Permissions::from_mode(meta.mode() & 0o7777))
 }
