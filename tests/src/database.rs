@@ -37,7 +37,7 @@ fn template(options: &LabOptions) -> Result<PathBuf> {
     let name = match (flavor, options.server) {
         (Flavor::Postgres, None) => "pgdata-3".to_owned(),
         (Flavor::Postgres, Some(major)) => format!("pgdata-3-{major}"),
-        (Flavor::Kingbase, _) => "kbdata-2".to_owned(),
+        (Flavor::Kingbase, _) => "kbdata-4".to_owned(),
     };
     let name = name + if options.checksums { "-checksums" } else { "" };
     let bin = servers::bin(options.server)?;
@@ -282,6 +282,16 @@ impl Node {
         })
     }
 
+    /// Starts its database, and does not wait until it takes connections: some standbys never do.
+    ///
+    /// # Errors
+    /// Its program says so.
+    pub fn start_database_without_waiting(&self) -> Result<()> {
+        let (ctl, log) = (self.ctl(), format!("{LOG}/database.log"));
+        let command = [&ctl, "start", "-W", "-D", DATA, "-l", &log];
+        self.run_as(USER, &command, SERVER)?.success().map(drop)
+    }
+
     /// Stops its database: `fast`, `immediate` or `smart`.
     ///
     /// # Errors
@@ -304,7 +314,8 @@ impl Node {
         })
     }
 
-    fn ctl(&self) -> String {
+    /// The program that starts, stops and promotes its database, as the tools call it.
+    pub fn ctl(&self) -> String {
         format!("{DB_BIN}/{}", self.shared.options.flavor.names().ctl)
     }
 

@@ -291,6 +291,12 @@ impl Node {
         pool_nodes(&self.shared.network.file(&self.name()), Ipv4Addr::LOCALHOST)
     }
 
+    /// The pool's configuration on this host.
+    pub fn pool_conf(&self) -> String {
+        let names = self.shared.options.flavor.names();
+        format!("{POOL_ETC}/{}", names.pool_conf)
+    }
+
     /// Starts its pool, without waiting for the watchdogs. Its log is `cluster.log`.
     ///
     /// # Errors
@@ -298,9 +304,10 @@ impl Node {
     pub fn start_pool(&self) -> Result<()> {
         let names = self.shared.options.flavor.names();
         let command = format!(
-            "exec {POOL_BIN}/{} -n -f {POOL_ETC}/{} -F {POOL_ETC}/pcp.conf \
+            "exec {POOL_BIN}/{} -n -f {} -F {POOL_ETC}/pcp.conf \
              -a {POOL_ETC}/pool_hba.conf >>{LOG}/cluster.log 2>&1",
-            names.pool, names.pool_conf
+            names.pool,
+            self.pool_conf()
         );
         self.spawn_daemon("root", &["/bin/sh", "-c", &command])
     }
@@ -312,8 +319,7 @@ impl Node {
     pub fn stop_pool(&self) -> Result<()> {
         let names = self.shared.options.flavor.names();
         let pool = format!("{POOL_BIN}/{}", names.pool);
-        let conf = format!("{POOL_ETC}/{}", names.pool_conf);
-        let command = [&pool, "-f", &conf, "-m", "fast", "stop"];
+        let command = [&pool, "-f", &self.pool_conf(), "-m", "fast", "stop"];
         self.run(&command, START)?.success().map(drop)
     }
 

@@ -47,6 +47,8 @@ CREATE FUNCTION sys_catalog.sys_ls_dir(text) RETURNS SETOF text LANGUAGE sql
     AS 'SELECT pg_catalog.pg_ls_dir($1)';
 CREATE FUNCTION sys_catalog.sys_database_size(oid) RETURNS bigint LANGUAGE sql
     AS 'SELECT pg_catalog.pg_database_size($1)';
+CREATE FUNCTION sys_catalog.sys_blocking_pids(integer) RETURNS integer[] LANGUAGE sql
+    AS 'SELECT pg_catalog.pg_blocking_pids($1)';
 CREATE FUNCTION sys_catalog.sys_control_checkpoint(
     OUT checkpoint_location pg_lsn, OUT redo_location pg_lsn, OUT redo_wal_file text,
     OUT timeline_id integer, OUT prev_timeline_id integer) LANGUAGE sql
@@ -64,6 +66,13 @@ CREATE VIEW sys_catalog.sys_stat_replication AS
            write_lsn AS write_location, flush_lsn AS flush_location,
            replay_lsn AS replay_location, sync_priority, sync_state
     FROM pg_catalog.pg_stat_replication;
+-- Up to 9.6 the server's own processes, that of the replay above all, are not among the sessions.
+CREATE VIEW sys_catalog.sys_stat_activity AS
+    SELECT datid, datname, pid, usesysid, usename, application_name, client_addr, client_hostname,
+           client_port, backend_start, xact_start, query_start, state_change, wait_event_type,
+           wait_event, state, backend_xid, backend_xmin, query
+    FROM pg_catalog.pg_stat_activity
+    WHERE backend_type IN ('client backend', 'walsender', 'autovacuum worker');
 CREATE VIEW sys_catalog.sys_stat_wal_receiver AS
     SELECT pid, status, receive_start_lsn, receive_start_tli, flushed_lsn AS received_lsn,
            received_tli, last_msg_send_time, last_msg_receipt_time, latest_end_lsn,
@@ -84,7 +93,7 @@ BEGIN
         SELECT proname, pg_get_function_identity_arguments(oid) AS arguments
         FROM pg_catalog.pg_proc
         WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f'
-          AND proname ~ '^pg_(current_wal_|last_wal_|wal_|walfile_|is_wal_|get_wal_|switch_wal|promote|is_in_recovery|reload_conf|create_(physical|logical)_replication|drop_replication|copy_|read_file|read_binary_file|ls_|stat_file|control_|database_size)'
+          AND proname ~ '^pg_(current_wal_|last_wal_|wal_|walfile_|is_wal_|get_wal_|switch_wal|promote|is_in_recovery|reload_conf|create_(physical|logical)_replication|drop_replication|copy_|read_file|read_binary_file|ls_|stat_file|control_|database_size|blocking_pids)'
     LOOP
         EXECUTE format(
             'CREATE FUNCTION sys_catalog.%I(%s) RETURNS text LANGUAGE plpgsql AS %L',
@@ -93,7 +102,7 @@ BEGIN
             format('BEGIN PERFORM sys_catalog.not_in_v8r3(%L); END', 'function ' || it.proname));
     END LOOP;
     FOR it IN
-        SELECT unnest(ARRAY['pg_stat_replication', 'pg_stat_wal_receiver', 'pg_replication_slots',
+        SELECT unnest(ARRAY['pg_stat_replication', 'pg_stat_wal_receiver', 'pg_stat_activity', 'pg_replication_slots',
                             'pg_tablespace', 'pg_database']) AS name
     LOOP
         EXECUTE format(

@@ -16,31 +16,63 @@ const FLOORS: [(&str, &[&str]); 3] = [
 /// What a tool may stand on.
 const OF_A_TOOL: &[&str] = &["failover-core", "failover-rules"];
 
-/// What no safe interface does, and the only files that do it, each with its reason beside it.
-const UNSAFE: [(&str, &str); 9] = [
-    ("core/src/host/process.rs", "a child becomes another user"),
-    ("core/src/host/rights.rs", "whether a file has capabilities"),
-    ("core/src/net/packet.rs", "the address of a packet socket"),
+/// What no safe interface does, the only files that do it, each one thing, and a test that shows it. Its
+/// reason stands beside it.
+const UNSAFE: [(&str, &str, &str); 11] = [
     (
-        "core/src/run/inherited.rs",
-        "signals and descriptors of whoever started us",
+        "core/src/host/process.rs",
+        "a child becomes another user",
+        "a_child_is_another_users_with_that_ones_groups",
+    ),
+    (
+        "core/src/host/rights.rs",
+        "whether a file has capabilities",
+        "file_capabilities_serve_another_user",
+    ),
+    (
+        "core/src/net/packet.rs",
+        "the address of a packet socket",
+        "the_address_is_everybodys",
+    ),
+    (
+        "core/src/run/inherited/descriptors.rs",
+        "descriptors of whoever started us",
+        "all_from_one_up_are_closed_and_none_below",
+    ),
+    (
+        "core/src/run/inherited/signals.rs",
+        "signals of whoever started us",
+        "what_was_ignored_or_blocked_is_so_no_more",
     ),
     (
         "core/src/run/supervised.rs",
         "a child of one thread does the work",
+        "nothing_is_forked_beside_a_second_thread",
     ),
-    ("core/src/time/workers.rs", "the allocator's arenas"),
+    (
+        "core/src/time/workers.rs",
+        "the allocator's arenas",
+        "little_memory_and_nothing_left_running",
+    ),
+    (
+        "vip_ctl/src/environment.rs",
+        "the environment of a caller with fewer rights",
+        "nothing_of_the_callers_environment_is_left",
+    ),
     (
         "vip_ctl/src/privilege.rs",
-        "rights that the caller lacks; the environment",
+        "whether the caller has fewer rights",
+        "file_capabilities_are_for_the_configured_address_only",
     ),
     (
         "core/tests/hosts/mod.rs",
         "a test enters a network of its own",
+        "who_has_an_address",
     ),
     (
         "vip_ctl/tests/vip_ctl.rs",
         "a test is a stranger who traces",
+        "nobody_gets_a_raw_socket_out_of_it",
     ),
 ];
 
@@ -262,8 +294,21 @@ fn what_is_unsafe_is_said_and_nowhere_else() {
         }
     }
     found.remove(left_out);
-    let listed = UNSAFE.map(|(file, _)| file.to_owned());
+    let listed = UNSAFE.map(|(file, ..)| file.to_owned());
     assert_eq!(found, BTreeSet::from(listed));
+}
+
+#[test]
+fn what_is_unsafe_has_a_test() {
+    let on_the_lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests");
+    let mut missing: BTreeSet<&str> = UNSAFE.iter().map(|(.., test)| *test).collect();
+    let dirs = crates().into_iter().chain([on_the_lab]);
+    for file in dirs.flat_map(|dir| sources(&dir)) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        missing.retain(|test| !text.contains(&format!("#[test]\n    fn {test}()")));
+        missing.retain(|test| !text.contains(&format!("#[test]\nfn {test}()")));
+    }
+    assert_eq!(missing, BTreeSet::new());
 }
 
 #[test]

@@ -739,7 +739,10 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     });
     let result = peer.report::<PromoteReport>(order, limit, failover.journal);
     failover.followers = Some(followers);
-    let report = result.with_context(|| format!("{address} did not become primary"))?;
+    // The old primary may be down by now: nobody is one until somebody acts.
+    let report = result.with_context(|| {
+        format!("{address} did not become primary; correct this and run this command again")
+    })?;
     Ok(Done::Did(match report.already {
         true => format!("{address} was primary already"),
         false => format!("{address} is primary"),

@@ -117,9 +117,10 @@ impl Candidate {
 }
 
 /// What is sure to make a promotion of the standby fail. One that merely does not answer may be
-/// busy.
+/// busy. A recovery that works on it lets go of what was a standby; an old primary it makes one of first.
 pub fn obstacle(status: &Status) -> Option<String> {
-    let is_down = !status.running && !status.in_work;
+    let comes_back = status.in_work && status.was_primary() != Some(true);
+    let is_down = !status.running && !comes_back;
     let down = || is_down.then(|| "its database does not run".to_owned());
     status.obstacle.clone().or_else(down)
 }
@@ -574,6 +575,11 @@ mod tests {
             ..stopped
         };
         assert_eq!(obstacle(&in_work), None);
+        let becomes_a_standby = Status {
+            control_state: Some("shut down".to_owned()),
+            ..in_work.clone()
+        };
+        assert!(obstacle(&becomes_a_standby).is_some());
         assert!(Candidate::from_status(ip(102), &in_work, false).is_err());
     }
 

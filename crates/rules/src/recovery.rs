@@ -1133,11 +1133,11 @@ fn is_left_behind(view: &View, primary: &Primary) -> bool {
         && standing_to(view, primary) == Some(Standing::Part)
 }
 
-/// Whether this is a standby that is down, and whose history has left the primary's.
+/// Whether this node is down, and its history has left the primary's: it was made whole by a recovery, and
+/// somebody has promoted it since.
 fn is_down_and_left(view: &View, primary: &Primary) -> bool {
     server(&view.me) == Server::Down
         && !is_copy(view)
-        && view.me.was_primary() == Some(false)
         && standing_to(view, primary).is_some_and(|it| it != Standing::Part)
 }
 

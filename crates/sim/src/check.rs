@@ -2,7 +2,7 @@
 
 use crate::pool::Table;
 use crate::wal::At;
-use crate::world::{Role, World, name};
+use crate::world::{Proc, Role, World, name};
 use failover_rules::facts::policy::SyncDegrade;
 use failover_rules::recovery::Action;
 
@@ -18,6 +18,8 @@ pub enum Wrong {
     PointedFirst,
     /// A primary that runs was stopped and rewound, and nobody had consented.
     NoConsent,
+    /// A failover from a primary that lived has ended without one.
+    NoPrimary,
     /// A commit that was acknowledged synchronously is gone.
     LostCommits,
     /// In the end two hosts take writes, and one of them does not say what to do.
@@ -91,6 +93,25 @@ pub fn stopped(world: &mut World, host: usize, consent: bool) {
         world.tell(|_| format!("WRONG: {text}"));
         world.wrong = Some((Wrong::NoConsent, text));
     }
+}
+
+/// Asked when a failover from a primary that lived ends, and nothing else was wrong meanwhile: whatever the
+/// standbys are like, there is a primary.
+pub fn has_primary(world: &mut World, old: usize) {
+    let other = |it: &Option<Proc>| matches!(it, Some(Proc::Failover(_) | Proc::Promote(_)));
+    // Its supervisor starts it again, and the mark is taken back.
+    let db = world.db(old);
+    let comes_back = db.role == Role::Starting && db.settings.is_none();
+    if comes_back
+        || !primaries(world).is_empty()
+        || world.procs.iter().any(other)
+        || world.wrong.is_some()
+    {
+        return;
+    }
+    let text = format!("the failover from {} ends without a primary", name(old));
+    world.tell(|_| format!("WRONG: {text}"));
+    world.wrong = Some((Wrong::NoPrimary, text));
 }
 
 /// A failover chose a host without having heard all others, and has named the risk: what only those had

@@ -2,6 +2,7 @@
 //! decisions are those of `rules::failover`.
 
 use crate::look::{MARK, is_half, status_of};
+use crate::plan::Obstacle;
 use crate::pool::{Pool, Request};
 use crate::wal::lsn;
 use crate::world::{Control, Flow, Named, Proc, Role, World, host_of, ip, mac, name};
@@ -18,6 +19,7 @@ use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
     is_elsewhere, may_promote, needs_hold,
 };
+use failover_rules::promotion::{Withdrawal, is_held_up, withdrawal};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub const STANDBY_STEPS: [&str; 5] = [
 const PROBE: u64 = 500;
 /// The time for fencing: half of `FAILOVER_TIMEOUT`.
 const FENCING: u64 = 4_000;
+/// So much sooner the fence step ends than who waits for it.
+const FENCE_MARGIN: u64 = 500;
 /// Between two looks at the old primary.
 const LOOK: u64 = 100;
 /// How long the positions of the standbys are waited for.
@@ -86,6 +90,10 @@ enum Phase {
 pub struct Failover {
     host: usize,
     old: usize,
+    /// When it began.
+    begun: u64,
+    /// The old primary lived when it was first looked at.
+    lived: bool,
     given: usize,
     phase: Phase,
     /// When this phase began.
@@ -113,6 +121,8 @@ impl Failover {
         Self {
             host,
             old,
+            begun: now,
+            lived: false,
             given,
             phase: Phase::TrustIp,
             since: now,
@@ -130,6 +140,18 @@ impl Failover {
 
     /// The next step.
     pub fn step(&mut self, world: &mut World, me: usize) -> Flow {
+        if self.fencing.is_none() && matches!(self.phase, Phase::Fence) {
+            let starts = |it: usize| world.db(it).role == Role::Starting;
+            self.lived = world.db(self.old).role == Role::Primary && !world.databases().any(starts);
+        }
+        let flow = self.go(world, me);
+        if flow == Flow::End && self.lived && world.was_quiet_since(self.begun) {
+            crate::check::has_primary(world, self.old);
+        }
+        flow
+    }
+
+    fn go(&mut self, world: &mut World, me: usize) -> Flow {
         match self.phase {
             Phase::TrustIp => self.trust_ip(world),
             Phase::Fence => self.fence(world, me),
@@ -258,8 +280,17 @@ impl Failover {
             true => 5,
             false => world.rng.delay(40, 300),
         };
-        let job = FenceJob::new(self.old, self.host, me);
+        let until = self.since + FENCING - FENCE_MARGIN;
+        let job = FenceJob::new(self.old, self.host, me, until);
         world.spawn(self.old, Proc::Fence(job), delay);
+    }
+
+    /// The fence step has begun.
+    fn hear_that_fence_began(&mut self, now: u64) {
+        let passed = Duration::from_millis(now.saturating_sub(self.since));
+        if let Some(fencing) = &mut self.fencing {
+            fencing.hear(Heard::FenceBegan, passed);
+        }
     }
 
     /// How the fence step ended.
@@ -276,8 +307,11 @@ impl Failover {
         let mut hear = |heard| fencing.hear(heard, Duration::from_millis(passed));
         for other in self.others(world) {
             if passed >= 50
-                && let Ok(status) = status_of(world, host, other)
+                && let Ok(mut status) = status_of(world, host, other)
             {
+                if !world.options.known_before {
+                    status.obstacle = None;
+                }
                 hear(Heard::Standby(ip(other), Ok(status)));
             }
         }
@@ -533,6 +567,13 @@ fn follow(world: &mut World, from: usize, standby: usize, whom: Named, newer: u3
     if world.db(standby).role == Role::Primary {
         return false;
     }
+    // Its WAL receiver does not end, or its settings cannot be written.
+    if matches!(
+        world.of_standby(standby),
+        Some(Obstacle::Stopped | Obstacle::FullDisk)
+    ) {
+        return false;
+    }
     let now = world.now;
     let state = &mut world.hosts[standby].state;
     state.held = (newer > 0).then_some((now, newer));
@@ -564,17 +605,20 @@ pub struct FenceJob {
     host: usize,
     coordinator: (usize, usize),
     step: usize,
+    /// When its time is over.
+    until: u64,
     report: FenceReport,
     /// This run has left the mark.
     marked: bool,
 }
 
 impl FenceJob {
-    fn new(host: usize, from: usize, coordinator: usize) -> Self {
+    fn new(host: usize, from: usize, coordinator: usize, until: u64) -> Self {
         Self {
             host,
             coordinator: (from, coordinator),
             step: 0,
+            until,
             report: FenceReport::default(),
             marked: false,
         }
@@ -582,9 +626,15 @@ impl FenceJob {
 
     /// The next step.
     pub fn step(&mut self, world: &mut World) -> Flow {
+        if world.options.ends_first && self.step < 3 && world.now > self.until {
+            self.take_mark_back(world);
+            self.reply(world, Err(NoReport::Failed("no time is left".to_owned())));
+            return Flow::End;
+        }
         self.step += 1;
         match FENCE_STEPS[self.step - 1] {
             "fence.vip-off" => {
+                self.tell_that_it_began(world);
                 world.hosts[self.host].vip = false;
                 Flow::After(world.rng.delay(5, 40))
             }
@@ -675,13 +725,27 @@ impl FenceJob {
                 Err(NoReport::Failed("was started again".to_owned()))
             }
         };
+        self.reply(world, result);
+        Flow::End
+    }
+
+    fn tell_that_it_began(&self, world: &mut World) {
+        let (from, id) = self.coordinator;
+        if world.options.ends_first
+            && world.reach(self.host, from)
+            && let Some(Proc::Failover(it)) = &mut world.procs[id]
+        {
+            it.hear_that_fence_began(world.now);
+        }
+    }
+
+    fn reply(&self, world: &mut World, result: Result<FenceReport, NoReport>) {
         let (from, id) = self.coordinator;
         if world.reach(self.host, from)
             && let Some(Proc::Failover(it)) = &mut world.procs[id]
         {
             it.hear_fence(world.now, result);
         }
-        Flow::End
     }
 }
 
@@ -739,7 +803,12 @@ impl PromoteJob {
         match PROMOTE_STEPS[self.step] {
             "promote.check" => return self.check(world, me),
             "promote.wait-wal" => return self.wait_wal(world),
-            "promote.vip-on" => world.hosts[host].vip = world.setup.has_vip,
+            "promote.vip-on" if world.setup.has_vip && !world.hosts[host].vip => {
+                if world.hosts[host].obstacle == Some(Obstacle::NoDevice) {
+                    return self.fail(world, "DEV: no such device");
+                }
+                world.hosts[host].vip = true;
+            }
             "promote.promote" => return self.promote(world),
             "promote.async" => {
                 let streams = world.databases().any(|it| world.streams_from(it, host));
@@ -805,6 +874,9 @@ impl PromoteJob {
                     return self.fail(world, "it is not the old primary's successor");
                 }
             }
+            Role::Standby if world.of_standby(host) == Some(Obstacle::Stopped) => {
+                return self.fail(world, "it gives no answer");
+            }
             Role::Standby => {
                 let since = promoted_since(world.timeline(host), self.seen);
                 if let Some(why) = since.filter(|_| self.seen > 0 && world.options.as_seen) {
@@ -833,6 +905,9 @@ impl PromoteJob {
                 *told = (*told).max(made);
                 self.next(world, 5, 50)
             }
+            Role::Standby if world.hosts[self.host].obstacle == Some(Obstacle::NoProgram) => {
+                self.fail(world, "no program promotes")
+            }
             Role::Standby if !self.asked => {
                 self.asked = true;
                 self.deadline = world.now + 10_000;
@@ -842,8 +917,37 @@ impl PromoteJob {
                 world.ask_for_promotion(self.host, timeline);
                 Flow::After(20)
             }
+            Role::Standby if world.now < self.deadline => {
+                // Those that the replay waits for are ended.
+                let held_up = world.of_standby(self.host) == Some(Obstacle::HeldUp);
+                if is_held_up(None, held_up) {
+                    world.clear(self.host);
+                }
+                Flow::After(20)
+            }
             _ if world.now < self.deadline => Flow::After(20),
-            _ => self.fail(world, "it is in recovery still"),
+            _ => {
+                self.withdraw(world);
+                self.fail(world, "it is in recovery still")
+            }
+        }
+    }
+
+    /// It must not come true later.
+    fn withdraw(&self, world: &mut World) {
+        let host = self.host;
+        let (running, primary) = match world.db(host).role {
+            Role::Down => (false, false),
+            role => (true, role == Role::Primary),
+        };
+        let taken_back = world.rng.chance(50);
+        match withdrawal(running, primary, taken_back) {
+            Withdrawal::CameTrue | Withdrawal::Down => {}
+            Withdrawal::TakenBack => world.forget_promotion(host),
+            Withdrawal::Restart => {
+                world.stop_server(host, true);
+                world.start_server(host);
+            }
         }
     }
 }

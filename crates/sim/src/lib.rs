@@ -24,7 +24,8 @@
 //! in its last run what a person must do.
 //!
 //! On the way: no standby is pointed to a primary whose history it has left, and no primary that runs is
-//! rewound without consent.
+//! rewound without consent. A failover from a primary that lives ends with a primary, the old one or a new
+//! one, whatever the standbys are like that it finds (nothing else being wrong meanwhile).
 //!
 //! A person's mistake is the person's: what begins with a standby that somebody promoted by hand is not
 //! held against the tools, as long as they lose nothing else for it.
@@ -45,7 +46,7 @@ pub mod world;
 
 pub use check::Wrong;
 pub use options::Options;
-pub use plan::{Fault, Plan, Setup, What};
+pub use plan::{Fault, Obstacle, Plan, Setup, What};
 
 use plan::{HEALED, QUIET};
 use world::World;
@@ -75,7 +76,7 @@ pub struct Violation {
 
 /// Runs a seed.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    run_plan(&Plan::draw(seed), seed, options)
+    run_plan(&Plan::draw(seed, options.obstacles), seed, options)
 }
 
 /// Runs a plan, with the delays of a seed.
@@ -111,7 +112,7 @@ pub fn run_plan(plan: &Plan, seed: u64, options: Options) -> Outcome {
 
 /// The fewest faults of a seed with which the same goes wrong.
 pub fn shrink(seed: u64, options: Options) -> Plan {
-    let mut plan = Plan::draw(seed);
+    let mut plan = Plan::draw(seed, options.obstacles);
     let wrong = |plan: &Plan| run_plan(plan, seed, options).violation.map(|it| it.what);
     let what = wrong(&plan);
     let mut at = 0;

@@ -1,5 +1,6 @@
 //! What one host can see of another at this moment, as the rules have it.
 
+use crate::plan::Obstacle;
 use crate::pool::{Pool, Table};
 use crate::wal::lsn;
 use crate::world::{Named, Role, World, ip, mac, name};
@@ -28,6 +29,19 @@ fn obstacle(world: &World, host: usize) -> Option<String> {
     if is_half(world, host) {
         return Some("its rewind is unfinished".to_owned());
     }
+    let it = &world.hosts[host];
+    let in_the_way = match it.obstacle {
+        Some(Obstacle::NoDevice) if world.setup.has_vip && !it.vip => Some("DEV: no such device"),
+        Some(Obstacle::NoProgram) => Some("no program promotes"),
+        _ => match world.of_standby(host) {
+            Some(Obstacle::Stopped) => Some("its database is stopped: have it go on"),
+            Some(Obstacle::FullDisk) => Some("its disk is full: make room"),
+            _ => None,
+        },
+    };
+    if let Some(why) = in_the_way {
+        return Some(why.to_owned());
+    }
     let fenced = world.hosts[host].state.fenced;
     fenced.map(|_| "a failover stopped its primary, and it was not recovered since".to_owned())
 }
@@ -35,18 +49,23 @@ fn obstacle(world: &World, host: usize) -> Option<String> {
 /// How a host's instance is, as its own copy of the tools says.
 pub fn status(world: &World, host: usize) -> Status {
     let (it, db) = (&world.hosts[host], world.db(host));
-    let runs = matches!(db.role, Role::Primary | Role::Standby);
     let silent = |last: u64| world.now - last;
+    let (answers, standby) = (world.takes_sessions(host), db.role == Role::Standby);
+    let in_the_way = world.of_standby(host);
+    let replayed = match in_the_way {
+        Some(Obstacle::HeldUp) => Lsn(it.replayed),
+        _ => lsn(db.at),
+    };
     Status {
         running: db.role != Role::Down,
-        in_recovery: runs.then_some(db.role == Role::Standby),
-        recovers: false,
-        trouble: (db.role == Role::Starting).then(|| "it starts".to_owned()),
+        in_recovery: answers.then_some(standby),
+        recovers: in_the_way == Some(Obstacle::NoSession),
+        trouble: (db.role != Role::Down && !answers).then(|| "it gives no answer".to_owned()),
         timeline: world.timeline(host),
         told: it.state.told,
         undecided: it.state.undecided,
-        received: (db.role == Role::Standby).then(|| lsn(db.at)),
-        replayed: (db.role == Role::Standby).then(|| lsn(db.at)),
+        received: standby.then(|| lsn(db.at)),
+        replayed: standby.then_some(replayed),
         control: Some(lsn(db.at)),
         control_state: Some(db.control.text().to_owned()),
         segment_size: Some(16 << 20),

@@ -46,6 +46,12 @@ pub struct Options {
     pub as_seen: bool,
     /// What another failover has had follow its new primary is not held.
     pub taken: bool,
+    /// What keeps a standby from being promoted is known before the old primary is touched.
+    pub known_before: bool,
+    /// A fence ends before its coordinator does, who looks once more at one that has begun.
+    pub ends_first: bool,
+    /// Standbys have obstacles: no mend, but a part of what happens.
+    pub obstacles: bool,
     /// The story is kept.
     pub trace: bool,
 }
@@ -73,6 +79,9 @@ impl Default for Options {
             parted: true,
             as_seen: true,
             taken: true,
+            known_before: true,
+            ends_first: true,
+            obstacles: true,
             trace: false,
         }
     }
@@ -102,12 +111,15 @@ impl Options {
             parted: false,
             as_seen: false,
             taken: false,
+            known_before: false,
+            ends_first: false,
+            obstacles: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 22] = [
         "hold",
         "follow",
         "fence_mark",
@@ -128,6 +140,8 @@ impl Options {
         "parted",
         "as_seen",
         "taken",
+        "known_before",
+        "ends_first",
     ];
 
     /// The rows that are taken out.
@@ -172,6 +186,8 @@ impl Options {
             "parted" => &mut self.parted,
             "as_seen" => &mut self.as_seen,
             "taken" => &mut self.taken,
+            "known_before" => &mut self.known_before,
+            "ends_first" => &mut self.ends_first,
             _ => return false,
         };
         *switch = false;

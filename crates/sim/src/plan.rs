@@ -130,6 +130,50 @@ pub enum What {
     PoolRestart(usize),
     /// All tools at work on a host are killed.
     ToolKill(usize),
+    /// A standby that a failover would promote has something that is in its way.
+    Obstacle(usize, Obstacle),
+}
+
+/// What is in the way of a standby's promotion, or seems to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The device for the VIP is gone.
+    NoDevice,
+    /// The program that promotes is missing.
+    NoProgram,
+    /// It takes no session.
+    NoSession,
+    /// Its replay waits for a session.
+    HeldUp,
+    /// The processes of its database are stopped.
+    Stopped,
+    /// Its disk is full.
+    FullDisk,
+    /// A rewind of it is unfinished.
+    HalfRewound,
+    /// It does not hear that it is to be promoted; nobody can see that before.
+    Deaf,
+}
+
+impl Obstacle {
+    const ALL: [Self; 8] = [
+        Self::NoDevice,
+        Self::NoProgram,
+        Self::NoSession,
+        Self::HeldUp,
+        Self::Stopped,
+        Self::FullDisk,
+        Self::HalfRewound,
+        Self::Deaf,
+    ];
+
+    /// It is the running server's: another one does not have it.
+    pub fn ends_with_the_server(self) -> bool {
+        matches!(
+            self,
+            Self::NoSession | Self::HeldUp | Self::Stopped | Self::Deaf
+        )
+    }
 }
 
 /// A fault: what, and from when to when (ms).
@@ -153,10 +197,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a seed. Below [`HARD`] it is anything that may happen to any cluster. From there on it
-    /// is what comes between a failover and its end: three databases, commits that wait for a standby, and
-    /// within a minute two to four faults of those that take a host, a database or a link away.
-    pub fn draw(seed: u64) -> Self {
+    /// The plan of a seed. Below [`HARD`] it is anything that may happen to any cluster, in one of three with
+    /// obstacles at the standbys, where those are wanted. From there on it is what comes between a failover
+    /// and its end: three databases, commits that wait for a standby, and within a minute two to four faults
+    /// of those that take a host, a database or a link away.
+    pub fn draw(seed: u64, obstacles: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0x005e_ed0f_c1a5);
         if seed >= HARD {
             return Self::draw_hard(&mut rng);
@@ -173,6 +218,9 @@ impl Plan {
             if rng.chance(15) {
                 flap(&mut rng, fault, &mut faults);
             }
+        }
+        if obstacles {
+            draw_obstacles(seed, &setup, &mut faults);
         }
         faults.sort_by_key(|it| it.at);
         Self { setup, faults }
@@ -231,6 +279,33 @@ fn lasts(rng: &mut Rng) -> u64 {
         0 => rng.within(500, 8_000),
         1 => rng.within(8_000, 40_000),
         _ => rng.within(20_000, 130_000),
+    }
+}
+
+/// They have random numbers of their own, so that all else in the story of a seed stays as it is.
+fn draw_obstacles(seed: u64, setup: &Setup, faults: &mut Vec<Fault>) {
+    let mut rng = Rng::new(seed ^ 0x0b57_ac1e_5eed);
+    if !rng.chance(33) {
+        return;
+    }
+    for _ in 0..rng.within(1, 2) {
+        let standby = 1 + rng.below(setup.databases - 1);
+        let obstacle = Obstacle::ALL[rng.below(Obstacle::ALL.len())];
+        let at = rng.within(FIRST, LAST);
+        let lasts = rng.within(5_000, 80_000);
+        faults.push(Fault {
+            what: What::Obstacle(standby, obstacle),
+            at,
+            until: at + lasts,
+        });
+        if rng.chance(60) {
+            let at = at + rng.within(500, lasts);
+            faults.push(Fault {
+                what: What::Detach(0),
+                at,
+                until: at + 1_000,
+            });
+        }
     }
 }
 

@@ -275,7 +275,7 @@ impl Pool {
         let proc = match primary == Some(node) {
             true => {
                 world.pools[pool].primary = None;
-                Proc::Failover(Failover::new(pool, node, given, world.now))
+                Proc::Failover(Box::new(Failover::new(pool, node, given, world.now)))
             }
             false => Proc::StandbyDown(StandbyDown::new(pool, node, primary)),
         };

@@ -3,6 +3,7 @@
 
 use crate::failover::Failover;
 use crate::look;
+use crate::plan::Obstacle;
 use crate::pool::{Pool, Request, Table};
 use crate::world::{Control, Flow, Named, Proc, Role, Said, World, host_of, ip, name};
 use failover_rules::facts::history::{History, Standing};
@@ -1025,6 +1026,9 @@ fn primary_vip(world: &mut World, run: &mut Recovery) -> Did {
     if world.db(host).role != Role::Primary {
         return failed("this node is no primary");
     }
+    if world.hosts[host].obstacle == Some(Obstacle::NoDevice) {
+        return failed("DEV: no such device");
+    }
     world.hosts[host].vip = true;
     Done
 }
@@ -1092,7 +1096,7 @@ fn fail_over(world: &mut World, run: &mut Recovery) -> Did {
         Some(_) => Done,
         None => {
             let failover = Failover::new(run.host, host_of(old), run.host, world.now);
-            run.child = Some(world.spawn(run.host, Proc::Failover(failover), 20));
+            run.child = Some(world.spawn(run.host, Proc::Failover(Box::new(failover)), 20));
             Wait
         }
     }

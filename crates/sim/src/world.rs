@@ -3,7 +3,7 @@
 
 use crate::failover::{Failover, FenceJob, PromoteJob, StandbyDown};
 use crate::options::Options;
-use crate::plan::{Fault, Plan, Setup, What};
+use crate::plan::{Fault, Obstacle, Plan, Setup, What};
 use crate::pool::{Cut, Pool, Request};
 use crate::recovery::Recovery;
 use crate::rng::Rng;
@@ -190,6 +190,12 @@ pub struct Host {
     pub force: bool,
     /// A person has asked its server to become a primary.
     mistake: bool,
+    /// What is in the way of its standby's promotion.
+    pub obstacle: Option<Obstacle>,
+    /// How far its standby had replayed when the replay began to wait.
+    pub replayed: u64,
+    /// A promotion that its server was asked for, and has not heard of.
+    asked: Option<Event>,
     /// What the last run said.
     pub said: Option<Said>,
     /// Events that wait for it to thaw.
@@ -200,7 +206,7 @@ pub struct Host {
 #[derive(Debug)]
 pub enum Proc {
     /// The coordinator of a failover.
-    Failover(Failover),
+    Failover(Box<Failover>),
     /// A standby went down.
     StandbyDown(StandbyDown),
     /// The fence step on a host.
@@ -278,6 +284,10 @@ pub struct World {
     links: Vec<Vec<u32>>,
     /// Faults of the trust IP.
     gateway_down: u32,
+    /// Faults that are more than a person's order.
+    troubles: u32,
+    /// When the last of them came or went, or an obstacle came.
+    troubled: u64,
     /// All pools.
     pub pools: Vec<Pool>,
     /// All processes.
@@ -330,6 +340,8 @@ impl World {
             hosts: (0..hosts).map(|it| healthy(it, &setup)).collect(),
             links: vec![vec![0; hosts]; hosts],
             gateway_down: 0,
+            troubles: 0,
+            troubled: 0,
             pools: (0..setup.pools).map(|it| Pool::new(it, &setup)).collect(),
             procs: Vec::new(),
             proc_hosts: Vec::new(),
@@ -563,7 +575,27 @@ impl World {
 
     /// Whether a session of `from` gets an answer from the server on `to`.
     pub fn sql(&self, from: usize, to: usize) -> bool {
-        self.reach(from, to) && matches!(self.db(to).role, Role::Primary | Role::Standby)
+        self.reach(from, to) && self.takes_sessions(to)
+    }
+
+    /// Whether a server takes sessions.
+    pub fn takes_sessions(&self, host: usize) -> bool {
+        let silent = matches!(
+            self.of_standby(host),
+            Some(Obstacle::NoSession | Obstacle::Stopped)
+        );
+        matches!(self.db(host).role, Role::Primary | Role::Standby) && !silent
+    }
+
+    /// What is in the way of a standby that runs.
+    pub fn of_standby(&self, host: usize) -> Option<Obstacle> {
+        let standby = self.db(host).role == Role::Standby;
+        self.hosts[host].obstacle.filter(|_| standby)
+    }
+
+    /// Whether nothing has gone wrong since then but what standbys had in their way already.
+    pub fn was_quiet_since(&self, then: u64) -> bool {
+        self.troubles == 0 && self.troubled < then
     }
 
     /// Whether `standby` streams from `primary`, as that one sees it.
@@ -633,6 +665,14 @@ impl World {
         if db.role != Role::Standby || db.incarnation != incarnation {
             return;
         }
+        let busy = matches!(
+            self.of_standby(host),
+            Some(Obstacle::HeldUp | Obstacle::Stopped | Obstacle::FullDisk | Obstacle::Deaf)
+        );
+        if busy {
+            self.hosts[host].asked = Some(Event::Promoted(host, incarnation, timeline));
+            return;
+        }
         let timeline = timeline.unwrap_or(0).max(self.timeline(host) + 1);
         self.new_branch(host, timeline);
         if std::mem::take(&mut self.hosts[host].mistake) {
@@ -672,6 +712,22 @@ impl World {
         db.stream = None;
         db.pending = None;
         db.incarnation += 1;
+        let obstacle = &mut self.hosts[host].obstacle;
+        obstacle.take_if(|it| it.ends_with_the_server());
+        self.forget_promotion(host);
+    }
+
+    /// Nothing is in the way any more: what the server was asked for, it does.
+    pub fn clear(&mut self, host: usize) {
+        self.hosts[host].obstacle = None;
+        if let Some(asked) = self.hosts[host].asked.take() {
+            self.after(20, asked);
+        }
+    }
+
+    /// A promotion that the server has not heard of is withdrawn.
+    pub fn forget_promotion(&mut self, host: usize) {
+        self.hosts[host].asked = None;
     }
 
     /// What its supervisor does with a server that was killed or fenced.
@@ -711,6 +767,7 @@ impl World {
             if self.db(host).role == Role::Standby
                 && self.hosts[host].power
                 && !self.hosts[host].frozen
+                && self.hosts[host].obstacle != Some(Obstacle::Stopped)
             {
                 self.stream(host);
             }
@@ -720,7 +777,8 @@ impl World {
     fn stream(&mut self, host: usize) {
         let now = self.now;
         let db = self.db(host);
-        let Some(from) = db.loaded else {
+        let full = self.of_standby(host) == Some(Obstacle::FullDisk);
+        let Some(from) = db.loaded.filter(|_| !full) else {
             self.db_mut(host).stream = None;
             return;
         };
@@ -788,6 +846,7 @@ impl World {
     fn begin(&mut self, fault: usize) {
         let what = self.faults[fault].what;
         self.tell(|_| format!("fault: {what:?}"));
+        self.count(what, true);
         match what {
             What::Power(host) => self.power_off(host),
             What::Cable(host) => self.hosts[host].cable = false,
@@ -819,12 +878,52 @@ impl World {
             What::PoolKill(pool) => self.pools[pool].end(Cut::Killed),
             What::PoolRestart(pool) => self.pools[pool].end(Cut::Stopped),
             What::ToolKill(host) => self.kill_procs(host),
+            What::Obstacle(host, obstacle) => self.obstruct(host, obstacle),
+        }
+    }
+
+    /// Keeps account of what is wrong. What nobody can see before counts as trouble.
+    fn count(&mut self, what: What, begins: bool) {
+        let order = matches!(
+            what,
+            What::Detach(_) | What::Attach(_) | What::Force(_) | What::Pause(_)
+        );
+        let seen = matches!(what, What::Obstacle(_, it) if it != Obstacle::Deaf);
+        if !order && (begins || !seen) {
+            self.troubled = self.now;
+        }
+        if !order && !seen {
+            match begins {
+                true => self.troubles += 1,
+                false => self.troubles -= 1,
+            }
+        }
+    }
+
+    fn obstruct(&mut self, host: usize, obstacle: Obstacle) {
+        if self.db(host).role != Role::Standby || self.hosts[host].obstacle.is_some() {
+            return;
+        }
+        if obstacle != Obstacle::HalfRewound {
+            self.hosts[host].obstacle = Some(obstacle);
+            self.hosts[host].replayed = self.db(host).at.lsn;
+            return;
+        }
+        // As a rewind leaves it that was killed.
+        if let Some(primary) = self.db(host).loaded {
+            self.kill_procs(host);
+            let left = &mut self.hosts[host].state.left;
+            let left = left.get_or_insert(Left::of(ip(primary)));
+            left.mark(None, None);
+            self.stop_server(host, true);
+            self.db_mut(host).half = true;
         }
     }
 
     fn over(&mut self, fault: usize) {
         let what = self.faults[fault].what;
         self.tell(|_| format!("over: {what:?}"));
+        self.count(what, false);
         match what {
             What::Power(host) => self.power_on(host),
             What::Cable(host) => self.hosts[host].cable = true,
@@ -849,6 +948,11 @@ impl World {
             | What::Attach(_)
             | What::Force(_)
             | What::ToolKill(_) => {}
+            What::Obstacle(host, obstacle) => {
+                if self.hosts[host].obstacle == Some(obstacle) {
+                    self.clear(host);
+                }
+            }
         }
     }
 
@@ -933,6 +1037,9 @@ fn healthy(host: usize, setup: &Setup) -> Host {
         word: 0,
         force: false,
         mistake: false,
+        obstacle: None,
+        replayed: 0,
+        asked: None,
         said: None,
         waiting: Vec::new(),
     }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod decide;
+mod environment;
 mod privilege;
 mod run;
 
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     inherited::shed();
     let elevated = privilege::elevated();
     if elevated {
-        privilege::empty_environment();
+        environment::empty();
     }
     let exit = match cli::parse(std::env::args_os()) {
         Ask::Do(request) => match run::run(&request, elevated) {

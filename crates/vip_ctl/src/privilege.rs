@@ -11,14 +11,6 @@ pub fn elevated() -> bool {
     !getuid().is_root() && unsafe { libc::getauxval(libc::AT_SECURE) } != 0
 }
 
-/// Before there is a second thread.
-pub fn empty_environment() {
-    // SAFETY: there is only this thread.
-    unsafe {
-        libc::clearenv();
-    }
-}
-
 /// Down to the caller's rights, for good.
 ///
 /// # Errors

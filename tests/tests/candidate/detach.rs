@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::layout::{DB_BIN, DEVICE, UID};
-use lab::{Lab, LabOptions, Node, Running, wait_for};
+use lab::{Lab, LabOptions, Node, Running, STATE, wait_for};
 
+use crate::archive::waits_for_archive;
 use crate::no_session::{fill, restart_with};
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, STATE, all_stream, left_nothing, restart_without_waiting, set,
-    went_through,
+    FAILOVER, PRIMARY_DOWN, SOON, all_stream, restart_without_waiting, set, went_through,
 };
 use crate::sessions::{LOCK, held_up};
 
@@ -36,7 +36,7 @@ fn mv(node: &Node, from: &str, to: &str) -> Result<()> {
     node.run(&["mv", from, to], SOON)?.success().map(drop)
 }
 
-const OBSTACLES: [Obstacle; 14] = [
+const OBSTACLES: [Obstacle; 16] = [
     Obstacle {
         name: "no device for the VIP",
         make: |lab| {
@@ -170,6 +170,25 @@ const OBSTACLES: [Obstacle; 14] = [
         says: "does not run",
     },
     Obstacle {
+        name: "just started",
+        make: |lab| {
+            restart_without_waiting(lab.node(102))?;
+            Ok(Vec::new())
+        },
+        // It is up in a moment.
+        mend: |_| Ok(()),
+        says: "",
+    },
+    Obstacle {
+        name: "its archive hangs",
+        make: |lab| {
+            waits_for_archive(lab, "sleep 7777 || exit 1; exit 0")?;
+            Ok(Vec::new())
+        },
+        mend: none,
+        says: "",
+    },
+    Obstacle {
         name: "cut off",
         make: |lab| {
             lab.node(102).link_down()?;
@@ -244,7 +263,7 @@ fn play(name: &str, obstacle: &Obstacle, coordinator: u8) -> Result<String> {
     );
     ensure!(primary.has_vip()?, "the old primary lost its VIP: {run}");
     primary.psql("set synchronous_commit = local; insert into probe values ('still')")?;
-    let said = left_nothing(&lab, coordinator)?;
+    let said = lab.left_nothing(coordinator)?;
     ensure!(said.contains(obstacle.says), "{said}");
     (obstacle.mend)(&lab)?;
     all_stream(primary, 1)?;

@@ -1,9 +1,9 @@
 //! A clean stop that takes some seconds, on a host whose login takes long.
 
 use anyhow::{Context, Result};
-use lab::{Lab, LabOptions};
+use lab::{Flavor, Lab, LabOptions};
 
-use crate::scene::{FAILOVER, PRIMARY_DOWN, went_through};
+use crate::scene::{FAILOVER, PRIMARY_DOWN, on_both, options, went_through};
 
 /// A `.bashrc` that takes its time before any command over ssh.
 fn slow_login(lab: &Lab, seconds: &str) -> Result<()> {
@@ -21,16 +21,16 @@ fn slow_login(lab: &Lab, seconds: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_far_side_ends_first() -> Result<()> {
+on_both!(the_far_side_ends_first);
+
+fn the_far_side_ends_first(flavor: Flavor) -> Result<()> {
     for seconds in ["1.8", "2.6"] {
         let lab = Lab::start(LabOptions {
-            name: "cand-late-fence".into(),
             postgres: vec![
                 ("archive_mode".into(), "on".into()),
                 ("archive_command".into(), "'sleep 5'".into()),
             ],
-            ..LabOptions::default()
+            ..options("cand-late-fence", flavor)
         })?;
         slow_login(&lab, seconds)?;
         lab.node(101).psql("select pg_switch_wal()")?;

@@ -44,6 +44,8 @@ fn it_is_said_before_and_the_servers_file_is_changed() -> Result<()> {
     let from_there = standby.failover(&STANDBY_DOWN, FAILOVER)?;
     log_line(standby, "ALTER SYSTEM is refused")?;
     ensure!(from_there.code == Some(66), "{from_there}");
+    let said = lab.left_nothing(standby)?;
+    ensure!(said.contains("on the primary's host set"), "{said}");
     ensure!(
         primary
             .query("insert into probe values ('waits')", COMMIT)

@@ -3,18 +3,23 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Node, Running, wait_for};
+use lab::{Flavor, Lab, LabOptions, Node, Running, wait_for};
 
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, all_stream, keep_open, log_line, restart_without_waiting, set,
-    three_hosts, two_hosts, went_through,
+    FAILOVER, PRIMARY_DOWN, SOON, all_stream, keep_open, log_line, on_both, options,
+    restart_without_waiting, set, two_hosts, went_through,
 };
 
 const REFUSED: &str = "its database takes no session";
 
-#[test]
-fn one_that_waits_for_a_snapshot_is_promoted() -> Result<()> {
-    let lab = two_hosts("cand-snapshotless")?;
+on_both!(
+    one_that_waits_for_a_snapshot_is_promoted,
+    one_whose_connections_are_all_used_is_promoted,
+    of_two_standbys_the_one_without_sessions_may_be_the_furthest,
+);
+
+fn one_that_waits_for_a_snapshot_is_promoted(flavor: Flavor) -> Result<()> {
+    let lab = two_hosts("cand-snapshotless", flavor)?;
     let (primary, standby) = (lab.node(101), lab.node(102));
     primary.psql("create table many (n int)")?;
     // More subtransactions than a standby keeps track of, open while it starts.
@@ -90,9 +95,8 @@ pub fn fill(lab_node: &Node) -> Result<Vec<Running>> {
     Ok(sessions)
 }
 
-#[test]
-fn one_whose_connections_are_all_used_is_promoted() -> Result<()> {
-    let lab = two_hosts("cand-crowded")?;
+fn one_whose_connections_are_all_used_is_promoted(flavor: Flavor) -> Result<()> {
+    let lab = two_hosts("cand-crowded", flavor)?;
     let (primary, standby) = (lab.node(101), lab.node(102));
     let few = [
         ("max_connections", "10"),
@@ -116,9 +120,11 @@ fn one_whose_connections_are_all_used_is_promoted() -> Result<()> {
     went_through(&lab, &run)
 }
 
-#[test]
-fn of_two_standbys_the_one_without_sessions_may_be_the_furthest() -> Result<()> {
-    let lab = three_hosts("cand-furthest")?;
+fn of_two_standbys_the_one_without_sessions_may_be_the_furthest(flavor: Flavor) -> Result<()> {
+    let lab = Lab::start(LabOptions {
+        nodes: 3,
+        ..options("cand-furthest", flavor)
+    })?;
     let (primary, standby) = (lab.node(101), lab.node(102));
     set(standby, &[("hot_standby", "off")])?;
     restart_without_waiting(standby)?;

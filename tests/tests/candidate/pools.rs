@@ -3,26 +3,25 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::{DB_BIN, LOG, POOL_ETC};
-use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
+use lab::layout::{DB_BIN, LOG};
+use lab::{Flavor, Lab, LabOptions, Node, ToolRun, wait_for};
 
-use crate::scene::{FAILOVER, SOON, log_line};
+use crate::scene::{FAILOVER, SOON, log_line, on_both, options};
 
 /// Until a pool has noticed, and failed over.
 const POOL: Duration = Duration::from_secs(40);
 
 /// The pool of node101 has the cluster VIP, that of node102 knows of no other pool.
-fn two_pools(name: &str) -> Result<Lab> {
+fn two_pools(name: &str, flavor: Flavor) -> Result<Lab> {
     let options = LabOptions {
-        name: name.into(),
         pools: 2,
         leader: 101,
         pgpool: vec![("health_check_max_retries".into(), "0".into())],
-        ..LabOptions::default()
+        ..options(name, flavor)
     };
     let lab = Lab::start(options)?;
     let alone = lab.node(102);
-    let conf = format!("{POOL_ETC}/pgpool.conf");
+    let conf = alone.pool_conf();
     let text = alone.read(&conf)? + "use_watchdog = off\n";
     alone.write(&conf, &text, 0o600, 0)?;
     restart_pool(alone, None)?;
@@ -88,9 +87,13 @@ fn has_taken_over(lab: &Lab) -> Result<()> {
     })
 }
 
-#[test]
-fn a_node_that_one_alone_has_down_is_attached_there_too() -> Result<()> {
-    let lab = two_pools("cand-pools")?;
+on_both!(
+    a_node_that_one_alone_has_down_is_attached_there_too,
+    one_that_is_left_alone_and_knows_nobody_says_what_to_do,
+);
+
+fn a_node_that_one_alone_has_down_is_attached_there_too(flavor: Flavor) -> Result<()> {
+    let lab = two_pools("cand-pools", flavor)?;
     let (primary, standby) = (lab.node(101), lab.node(102));
     // Its failover_command makes the primary asynchronous, which is mended by the same run.
     down_at_one(&lab)?;
@@ -118,9 +121,8 @@ fn a_node_that_one_alone_has_down_is_attached_there_too() -> Result<()> {
     has_taken_over(&lab)
 }
 
-#[test]
-fn one_that_is_left_alone_and_knows_nobody_says_what_to_do() -> Result<()> {
-    let lab = two_pools("cand-alone")?;
+fn one_that_is_left_alone_and_knows_nobody_says_what_to_do(flavor: Flavor) -> Result<()> {
+    let lab = two_pools("cand-alone", flavor)?;
     let standby = lab.node(102);
     down_at_one(&lab)?;
     lab.node(101).power_off()?;
@@ -128,7 +130,8 @@ fn one_that_is_left_alone_and_knows_nobody_says_what_to_do() -> Result<()> {
         log_line(standby, "no node is left to promote").map(drop)
     })?;
     // Exactly what that line says.
-    let line = log_line(standby, "no node is left to promote")?;
+    let line = wait_for("the failover to end", SOON, || lab.left_nothing(standby))?;
+    ensure!(line.contains("no node is left to promote"), "{line}");
     ensure!(line.contains("attach it here: attach_node --pool 192.168.1.102 -n ID --force"));
     let attached = attach_node(standby, &["--pool", "192.168.1.102", "-n", "1", "--force"])?;
     ensure!(attached.code == Some(0), "{attached}");

@@ -4,23 +4,49 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 pub use lab::layout::PRIMARY_DOWN;
-use lab::layout::{DATA, DB_BIN, LOG, USER};
-use lab::{Lab, LabOptions, Node, Running, ToolRun, wait_for};
+use lab::layout::USER;
+use lab::{Flavor, Lab, LabOptions, Node, Running, ToolRun, wait_for};
 
 /// More than any failover takes here, restarts and patience with what hangs included.
 pub const FAILOVER: Duration = Duration::from_secs(40);
 /// For everything else that is waited for.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// What a host's tools remember.
-pub const STATE: &str = "/home/kingbase/cluster/R3HA/log/network_rewind.json";
+/// The scenarios of these names, on PostgreSQL and on the stand-in for V8R3: one test for each.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(#[test]
+            fn $scenario() -> anyhow::Result<()> {
+                super::$scenario(lab::Flavor::Postgres)
+            })+
+        }
+        mod on_the_standin {
+            $(#[test]
+            fn $scenario() -> anyhow::Result<()> {
+                super::$scenario(lab::Flavor::Kingbase)
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
 
-/// Two hosts, synchronous.
-pub fn two_hosts(name: &str) -> Result<Lab> {
-    Lab::start(LabOptions {
-        name: name.into(),
+/// Two hosts, synchronous; each server's lab has a name of its own.
+pub fn options(name: &str, flavor: Flavor) -> LabOptions {
+    let server = match flavor {
+        Flavor::Postgres => "",
+        Flavor::Kingbase => "-kb",
+    };
+    LabOptions {
+        name: format!("{name}{server}"),
+        flavor,
         ..LabOptions::default()
-    })
+    }
+}
+
+/// A lab of [`options`].
+pub fn two_hosts(name: &str, flavor: Flavor) -> Result<Lab> {
+    Lab::start(options(name, flavor))
 }
 
 /// Three hosts, synchronous.
@@ -53,36 +79,6 @@ pub fn went_through(lab: &Lab, run: &ToolRun) -> Result<()> {
     Ok(())
 }
 
-/// After a failover that was refused or failed: no promotion is pending, the VIP is nobody's or a writing
-/// primary's, nothing is held. What the run on `coordinator` said last: what to do.
-pub fn left_nothing(lab: &Lab, coordinator: &Node) -> Result<String> {
-    for node in lab.nodes() {
-        let name = node.name();
-        // The data directory may be a link to another disk.
-        let data = format!(
-            "test ! -e {DATA}/promote && ! grep -qx \"primary_conninfo = ''\" {DATA}/postgresql.auto.conf"
-        );
-        let clean = node.run(&["sh", "-c", &data], SOON)?;
-        ensure!(
-            clean.code == Some(0),
-            "{name}: a promotion is pending, or it is held"
-        );
-        let state = node.path(STATE)?;
-        let state = std::fs::read_to_string(state).unwrap_or_default();
-        for mark in ["\"held\":{", "\"promotion\":{"] {
-            ensure!(!state.contains(mark), "{name}: {state}");
-        }
-        if node.has_vip()? {
-            node.psql("set synchronous_commit = local; insert into probe values ('has the VIP')")?;
-        }
-    }
-    let log = coordinator.failover_log()?;
-    let (_, said) = log
-        .rsplit_once("failover failed: ")
-        .with_context(|| log.clone())?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
-}
-
 /// Keeps a transaction open on `node` that has begun with `sql`, until the lab ends.
 pub fn keep_open(node: &Node, application: &str, sql: &str) -> Result<Running> {
     // The last statement is at work, or sleeps with the transaction open.
@@ -106,19 +102,7 @@ pub fn set(node: &Node, settings: &[(&str, &str)]) -> Result<()> {
 /// Stops the database of `node`, and starts it without waiting for a session.
 pub fn restart_without_waiting(node: &Node) -> Result<()> {
     node.stop_database("fast")?;
-    let ctl = format!("{DB_BIN}/pg_ctl");
-    let log = format!("{LOG}/database.log");
-    let start = [
-        ctl.as_str(),
-        "start",
-        "-W",
-        "-D",
-        lab::layout::DATA,
-        "-l",
-        log.as_str(),
-    ];
-    node.run_as(USER, &start, SOON)?.success()?;
-    Ok(())
+    node.start_database_without_waiting()
 }
 
 /// Whether the primary shows its standbys streaming.

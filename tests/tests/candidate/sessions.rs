@@ -1,10 +1,10 @@
 //! Sessions on the standby that hold its replay up.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, wait_for};
+use lab::{Flavor, Lab, wait_for};
 
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, keep_open, log_line, set, two_hosts, went_through,
+    FAILOVER, PRIMARY_DOWN, SOON, keep_open, log_line, on_both, set, two_hosts, went_through,
 };
 
 /// The standby has a report open, and its replay waits for that for ever.
@@ -42,9 +42,13 @@ const SNAPSHOT: &str =
     "begin isolation level repeatable read; select count(*) from report; select pg_sleep(200)";
 pub const LOCK: &str = "begin; select count(*) from report; select pg_sleep(200)";
 
-#[test]
-fn a_report_with_an_old_snapshot_is_ended_and_named() -> Result<()> {
-    let lab = two_hosts("cand-snapshot")?;
+on_both!(
+    a_report_with_an_old_snapshot_is_ended_and_named,
+    a_report_with_a_lock_is_ended_and_named,
+);
+
+fn a_report_with_an_old_snapshot_is_ended_and_named(flavor: Flavor) -> Result<()> {
+    let lab = two_hosts("cand-snapshot", flavor)?;
     let _report = held_up(
         &lab,
         SNAPSHOT,
@@ -64,9 +68,8 @@ fn a_report_with_an_old_snapshot_is_ended_and_named() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_report_with_a_lock_is_ended_and_named() -> Result<()> {
-    let lab = two_hosts("cand-lock")?;
+fn a_report_with_a_lock_is_ended_and_named(flavor: Flavor) -> Result<()> {
+    let lab = two_hosts("cand-lock", flavor)?;
     let _report = held_up(
         &lab,
         LOCK,

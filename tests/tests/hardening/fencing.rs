@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::scene::{
-    FAILOVER, PRIMARY_DOWN, SOON, assert_footer, assert_only_primary, assert_says, log_line, state,
-    three_hosts, two_hosts,
+    FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, log_line, state, three_hosts,
+    two_hosts,
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn sshd_dead_and_database_writing_is_refused_unless_always() -> Result<()> {
             "{run}"
         );
         assert_eq!(state(&lab), before, "{policy}");
-        assert_footer(new)?;
+        lab.left_nothing(new)?;
         client.wait_for_acks(10, SOON)?;
     }
 
@@ -100,7 +100,11 @@ fn a_stranger_with_the_vip_stops_the_failover() -> Result<()> {
     // The lab gives out hardware addresses that end in the IP address: this is the gateway's.
     assert!(run.stderr.contains("02:00:c0:a8:01:01"), "{run}");
     assert_eq!(state(&lab), before);
-    Ok(())
+    lab.left_nothing(new)?;
+    // What the line says to do.
+    lab.gateway_drops_vip()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    assert_only_primary(&lab, 102)
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn without_gateway_or_without_a_node_nothing_changes() -> Result<()> {
     let run = node.failover(&PRIMARY_DOWN, FAILOVER)?;
     assert_says(&run, 66, "no trust IP (192.168.1.1) answers within 2000 ms");
     log_line(node, "ping trust ip 192.168.1.1 failed")?;
-    assert_footer(node)?;
+    lab.left_nothing(node)?;
     lab.gateway_up()?;
 
     let [_, p, d, h, o, _, main, data] = PRIMARY_DOWN;
@@ -134,7 +138,7 @@ fn without_gateway_or_without_a_node_nothing_changes() -> Result<()> {
     for args in cases {
         let run = node.failover(args, FAILOVER)?;
         assert_says(&run, 66, "no node is left to promote");
-        assert_footer(node)?;
+        lab.left_nothing(node)?;
     }
     assert_eq!(state(&lab), before);
 

@@ -46,6 +46,7 @@ fn a_frozen_candidate_does_not_hang_it() -> Result<()> {
         assert!(run.wall < FAILOVER, "{run}");
         assert!(!lab.node(101).in_recovery()?, "the old primary was touched");
         assert!(!new.has_vip()?);
+        lab.left_nothing(lab.node(coordinator))?;
         new.thaw_database();
         assert!(new.in_recovery()?);
         assert_eq!(prober.two_writers(), None);

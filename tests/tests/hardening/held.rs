@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lab::layout::DB_BIN;
 use lab::{Lab, LabOptions, wait_for};
 
-use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, log_line};
+use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line};
 
 /// So long after the promotion everybody follows, and commits go on.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -91,20 +91,26 @@ fn a_failover_that_fails_releases_them() -> Result<()> {
     let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
     // The program that promotes is there, and does not.
     let program = format!("{DB_BIN}/pg_ctl");
-    new.run(&["rm", &program], SOON)?.success()?;
+    let aside = format!("{program}.aside");
+    new.run(&["mv", &program, &aside], SOON)?.success()?;
     new.write(&program, "#!/bin/sh\nexit 1\n", 0o755, 0)?;
     old.link_down()?;
     let run = new.failover(&PRIMARY_DOWN, FAILOVER)?;
     ensure!(run.code == Some(66), "{run}");
     log_line(new, "192.168.1.103 follows nobody")?;
     log_line(new, "192.168.1.103 follows 192.168.1.101 again")?;
+    let said = lab.left_nothing(new)?;
+    ensure!(said.contains("run this command again"), "{said}");
     old.link_up()?;
     for node in [new, other] {
         wait_for("the standby to stream again", SOON, || {
             lab.streams(node.number(), old.number())
         })?;
     }
-    Ok(())
+    // What the last line says.
+    new.run(&["mv", &aside, &program], SOON)?.success()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    assert_only_primary(&lab, 102)
 }
 
 /// Two failovers at once, from two hosts: the second one cannot hear whom the first one has promoted. It gives

@@ -199,6 +199,7 @@ fn what_the_vip_needs_is_known_before_the_old_primary_is_touched() -> Result<()>
     for coordinator in [102, 101] {
         let run = lab.node(coordinator).failover(&PRIMARY_DOWN, FAILOVER)?;
         refused(&run, &why).case(&coordinator)?;
+        lab.left_nothing(lab.node(coordinator)).case(&coordinator)?;
     }
     let checked = tool(node, "root", "failover_stream --check-config")?;
     assert_eq!(checked.code, Some(2), "{checked}");
@@ -231,6 +232,7 @@ fn what_the_vip_needs_is_known_before_the_old_primary_is_touched() -> Result<()>
         &run,
         "this user may neither change addresses nor send ARP: give ",
     )?;
+    lab.left_nothing(node)?;
     // What is there already needs no rights.
     lab.node(101).kill_database()?;
     node.start_sshd()?;

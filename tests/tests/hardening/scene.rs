@@ -65,15 +65,6 @@ pub fn assert_says(run: &ToolRun, code: i32, why: &str) {
     assert!(!run.stderr.contains("panicked"), "{run}");
 }
 
-/// The last run in the log of this host has its footer.
-#[track_caller]
-pub fn assert_footer(node: &Node) -> Result<()> {
-    let log = node.failover_log()?;
-    let last = log.lines().last().unwrap_or_default();
-    assert!(last.contains("failover end----"), "{log}");
-    Ok(())
-}
-
 /// `node` is the primary, alone, with the VIP, and takes writes without waiting for a standby.
 #[track_caller]
 pub fn assert_only_primary(lab: &Lab, number: u8) -> Result<()> {

@@ -39,7 +39,12 @@ fn a_changed_host_key_stops_the_failover() -> Result<()> {
     assert!(run.stderr.contains("ssh-keygen -R 192.168.1.101"), "{run}");
     assert_eq!(state(&lab), before);
     assert_eq!(node.read(KNOWN_HOSTS)?, wrong);
-    Ok(())
+    lab.left_nothing(node)?;
+    // What the line says to do.
+    let forget = ["ssh-keygen", "-R", "192.168.1.101"];
+    node.run(&forget, SOON)?.success()?;
+    node.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    assert_only_primary(&lab, 102)
 }
 
 /// As Debian's ssh writes it, and with a type of key that libssh2 does not ask for first.

@@ -5,8 +5,8 @@ use lab::layout::{DATA, DB_BIN};
 use lab::{Lab, wait_for};
 
 use crate::scene::{
-    Case, FAILOVER, PRIMARY_DOWN, SOON, assert_footer, assert_only_primary, assert_says, log_line,
-    state, three_hosts,
+    Case, FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, assert_says, log_line, state,
+    three_hosts,
 };
 
 #[test]
@@ -60,7 +60,7 @@ fn the_smaller_side_of_a_cut_promotes_nobody() -> Result<()> {
     }
     let run = cut.failover(&LAST_IS_LEFT, FAILOVER)?;
     assert_says(&run, 66, "of 3 hosts only 1 are seen");
-    assert_footer(cut)?;
+    lab.left_nothing(cut)?;
     assert!(cut.in_recovery()?, "it was promoted");
     assert!(!cut.has_vip()?, "it has the VIP");
     // Nor is anything said to a primary whose standby seems to be gone.
@@ -94,6 +94,7 @@ fn a_synchronous_standby_that_is_not_heard_is_named() -> Result<()> {
     let run = last.failover(&LAST_IS_LEFT, FAILOVER)?;
     assert_says(&run, 66, "of 3 hosts only 1 are seen");
     assert_eq!(state(&lab), state_before);
+    lab.left_nothing(last)?;
     // What the line says to do.
     last.set_config(&[("FAILOVER_QUORUM", "none")])?;
     let run = last.failover(&LAST_IS_LEFT, FAILOVER)?;
@@ -209,6 +210,7 @@ fn nobody_is_promoted_past_a_host_that_was_not_understood() -> Result<()> {
         );
         assert!(run.stderr.contains("FAILOVER_CANDIDATE=given"), "{run}");
         assert_eq!(state(&lab), before, "{what}");
+        lab.left_nothing(lagging).case(&what)?;
         old.psql("insert into probe values ('still primary')")
             .case(&what)?;
 
@@ -216,6 +218,7 @@ fn nobody_is_promoted_past_a_host_that_was_not_understood() -> Result<()> {
         old.power_off()?;
         assert_says(&lagging.failover(&PRIMARY_DOWN, FAILOVER)?, 66, why);
         assert!(lagging.in_recovery()?, "{what}");
+        lab.left_nothing(lagging).case(&what)?;
 
         // As the line says.
         other.run(&["mv", &aside, &tool], SOON)?.success()?;

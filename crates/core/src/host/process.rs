@@ -612,6 +612,30 @@ mod tests {
         assert_eq!(error.to_string(), "the thing ended with code 3: err");
     }
 
+    /// Only root can make it another user's.
+    #[test]
+    fn a_child_is_another_users_with_that_ones_groups() {
+        let us = SystemUser::current().unwrap();
+        let user = match us.is_root() {
+            true => SystemUser::named("nobody").unwrap(),
+            false => us,
+        };
+        let script = "id -u; id -g; echo $HOME; grep ^Groups: /proc/self/status";
+        let out = run(&sh(script).as_user(&user).dying_with_us(), soon()).unwrap();
+        let seen: Vec<&str> = out.stdout.lines().collect();
+        let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+        assert_eq!(seen[..3], [uid, gid, user.home.display().to_string()]);
+        let mut groups: Vec<u32> = seen[3]
+            .split_whitespace()
+            .skip(1)
+            .map(|it| it.parse().unwrap())
+            .collect();
+        let mut wanted: Vec<u32> = user.groups().iter().map(|it| it.as_raw()).collect();
+        groups.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(groups, wanted);
+    }
+
     #[test]
     fn a_megabyte_on_both_pipes_does_not_block() {
         let out = run(

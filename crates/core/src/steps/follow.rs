@@ -260,6 +260,10 @@ fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     let Some(primary) = context.primary else {
         return Ok(Done::Skipped("it is to follow nobody".to_owned()));
     };
+    // It may be dead, and nobody waits for that.
+    if context.leader().is_some_and(|it| it.timeline == 0) {
+        return Ok(Done::Skipped(format!("{primary} has had it all along")));
+    }
     let Some(slot) = context.files().primary_slot() else {
         return Ok(Done::Skipped("its settings name no slot".to_owned()));
     };

@@ -413,7 +413,14 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     // A program that hangs may have asked all the same; one that failed has not.
     match context.ask_for_promotion(deadline) {
         Ok(_) | Err(RunError::TimedOut { .. }) => journal.line("server promoting"),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            release_timelines(context);
+            if asks_nothing(&error) && !context.here.instance.promotion_is_asked_for() {
+                context.asked = false;
+                forget_promotion(context, 0);
+            }
+            return Err(error.into());
+        }
     }
     let times = wait_until_promoted(context, deadline);
     release_timelines(context);
@@ -525,6 +532,17 @@ fn release_timelines(context: &Promote<'_>) {
         context.journal.stamped(format!(
             "warning: a file that reserves a timeline's number stays in the WAL directory: {error}"
         ));
+    }
+}
+
+/// Whether the program that asks for a promotion has ended by itself without having done so. Then there is
+/// nothing to withdraw, and the standby goes on.
+fn asks_nothing(error: &RunError) -> bool {
+    const KILLED: i32 = 128;
+    match error {
+        RunError::NotStarted { .. } => true,
+        RunError::Failed { code, .. } => *code < KILLED,
+        RunError::TimedOut { .. } | RunError::Unreachable { .. } => false,
     }
 }
 

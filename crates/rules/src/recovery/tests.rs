@@ -482,6 +482,10 @@ fn a_recovery_that_came_to_its_start_goes_on_from_there() {
     });
     assert_eq!(short(decide(&left_and_down)), recovers());
     assert!(!goes_on(&left_and_down), "it would not start");
+    let promoted_since = changed(left_and_down.clone(), |v| {
+        v.me.control_state = Some("in production".to_owned());
+    });
+    assert!(!goes_on(&promoted_since), "it would never stream");
     let copied = changed(left_and_down, |v| v.copy = Some(BaseBackup::Made));
     assert!(goes_on(&copied), "there is nothing to rewind");
     let behind = |may_copy| {

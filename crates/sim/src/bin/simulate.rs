@@ -116,7 +116,7 @@ fn replay(seed: u64, options: Options) -> ExitCode {
                 ..options
             },
         ),
-        false => Plan::draw(seed),
+        false => Plan::draw(seed, options.obstacles),
     };
     let outcome = run_plan(&plan, seed, options);
     println!("{:?}", plan.setup);
