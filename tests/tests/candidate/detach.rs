@@ -217,10 +217,10 @@ fn it_never_ends_without_a_primary() -> Result<()> {
     let mut seed = from_environment("CANDIDATE_SEED").unwrap_or_else(|| std::process::id().into());
     let only = std::env::var("CANDIDATE_OBSTACLE").ok();
     eprintln!("CANDIDATE_SEED={seed}");
-    // Many rounds must not be in the suite's way.
+    // Many rounds must not be in the suite's way, nor in that of those from another seed.
     let (name, rounds) = match from_environment("CANDIDATE_ROUNDS") {
-        Some(rounds) => ("cand-detach-long", rounds),
-        None => ("cand-detach", ROUNDS),
+        Some(rounds) => (format!("cand-seed-{seed}"), rounds),
+        None => ("cand-detach".to_owned(), ROUNDS),
     };
     for round in 0..rounds {
         let drawn = &OBSTACLES[next(&mut seed) as usize % OBSTACLES.len()];
@@ -229,7 +229,7 @@ fn it_never_ends_without_a_primary() -> Result<()> {
         let obstacle = named.unwrap_or(drawn);
         let coordinator = [101, 102][next(&mut seed) as usize % 2];
         let case = format!("round {round}: {}, run on node{coordinator}", obstacle.name);
-        let end = play(name, obstacle, coordinator).with_context(|| case.clone())?;
+        let end = play(&name, obstacle, coordinator).with_context(|| case.clone())?;
         eprintln!("{case}: {end}");
     }
     Ok(())

@@ -16,10 +16,11 @@ const LEAST_TEXT: usize = 4;
 /// The part of the manual with what other programs say.
 const FOREIGN: &str = "## What other programs say";
 /// What no tool has.
-const ONLY_TESTED: [&str; 4] = [
+const ONLY_TESTED: [&str; 5] = [
     "/tests.rs",
     "/readers.rs",
     "/against_bash.rs",
+    "/against_libpq.rs",
     "/against_server.rs",
 ];
 /// Modules of the core whose sentences are about the configuration file: docs/configuration.md.

@@ -3,6 +3,9 @@
 //! They are read as libpq reads them, oddities included, and a host is changed where it stands:
 //! what else is in the string (a password, a passfile) may look like it, and stays.
 
+#[cfg(test)]
+mod against_libpq;
+
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -98,7 +101,7 @@ pub fn with_host(conninfo: &str, host: &str) -> Result<String, BadConninfo> {
         Some(hosts) => hosts.with_first(host).edits(&parsed),
         None => edits_for_one(conninfo, &parsed, host, is_address),
     };
-    Ok(edited(conninfo, edits))
+    Ok(edited(conninfo, &parsed, edits))
 }
 
 /// `conninfo` with only this host, of a list too: with the first of their ports.
@@ -106,7 +109,7 @@ pub fn with_only_host(conninfo: &str, host: &str) -> Result<String, BadConninfo>
     let parsed = parse(conninfo)?;
     let is_address = host.parse::<std::net::IpAddr>().is_ok();
     let edits = edits_for_one(conninfo, &parsed, host, is_address);
-    Ok(edited(conninfo, edits))
+    Ok(edited(conninfo, &parsed, edits))
 }
 
 /// `conninfo` that leads nowhere: its host is `nobody`, which is none. A list of hosts stays as it is, behind an
@@ -173,14 +176,26 @@ fn edits_for_one(conninfo: &str, parsed: &Parsed, host: &str, is_address: bool) 
     edits
 }
 
-fn edited(conninfo: &str, mut edits: Vec<Edit>) -> String {
+fn edited(conninfo: &str, parsed: &Parsed, mut edits: Vec<Edit>) -> String {
     // From the back, so that the positions before stay right.
     edits.sort_by_key(|(span, _)| (span.start, span.end));
     let mut changed = conninfo.to_owned();
     for (span, text) in edits.into_iter().rev() {
         changed.replace_range(span, &text);
     }
-    changed
+    match parsed.host_at {
+        Some(at) if conninfo[..at].ends_with("//") => without_user(changed, at),
+        _ => changed,
+    }
+}
+
+/// A URI that has no user has none still: an @ in a value ends one where no / stands before it any more.
+fn without_user(uri: String, start: usize) -> String {
+    let end = find(&uri, start, |c| c == '@' || c == '/');
+    match uri[end..].starts_with('@') {
+        true => format!("{}{}", &uri[..start], uri[start..].replace('@', "%40")),
+        false => uri,
+    }
 }
 
 /// Several hosts of one connection string, tried in this order.
