@@ -4,17 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::layout::{DB_BIN, LOG, POOL_BIN};
+use lab::layout::{DATA, DB_BIN, LOG, POOL_BIN, UID};
 use lab::{Lab, Node, Running, wait_for};
 
 use crate::scene::{
-    RECOVERY, SHORT, assert_logged, astray, postmaster, recover, two_hosts, wait_for_status,
-    wait_until_whole,
+    RECOVERY, SHORT, assert_logged, astray, failed_over, postmaster, recover, two_hosts,
+    wait_for_status, wait_until_whole,
 };
 
 /// A run that has nothing to wait for.
 const AT_ONCE: Duration = Duration::from_secs(2);
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+/// Where the tools find the programs of the server and of the pool, and where those are.
+const SERVERS: (&str, &str) = (DB_BIN, "/usr/lib/postgresql/15/bin");
+const POOLS: (&str, &str) = (POOL_BIN, "/usr/sbin");
 
 fn promote(node: &Node) -> Result<Running> {
     let program = format!("{POOL_BIN}/failover_stream");
@@ -25,6 +27,16 @@ fn promote(node: &Node) -> Result<Running> {
 /// Puts a script in the place of one of the server's programs: it works only once `release` was
 /// called, and then ends with `end`.
 fn hold(node: &Node, program: &str, only: &str, end: &str) -> Result<()> {
+    hold_in(SERVERS, node, program, only, end)
+}
+
+fn hold_in(
+    (bin, real): (&str, &str),
+    node: &Node,
+    program: &str,
+    only: &str,
+    end: &str,
+) -> Result<()> {
     let script = format!(
         "#!/bin/sh\n\
          case \"$*\" in *{only}*)\n\
@@ -32,23 +44,12 @@ fn hold(node: &Node, program: &str, only: &str, end: &str) -> Result<()> {
          while [ ! -e /tmp/release ]; do sleep 0.02; done\n\
          {end};;\n\
          esac\n\
-         exec {PROGRAMS}/{program} \"$@\"\n"
+         exec {real}/{program} \"$@\"\n"
     );
     node.run(&["rm", "-f", "/tmp/held", "/tmp/release"], SHORT)?;
-    replace(node, program, &script)
-}
-
-fn replace(node: &Node, program: &str, script: &str) -> Result<()> {
-    let path = format!("{DB_BIN}/{program}");
+    let path = format!("{bin}/{program}");
     node.run(&["rm", &path], SHORT)?.success()?;
-    node.write(&path, script, 0o755, 0)
-}
-
-fn give_back(node: &Node, program: &str) -> Result<()> {
-    let path = format!("{DB_BIN}/{program}");
-    let real = format!("{PROGRAMS}/{program}");
-    let link = ["ln", "-sf", &real, &path];
-    node.run(&link, SHORT)?.success().map(drop)
+    node.write(&path, &script, 0o755, 0)
 }
 
 fn wait_until_held(node: &Node) -> Result<()> {
@@ -57,9 +58,17 @@ fn wait_until_held(node: &Node) -> Result<()> {
     })
 }
 
+/// It goes on, and the next one is not held.
 fn release(node: &Node, program: &str) -> Result<()> {
     node.write("/tmp/release", "", 0o644, 0)?;
-    give_back(node, program)
+    let (bin, real) = SERVERS;
+    let link = [
+        "ln",
+        "-sf",
+        &format!("{real}/{program}"),
+        &format!("{bin}/{program}"),
+    ];
+    node.run(&link, SHORT)?.success().map(drop)
 }
 
 fn start(node: &Node) -> Result<Running> {
@@ -174,4 +183,40 @@ fn before_the_mark(lab: &Lab, node: &Node) -> Result<()> {
     })?;
     recover(lab.node(101))?;
     wait_until_whole(lab, 102, SHORT)
+}
+
+/// A person promotes it after it was looked at, to a timeline that has the number of the primary's: a
+/// rewind, which compares the numbers, would find nothing to do.
+#[test]
+fn a_promotion_between_the_look_and_the_stop() -> Result<()> {
+    Lab::with(two_hosts("con-between"), |lab| {
+        let node = lab.node(101);
+        lab.kill_with_rows_of_its_own(101, 102)?;
+        failed_over(lab, 101)?;
+        // A standby by a person's will, and with rows that the primary has not.
+        node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;
+        node.start_database()?;
+        lab.pcp_attach(node.id())?;
+        wait_for_status(lab, node, "up")?;
+
+        // The last thing before the stop.
+        hold_in(POOLS, node, "pcp_detach_node", "", "true")?;
+        let recovery = start(node)?;
+        wait_until_held(node)?;
+        ensure!(node.in_recovery()?, "it was stopped before");
+        node.promote_database()?;
+        node.write("/tmp/release", "", 0o644, 0)?;
+        let run = recovery.wait()?;
+        let log = node.recovery_log()?;
+        ensure!(run.code == Some(1), "{run}\n{log}");
+        ensure!(node.pids_of_database().is_empty(), "a second primary runs");
+        for words in ["timeline 2", "set REWIND_FALLBACK=basebackup"] {
+            ensure!(run.stderr.contains(words), "no {words:?} in {run}");
+        }
+
+        // As it says.
+        node.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+        recover(node)?;
+        wait_until_whole(lab, 102, SHORT)
+    })
 }
