@@ -80,6 +80,7 @@ const OBSTACLES: [Obstacle; 16] = [
         make: |lab| {
             set(lab.node(102), &[("hot_standby", "off")])?;
             restart_without_waiting(lab.node(102))?;
+            all_stream(lab.node(101), 1)?;
             Ok(Vec::new())
         },
         mend: none,
