@@ -11,7 +11,12 @@ use crate::scene::{
 pub fn held_up(lab: &Lab, sql: &str, conflict: &[&str]) -> Result<lab::Running> {
     let (primary, standby) = (lab.node(101), lab.node(102));
     primary.psql("create table report as select n from generate_series(1, 1000) n")?;
-    set(standby, &[("max_standby_streaming_delay", "-1")])?;
+    // With feedback the primary would keep what the report sees.
+    let settings = [
+        ("max_standby_streaming_delay", "-1"),
+        ("hot_standby_feedback", "off"),
+    ];
+    set(standby, &settings)?;
     let end = primary.psql("select pg_current_wal_lsn()")?;
     wait_for("the table to be there", SOON, || {
         let there = standby.psql(&format!("select pg_last_wal_replay_lsn() >= '{end}'"))?;
