@@ -518,10 +518,7 @@ fn replaced(view: &View, address: IpAddr, primary: &Primary) -> Decision {
         );
         return act(Action::NeedsPerson, text);
     }
-    let here = match view.me.vip_here {
-        true => "has the database VIP",
-        false => "does not have the database VIP",
-    };
+    let here = about_vip(view);
     act(
         Action::NeedsPerson,
         format!(
@@ -706,13 +703,17 @@ const NOT_WHOLE: &str = "the data directory is a base backup that is being made,
 const HOW_TO_GO_ON: &str = "network_rewind --force, or AUTO_PRIMARY_RECOVERY=1, makes it a standby \
                             and discards what only it has";
 
+fn about_vip(view: &View) -> &'static str {
+    match view.me.vip_here {
+        true => "has the database VIP",
+        false => "does not have the database VIP",
+    }
+}
+
 /// This node takes writes, and the pool names another.
 fn wrong_primary(view: &View, address: IpAddr, out: Without<'_>) -> Decision {
     let two = |what: String| {
-        let here = match view.me.vip_here {
-            true => "has the database VIP",
-            false => "does not have the database VIP",
-        };
+        let here = about_vip(view);
         format!(
             "this node is a primary (timeline {}, {here}), and {what}: nothing is stopped. Find \
              out which of the two has the data, stop the other, and run network_rewind --force \
