@@ -81,7 +81,9 @@ pub fn restart_with(lab: &Lab, settings: &[(&str, &str)]) -> Result<()> {
 
 /// Fills all connections of a server, those of superusers, too.
 pub fn fill(node: &Node) -> Result<Vec<Running>> {
-    let mut sessions = Vec::new();
+    // A server ends its processes a moment after their sessions: one refusal may be for one of our own.
+    const SURE: usize = 20;
+    let (mut sessions, mut refused) = (Vec::new(), 0);
     wait_for("the connections to be used up", 3 * SOON, || {
         let said = node.query("select 1", SOON).map(|_| String::new());
         let said = said.unwrap_or_else(|error| format!("{error:#}"));
@@ -91,7 +93,8 @@ pub fn fill(node: &Node) -> Result<Vec<Running>> {
         if free || sessions.is_empty() {
             sessions.push(keep_open(node, "crowd", "select pg_sleep(300)")?);
         }
-        ensure!(!free, "one is free: {said}");
+        refused = if free { 0 } else { refused + 1 };
+        ensure!(refused >= SURE, "one is free, or was a moment ago: {said}");
         Ok(())
     })?;
     Ok(sessions)
