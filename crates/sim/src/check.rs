@@ -102,7 +102,10 @@ pub fn has_primary(world: &mut World, old: usize) {
     // Its supervisor starts it again, and the mark is taken back.
     let db = world.db(old);
     let comes_back = db.role == Role::Starting && db.settings.is_none();
+    // A standby that a person has promoted is stopped by its own recovery, maybe just now.
+    let mistaken = |it: usize| world.wal.was_mistake(world.db(it).at.branch);
     if comes_back
+        || world.databases().any(mistaken)
         || !primaries(world).is_empty()
         || world.procs.iter().any(other)
         || world.wrong.is_some()

@@ -608,8 +608,8 @@ pub struct FenceJob {
     /// When its time is over.
     until: u64,
     report: FenceReport,
-    /// This run has left the mark.
-    marked: bool,
+    /// When this run left the mark.
+    marked: Option<u64>,
 }
 
 impl FenceJob {
@@ -620,7 +620,7 @@ impl FenceJob {
             step: 0,
             until,
             report: FenceReport::default(),
-            marked: false,
+            marked: None,
         }
     }
 
@@ -683,12 +683,14 @@ impl FenceJob {
             (false, Some(left)) => Some(format!("becomes a standby of {}", left.primary)),
             (false, None) => None,
         };
-        self.marked = true;
+        self.marked = Some(now);
     }
 
     /// Its database goes on as a primary, and has to be able to come back as one.
     fn take_mark_back(&self, world: &mut World) {
-        if self.marked {
+        // Another failover may have fenced it since: its mark stays.
+        let ours = self.marked.is_some() && world.hosts[self.host].state.fenced == self.marked;
+        if ours {
             world
                 .db_mut(self.host)
                 .settings

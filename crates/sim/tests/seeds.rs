@@ -96,7 +96,11 @@ const ENDED: [(&str, &[u64]); 15] = [
 const MISSED_WITH_OBSTACLES: [(&str, u64); 2] = [("known_before", 38), ("ends_first", 27496)];
 
 /// Seeds with obstacles that went wrong, by what was missing.
-const ENDED_WITH_OBSTACLES: [(&str, &[u64]); 2] = [
+const ENDED_WITH_OBSTACLES: [(&str, &[u64]); 3] = [
+    (
+        "a fence that fails takes back its own mark only",
+        &[271_585, 277_453],
+    ),
     (
         "what was recovered, promoted by a person and killed since is looked at anew",
         &[12892],

@@ -130,8 +130,12 @@ fn take_mark_back(fence: &Fence<'_>) {
     let instance = fence.here.instance.clone();
     let (host, deadline) = (fence.here.host, Deadline::after(MARK_TIME));
     let Ok(state) = host.state() else { return };
-    let config = host.config.clone();
+    let (config, run) = (host.config.clone(), fence.journal.run().to_owned());
     let taken = workers::within(deadline, move || -> Result<()> {
+        // Another failover may have fenced it since: its mark stays.
+        if state.load()?.fenced.is_some_and(|mark| mark.run != run) {
+            return Ok(());
+        }
         StandbyFiles::of(&instance, &config).unfence()?;
         state.update(|state| state.fenced = None)?;
         Ok(())
