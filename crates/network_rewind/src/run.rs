@@ -374,8 +374,8 @@ impl<'a> Run<'a> {
             self.carry_out(&view, &verdict, &pool.pool, session)?;
             self.forget_consent(&view, verdict.action, &pool.pool)?;
             if verdict.undecided && !view.undecided {
-                let now = || Some(failover_core::clock::stamp());
-                self.site.state.update(|state| state.undecided = now())?;
+                let since = Some(clock::stamp());
+                self.site.state.update(|state| state.undecided = since)?;
             }
             match verdict.action {
                 Action::Start { .. } | Action::StartStandby | Action::StopWrongPrimary { .. } => {

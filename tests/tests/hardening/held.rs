@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lab::layout::DB_BIN;
 use lab::{Lab, LabOptions, wait_for};
 
-use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line};
+use crate::scene::{FAILOVER, PRIMARY_DOWN, SECOND_DOWN, SOON, assert_only_primary, log_line};
 
 /// So long after the promotion everybody follows, and commits go on.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -143,17 +143,7 @@ fn what_another_failover_has_had_follow_is_not_held() -> Result<()> {
     // Once that one is down, it is the old primary of the next failover.
     new.kill_database()?;
     new.start_sshd()?;
-    let down = [
-        "192.168.1.103",
-        "1",
-        "1",
-        "192.168.1.102",
-        "192.168.1.102",
-        "2",
-        "0",
-        lab::layout::DATA,
-    ];
-    other.failover(&down, FAILOVER)?.success()?;
+    other.failover(&SECOND_DOWN, FAILOVER)?.success()?;
     ensure!(!other.in_recovery()?, "nobody was promoted");
     Ok(())
 }

@@ -7,8 +7,20 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 pub use lab::layout::PRIMARY_DOWN;
-use lab::layout::{PCP_PASSWORD, SQL_PASSWORD};
+use lab::layout::{DATA, PCP_PASSWORD, SQL_PASSWORD};
 use lab::{Lab, LabOptions, Node, ToolRun};
+
+/// What the pool calls the command with when node102, the primary, went down and node103 is left.
+pub const SECOND_DOWN: [&str; 8] = [
+    "192.168.1.103",
+    "1",
+    "1",
+    "192.168.1.102",
+    "192.168.1.102",
+    "2",
+    "0",
+    DATA,
+];
 
 /// More than any failover takes: `FAILOVER_TIMEOUT` is 8 s, a promotion here well below one.
 pub const FAILOVER: Duration = Duration::from_secs(15);

@@ -4,19 +4,7 @@ use anyhow::{Result, ensure};
 use lab::layout::{DATA, DB_BIN, PRIMARY_DOWN};
 use lab::{Node, wait_for};
 
-use crate::scene::{FAILOVER, SOON, assert_only_primary, log_line, three_hosts};
-
-/// What the pool calls the command with when node102, the primary, went down and node103 is left.
-const SECOND_DOWN: [&str; 8] = [
-    "192.168.1.103",
-    "1",
-    "1",
-    "192.168.1.102",
-    "192.168.1.102",
-    "2",
-    "0",
-    DATA,
-];
+use crate::scene::{FAILOVER, SECOND_DOWN, SOON, assert_only_primary, log_line, three_hosts};
 
 /// A person has promoted node102, and node103 has not followed it when that one dies, too. Its history is
 /// not on node103, which would take the same number.

@@ -84,8 +84,6 @@ pub struct Follow<'a> {
     here: &'a Here<'a>,
     journal: &'a Journal,
     whom: Whom,
-    /// The host to follow; `None`: nobody.
-    primary: Option<IpAddr>,
     /// Why nothing is changed, once that is known.
     nothing: Option<String>,
     /// The server does not run: its settings are for its next start.
@@ -118,8 +116,13 @@ impl<'a> Follow<'a> {
         }
     }
 
+    /// The host to follow; `None`: nobody.
+    fn primary(&self) -> Option<IpAddr> {
+        self.leader().map(|it| it.address)
+    }
+
     fn name(&self) -> String {
-        let named = self.primary.map(|it| it.to_string());
+        let named = self.primary().map(|it| it.to_string());
         named.unwrap_or_else(|| "nobody".to_owned())
     }
 }
@@ -130,14 +133,12 @@ pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
         here,
         journal: frame.journal,
         whom,
-        primary: None,
         nothing: None,
         down: false,
         lock: None,
         before: Vec::new(),
         pointed: None,
     };
-    context.primary = context.leader().map(|it| it.address);
     procedure::run(&steps(), &mut context, frame)
 }
 
@@ -257,7 +258,7 @@ fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     if let Some(why) = &context.nothing {
         return Ok(Done::Skipped(why.clone()));
     }
-    let Some(primary) = context.primary else {
+    let Some(primary) = context.primary() else {
         return Ok(Done::Skipped("it is to follow nobody".to_owned()));
     };
     // It may be dead, and nobody waits for that.
@@ -280,7 +281,7 @@ fn point(context: &mut Follow<'_>, _: Deadline) -> Result<Done> {
     let instance = &context.here.instance;
     context.before = instance.wal_receivers()?;
     let files = context.files();
-    let pointed = match context.primary {
+    let pointed = match context.primary() {
         Some(primary) => files.point_to(primary)?,
         None => files.point_to_nobody()?,
     };
@@ -303,7 +304,7 @@ fn leave(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("its database does not run".to_owned()));
     }
     let instance = &context.here.instance;
-    if context.pointed == Some(Pointed::AlreadySo) && context.primary.is_some() {
+    if context.pointed == Some(Pointed::AlreadySo) && context.primary().is_some() {
         return Ok(Done::AlreadySo(format!("it follows {}", context.name())));
     }
     let how = match instance.flavor.standby_settings {
@@ -336,7 +337,7 @@ fn end_receivers(context: &Follow<'_>, deadline: Deadline) -> Result<()> {
             Err(error) => return Some(Err(error)),
         };
         // Another one may be that of the new primary already.
-        if context.primary.is_some() {
+        if context.primary().is_some() {
             left.retain(|it| context.before.contains(it));
         }
         left.iter().for_each(terminate);

@@ -34,13 +34,9 @@ pub fn look_and_stay(
     instance: &Instance,
     deadline: Deadline,
 ) -> (Status, Option<Session>) {
-    let state = host.state().ok().and_then(|state| state.load().ok());
-    let state = state.unwrap_or_default();
     let mut status = Status {
         in_work: host.state().is_ok_and(|state| state.is_locked()),
         obstacle: obstacle(host, instance),
-        told: state.timeline,
-        undecided: state.undecided.is_some(),
         macs: host.macs(),
         vip_here: host
             .vip
