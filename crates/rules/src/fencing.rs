@@ -124,15 +124,28 @@ pub struct Round {
     pub until: Duration,
 }
 
+/// Whether a standby is down for a recovery, or starts after one, which may end in time: a promotion that finds
+/// it so fails.
+fn is_coming(status: &Status) -> bool {
+    status.in_work && status.in_recovery.is_none() && !status.recovers
+}
+
+fn each<'a>(hosts: impl Iterator<Item = (IpAddr, &'a str)>) -> String {
+    let each = hosts.map(|(host, why)| format!("{host}: {why}"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
 /// What the standbys' answers mean for the old primary.
 enum Verdict {
     /// Too little is known.
     Open,
     /// It has to be known whether a database runs there.
     See(IpAddr),
-    /// It has to be known on which timeline the old primary is.
+    /// It has to be known how the old primary is: on which timeline, or whether it serves its clients.
     SeeOld,
     Fence,
+    /// It serves its clients, and who can take its place is being recovered.
+    Serves,
     /// It may serve its clients, and nobody can or may take its place.
     LeaveAlone,
 }
@@ -165,6 +178,8 @@ pub struct Fencing {
     fence_began: bool,
     /// Why a standby cannot be promoted.
     obstacles: BTreeMap<IpAddr, String>,
+    /// Standbys that are down for a recovery, which may end in time.
+    coming: HashSet<IpAddr>,
     /// Why a standby's answer is no report.
     not_understood: BTreeMap<IpAddr, String>,
     /// Whether a database runs there; `None`: that is being asked.
@@ -192,6 +207,7 @@ impl Fencing {
             fence_asked: false,
             fence_began: false,
             obstacles: BTreeMap::new(),
+            coming: HashSet::new(),
             not_understood: BTreeMap::new(),
             may_stream: HashMap::new(),
             again: None,
@@ -250,6 +266,15 @@ impl Fencing {
         if let Err(NoStatus::NotUnderstood(why)) = &answer {
             self.not_understood.insert(address, why.clone());
         }
+        if let Ok(status) = &answer {
+            match is_coming(status) {
+                true => {
+                    self.coming.insert(address);
+                    self.try_again(now);
+                }
+                false => drop(self.coming.remove(&address)),
+            }
+        }
         let heard_by = &mut self.findings.old_primary.heard_by;
         match &answer {
             Ok(status) if status.receiver_silent_ms.is_some_and(|ms| ms < RECENT) => {
@@ -298,7 +323,11 @@ impl Fencing {
                     self.status_asked = true;
                     asks.push(Ask::Old);
                 }
-                Verdict::Open | Verdict::SeeOld if limit > now => {}
+                Verdict::Open | Verdict::SeeOld | Verdict::Serves if limit > now => {}
+                Verdict::Serves => {
+                    self.findings.nobody = Some(self.all_come_later());
+                    return None;
+                }
                 Verdict::Open | Verdict::SeeOld | Verdict::Fence => {
                     self.before_fence = None;
                     self.fence_asked = true;
@@ -363,7 +392,11 @@ impl Fencing {
             self.fence_asked = true;
             asks.push(Ask::Fence);
         }
-        asks.extend(old.heard_by.iter().copied().map(Ask::Standby));
+        let mut again: HashSet<IpAddr> = old.heard_by.iter().copied().collect();
+        if self.before_fence.is_some() {
+            again.extend(&self.coming);
+        }
+        asks.extend(again.into_iter().map(Ask::Standby));
     }
 
     /// What to do with the old primary.
@@ -375,6 +408,13 @@ impl Fencing {
                 return Verdict::LeaveAlone;
             }
             Some(true) => {}
+        }
+        if self.all_are_coming() {
+            return match &self.status {
+                None => Verdict::SeeOld,
+                Some(Some(old)) if old.in_recovery == Some(false) => Verdict::Serves,
+                Some(_) => Verdict::Fence,
+            };
         }
         match (self.newest_primary(), &self.status) {
             (Some(_), None) => return Verdict::SeeOld,
@@ -439,12 +479,33 @@ impl Fencing {
         candidates.iter().any(can).then_some(true)
     }
 
+    /// Whether nobody could be promoted at this moment but those that are down for a recovery.
+    fn all_are_coming(&self) -> bool {
+        let mut able = self
+            .needed
+            .candidates
+            .iter()
+            .filter(|host| !self.obstacles.contains_key(*host));
+        able.all(|host| self.coming.contains(host))
+    }
+
     fn all_obstacles(&self) -> String {
-        let each = self
+        each(
+            self.obstacles
+                .iter()
+                .map(|(host, why)| (*host, why.as_str())),
+        )
+    }
+
+    /// Why the old primary goes on: everybody else is down, some of them for a recovery.
+    fn all_come_later(&self) -> String {
+        const COMING: &str = "a recovery works on it, and its database does not answer: when it streams, run this \
+                              command again";
+        let obstacles = self
             .obstacles
             .iter()
-            .map(|(host, why)| format!("{host}: {why}"));
-        each.collect::<Vec<_>>().join("; ")
+            .map(|(host, why)| (*host, why.as_str()));
+        each(obstacles.chain(self.coming.iter().map(|host| (*host, COMING))))
     }
 
     /// Whether somebody answers for the VIP.

@@ -64,6 +64,8 @@ pub enum Row {
     Told,
     /// Of two primaries that nobody has decided between, none is recovered from the other by itself.
     Undecided,
+    /// Nobody joins the pool's primary while a newer one runs beside it.
+    Newer,
 }
 
 /// The table without some of its rows.
@@ -216,6 +218,60 @@ pub fn decide(view: &View) -> Decision {
 
 /// The decision without some rows: for the simulator, which shows what each is for.
 pub fn decide_without(view: &View, out: Without<'_>) -> Decision {
+    let decision = decide_alone(view, out);
+    match beside_a_newer(view, &decision, out) {
+        Some(instead) => instead,
+        None => decision,
+    }
+}
+
+/// A node that is about to join the pool's primary, while another host has a newer one: the pool has found an
+/// old one again, which would acknowledge what the newer one never gets. One of the two stops itself, or a
+/// person stops it. A quiet minute joins nobody, and asks no other host.
+fn beside_a_newer(view: &View, decision: &Decision, out: Without<'_>) -> Option<Decision> {
+    let policy = &view.policy;
+    let Decision::Do(verdict) = decision else {
+        return None;
+    };
+    let joins = match verdict.action {
+        Action::Recover { primary }
+        | Action::Follow { primary }
+        | Action::Start { primary }
+        | Action::Rejoin { primary, .. } => primary,
+        _ => return None,
+    };
+    if policy.force || policy.names.len() < 3 || out.contains(&Row::Newer) {
+        return None;
+    }
+    let theirs = match &view.primary {
+        Some(Ok(it)) if !it.in_recovery => it.history.as_ref()?.timeline(),
+        _ => return None,
+    };
+    let Some(others) = &view.others else {
+        return Some(Decision::Look(Look::Others));
+    };
+    // Only a failover gives the VIP away: a newer one without it is a standby that somebody has promoted by
+    // mistake, and its own run stops it.
+    let is_newer = |(address, it): &(IpAddr, &Status)| {
+        *address != joins
+            && it.in_recovery == Some(false)
+            && it.timeline > theirs
+            && (it.vip_here || !policy.has_vip)
+    };
+    let (newer, it) = answered(others).find(is_newer)?;
+    Some(act(
+        Action::NeedsPerson,
+        format!(
+            "the pool has {joins} as its primary, on timeline {theirs}, and {newer} is a primary on timeline \
+             {}: this node joins neither while both run. Their own network_rewind stops the wrong one, or says \
+             why it does not; else stop that one. If {joins} is to be kept, run network_rewind --force here",
+            it.timeline
+        ),
+    ))
+}
+
+/// The decision for this node by itself.
+fn decide_alone(view: &View, out: Without<'_>) -> Decision {
     if let Some(pause) = &view.paused {
         let why = match pause.why.as_str() {
             "" => String::new(),
@@ -1584,10 +1640,12 @@ fn fail_over(view: &View, why: &str) -> Decision {
     }
 }
 
-/// The old primary: what is down and was one, on the newest timeline; else whom this standby follows,
-/// which gives no answer.
+/// The old primary: what a failover has fenced, or is down and was one, on the newest timeline; else whom this
+/// standby follows, which gives no answer.
 fn old_primary(view: &View, others: &[(IpAddr, Result<Status, String>)]) -> Option<IpAddr> {
-    let was = |it: &&(IpAddr, Result<Status, String>)| matches!(&it.1, Ok(status) if status.was_primary() == Some(true) && !status.running);
+    let was_one = |it: &Status| it.fenced || (it.was_primary() == Some(true) && !it.running);
+    let was =
+        |it: &&(IpAddr, Result<Status, String>)| matches!(&it.1, Ok(status) if was_one(status));
     let timeline =
         |it: &&(IpAddr, Result<Status, String>)| it.1.as_ref().map_or(0, |it| it.timeline);
     let down = others.iter().filter(was).max_by_key(timeline);

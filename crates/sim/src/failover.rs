@@ -5,7 +5,7 @@ use crate::look::{MARK, is_half, status_of};
 use crate::plan::Obstacle;
 use crate::pool::{Pool, Request};
 use crate::wal::lsn;
-use crate::world::{Control, Flow, Named, Proc, Role, World, host_of, ip, mac, name};
+use crate::world::{Control, Flow, Held, Named, Proc, Role, World, host_of, ip, mac, name};
 use failover_rules::facts::left::Claim;
 use failover_rules::facts::lsn::Lsn;
 use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
@@ -89,6 +89,8 @@ enum Phase {
 #[derive(Debug)]
 pub struct Failover {
     host: usize,
+    /// Its process.
+    me: usize,
     old: usize,
     /// When it began.
     begun: u64,
@@ -120,6 +122,7 @@ impl Failover {
     pub fn new(host: usize, old: usize, given: usize, now: u64) -> Self {
         Self {
             host,
+            me: usize::MAX,
             old,
             begun: now,
             lived: false,
@@ -140,6 +143,7 @@ impl Failover {
 
     /// The next step.
     pub fn step(&mut self, world: &mut World, me: usize) -> Flow {
+        self.me = me;
         if self.fencing.is_none() && matches!(self.phase, Phase::Fence) {
             let starts = |it: usize| world.db(it).role == Role::Starting;
             self.lived = world.db(self.old).role == Role::Primary && !world.databases().any(starts);
@@ -171,16 +175,50 @@ impl Failover {
 
     fn refuse(&self, world: &mut World, why: &str) -> Flow {
         world.tell(|_| format!("failover from {}: refused: {why}", name(self.old)));
-        // What was held listens to the old primary again.
         if self.held {
             for other in self.others(world) {
-                let held = world.db(other).settings == Some(Named::Nobody);
-                if held && self.listens(other) {
-                    follow(world, self.host, other, Named::Host(self.old), 0);
-                }
+                self.release(world, other);
             }
         }
         Flow::End
+    }
+
+    /// What was held listens to the old primary again; or to whom another failover had had it follow.
+    fn release(&self, world: &mut World, standby: usize) {
+        if world.db(standby).settings != Some(Named::Nobody)
+            || !self.standbys.contains_key(&ip(standby))
+        {
+            return;
+        }
+        let held = world.hosts[standby].state.held;
+        let (ours, before) = match held {
+            Some(held) if world.options.gives_back => {
+                let young = world.now - held.at < MARK;
+                (
+                    held.by == self.me || !young,
+                    held.before.filter(|_| held.by == self.me),
+                )
+            }
+            _ => (true, None),
+        };
+        match before {
+            Some((leader, newer)) => {
+                follow(world, self.me_at(), standby, Named::Host(leader), newer);
+            }
+            None if ours => drop(follow(
+                world,
+                self.me_at(),
+                standby,
+                Named::Host(self.old),
+                0,
+            )),
+            None => {}
+        }
+    }
+
+    /// This process, and its host.
+    fn me_at(&self) -> (usize, usize) {
+        (self.host, self.me)
     }
 
     /// Whether a standby was heard, and may be listening to a primary.
@@ -312,6 +350,8 @@ impl Failover {
                 if !world.options.known_before {
                     status.obstacle = None;
                 }
+                // One that is being recovered was as good as any.
+                status.recovers |= status.in_work && !world.options.coming;
                 hear(Heard::Standby(ip(other), Ok(status)));
             }
         }
@@ -375,7 +415,7 @@ impl Failover {
             .filter(reached)
             .find_map(|standby| {
                 let told = world.hosts[standby].state.held;
-                told.filter(|it| world.now - it.0 < MARK)?;
+                told.filter(|it| world.now - it.at < MARK)?;
                 let leader = world.db(standby).settings?.host()?;
                 if leader == self.old || leader == standby {
                     return None;
@@ -401,7 +441,7 @@ impl Failover {
         for other in self.others(world) {
             if Some(other) != but
                 && !self.followed.contains(&other)
-                && follow(world, self.host, other, whom, newer)
+                && follow(world, self.me_at(), other, whom, newer)
             {
                 self.followed.push(other);
             }
@@ -554,14 +594,49 @@ fn see_majority(world: &World, host: usize, besides: Option<(usize, &str)>) -> R
     }
 }
 
+/// What the runs of the recovery there read.
+fn mark_held(world: &mut World, by: usize, standby: usize, whom: Named, newer: u32) {
+    let held = Held {
+        at: world.now,
+        newer,
+        by,
+        before: before(world, standby, whom, by),
+    };
+    let state = &mut world.hosts[standby].state;
+    state.held = (newer > 0).then_some(held);
+    if matches!(whom, Named::Host(_)) {
+        state.told = state.told.max(newer);
+    }
+}
+
+/// Whom another failover had had a standby follow that is held now.
+fn before(world: &World, standby: usize, whom: Named, by: usize) -> Option<(usize, u32)> {
+    let held = world.hosts[standby].state.held;
+    let held = held.filter(|it| whom == Named::Nobody && world.now - it.at < MARK)?;
+    match world.db(standby).settings? {
+        Named::Nobody => held.before,
+        Named::Host(leader) if held.by != by => Some((leader, held.newer)),
+        Named::Host(_) | Named::Fence => None,
+    }
+}
+
 /// The follow step on a standby's host, by order of `from`: false where it could not be done now.
 /// `newer`: the timeline of the new primary; 0: it goes back to the old one.
-fn follow(world: &mut World, from: usize, standby: usize, whom: Named, newer: u32) -> bool {
+fn follow(
+    world: &mut World,
+    (from, by): (usize, usize),
+    standby: usize,
+    whom: Named,
+    newer: u32,
+) -> bool {
     if !world.login(from, standby) {
         return false;
     }
     if world.hosts[standby].instance_lock.is_some() {
         world.want_instance(standby);
+        if world.options.leaves_word {
+            mark_held(world, by, standby, whom, newer);
+        }
         return false;
     }
     if world.db(standby).role == Role::Primary {
@@ -574,12 +649,7 @@ fn follow(world: &mut World, from: usize, standby: usize, whom: Named, newer: u3
     ) {
         return false;
     }
-    let now = world.now;
-    let state = &mut world.hosts[standby].state;
-    state.held = (newer > 0).then_some((now, newer));
-    if matches!(whom, Named::Host(_)) {
-        state.told = state.told.max(newer);
-    }
+    mark_held(world, by, standby, whom, newer);
     // One that is down reads them when somebody starts it.
     let half = is_half(world, standby);
     let db = world.db_mut(standby);
@@ -610,6 +680,8 @@ pub struct FenceJob {
     report: FenceReport,
     /// When this run left the mark.
     marked: Option<u64>,
+    /// The mark of a failover before this one.
+    before: Option<u64>,
 }
 
 impl FenceJob {
@@ -621,6 +693,7 @@ impl FenceJob {
             until,
             report: FenceReport::default(),
             marked: None,
+            before: None,
         }
     }
 
@@ -668,9 +741,12 @@ impl FenceJob {
         if db.role == Role::Standby && db.settings.is_some_and(|it| it != Named::Fence) {
             return;
         }
+        let holds = db.settings == Some(Named::Fence);
         db.settings.get_or_insert(Named::Fence);
         let by = ip(self.coordinator.0);
+        let keeps = world.options.keeps_mark;
         let state = &mut world.hosts[self.host].state;
+        self.before = state.fenced.filter(|_| holds && keeps);
         let claim = Claim::next(
             state.claim.filter(|_| state.fenced.is_some()),
             by,
@@ -691,11 +767,14 @@ impl FenceJob {
         // Another failover may have fenced it since: its mark stays.
         let ours = self.marked.is_some() && world.hosts[self.host].state.fenced == self.marked;
         if ours {
+            world.hosts[self.host].state.fenced = self.before;
+        }
+        // What an earlier one has fenced stays so.
+        if ours && self.before.is_none() {
             world
                 .db_mut(self.host)
                 .settings
                 .take_if(|it| *it == Named::Fence);
-            world.hosts[self.host].state.fenced = None;
         }
     }
 

@@ -64,6 +64,7 @@ pub fn status(world: &World, host: usize) -> Status {
         timeline: world.timeline(host),
         told: it.state.told,
         undecided: it.state.undecided,
+        fenced: it.state.fenced.is_some() && world.options.fenced_old,
         received: standby.then(|| lsn(db.at)),
         replayed: standby.then_some(replayed),
         control: Some(lsn(db.at)),
@@ -121,13 +122,18 @@ pub fn primary(world: &World, from: usize, host: usize) -> Result<Primary, Strin
     })
 }
 
-/// Where the WAL of a node is not the primary's, though the histories are the same.
+/// Where the WAL of a node is not the primary's, though the histories have that timeline in common.
 fn parts_at(world: &World, node: usize, primary: usize) -> Option<Lsn> {
-    let db = world.hosts.get(node)?.db.as_ref()?;
+    let mine = world.hosts.get(node)?.db.as_ref()?.at;
     let theirs = world.db(primary).at;
-    let same = world.wal.history(db.at.branch) == world.wal.history(theirs.branch);
-    let behind = world.wal.contains(theirs, db.at) || world.wal.contains(db.at, theirs);
-    (same && !behind).then_some(Lsn(world.wal.begin(db.at.branch)))
+    let histories = [mine, theirs].map(|it| world.wal.history(it.branch));
+    let [Some(own), Some(other)] = &histories else {
+        return None;
+    };
+    let common = own.last_common(other)?;
+    let begins = [mine, theirs].map(|it| world.wal.begin_of(it, common.timeline));
+    let parts = begins[0] != begins[1] && mine.lsn.min(theirs.lsn) > common.begins.0;
+    parts.then_some(common.begins)
 }
 
 fn policy(world: &World, host: usize, force: bool) -> Policy {
@@ -217,8 +223,8 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         held: it
             .state
             .held
-            .filter(|it| world.now - it.0 < MARK)
-            .map(|it| it.1),
+            .filter(|it| world.now - it.at < MARK)
+            .map(|it| it.newer),
         told: it.state.told,
         alone: db.role == Role::Primary
             && !world.databases().any(|it| world.streams_from(it, host)),

@@ -50,6 +50,18 @@ pub struct Options {
     pub known_before: bool,
     /// A fence ends before its coordinator does, who looks once more at one that has begun.
     pub ends_first: bool,
+    /// Row: nobody joins the pool's primary while a newer one runs beside it.
+    pub newer: bool,
+    /// What was held goes back to whom another failover had had it follow.
+    pub gives_back: bool,
+    /// A fence that fails leaves the mark of one before it.
+    pub keeps_mark: bool,
+    /// A fenced host is the old primary, whatever its server is by now.
+    pub fenced_old: bool,
+    /// What is being recovered while a failover holds the standbys is not started as one of the old primary.
+    pub leaves_word: bool,
+    /// A primary that serves its clients is not stopped while all others are being recovered.
+    pub coming: bool,
     /// Standbys have obstacles: no mend, but a part of what happens.
     pub obstacles: bool,
     /// The story is kept.
@@ -81,6 +93,12 @@ impl Default for Options {
             taken: true,
             known_before: true,
             ends_first: true,
+            newer: true,
+            gives_back: true,
+            keeps_mark: true,
+            fenced_old: true,
+            leaves_word: true,
+            coming: true,
             obstacles: true,
             trace: false,
         }
@@ -113,13 +131,19 @@ impl Options {
             taken: false,
             known_before: false,
             ends_first: false,
+            newer: false,
+            gives_back: false,
+            keeps_mark: false,
+            fenced_old: false,
+            leaves_word: false,
+            coming: false,
             obstacles: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 28] = [
         "hold",
         "follow",
         "fence_mark",
@@ -142,6 +166,12 @@ impl Options {
         "taken",
         "known_before",
         "ends_first",
+        "newer",
+        "gives_back",
+        "keeps_mark",
+        "fenced_old",
+        "leaves_word",
+        "coming",
     ];
 
     /// The rows that are taken out.
@@ -158,6 +188,7 @@ impl Options {
             (self.pool_search, Row::OtherPools),
             (self.told, Row::Told),
             (self.undecided, Row::Undecided),
+            (self.newer, Row::Newer),
         ];
         let out = rows.into_iter().filter(|it| !it.0);
         out.map(|it| it.1).collect()
@@ -188,6 +219,12 @@ impl Options {
             "taken" => &mut self.taken,
             "known_before" => &mut self.known_before,
             "ends_first" => &mut self.ends_first,
+            "newer" => &mut self.newer,
+            "gives_back" => &mut self.gives_back,
+            "keeps_mark" => &mut self.keeps_mark,
+            "fenced_old" => &mut self.fenced_old,
+            "leaves_word" => &mut self.leaves_word,
+            "coming" => &mut self.coming,
             _ => return false,
         };
         *switch = false;

@@ -837,11 +837,23 @@ fn start(world: &mut World, run: &mut Recovery) -> Did {
             if standby && world.db(run.host).settings.is_none() {
                 return failed("its standby settings are missing");
             }
+            if is_held_since(world, run) {
+                return failed("a failover has told this node not to listen to it");
+            }
             run.asked = true;
             world.start_server(run.host);
             Wait
         }
     }
+}
+
+fn is_held_since(world: &World, run: &Recovery) -> bool {
+    let follows = run.primary != run.host && run.action != Action::StartStandby;
+    let theirs = world.timeline(run.primary);
+    let held = world.hosts[run.host].state.held;
+    follows
+        && world.options.leaves_word
+        && held.is_some_and(|it| world.now - it.at < look::MARK && it.newer > theirs)
 }
 
 fn streaming(world: &mut World, run: &mut Recovery) -> Did {

@@ -76,6 +76,15 @@ impl Wal {
         self.branches[branch].parent.map_or(0, |at| at.lsn)
     }
 
+    /// The branch by which whoever is at `at` came through a timeline.
+    pub fn begin_of(&self, at: At, timeline: u32) -> Option<usize> {
+        let mut branch = at.branch;
+        while self.timeline(branch) != timeline {
+            branch = self.branches[branch].parent?.branch;
+        }
+        Some(branch)
+    }
+
     /// Who writes a branch.
     pub fn owner(&self, branch: usize) -> usize {
         self.branches[branch].owner

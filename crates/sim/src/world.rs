@@ -126,6 +126,19 @@ pub struct Database {
     pub barred: bool,
 }
 
+/// A failover told this host not to listen to the old primary any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// When.
+    pub at: u64,
+    /// The timeline of the new primary.
+    pub newer: u32,
+    /// The coordinator's process.
+    pub by: usize,
+    /// Whom another failover had had it follow, and that one's timeline.
+    pub before: Option<(usize, u32)>,
+}
+
 /// What outlives the tools' runs.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -137,9 +150,8 @@ pub struct State {
     pub self_fenced: bool,
     /// This host's primary was seen beside another one, and nothing proved which was right.
     pub undecided: bool,
-    /// When a failover told this host not to listen to the old primary any more, and the timeline of the
-    /// new one.
-    pub held: Option<(u64, u32)>,
+    /// A failover holds it.
+    pub held: Option<Held>,
     /// The newest timeline that a failover has told this host of.
     pub told: u32,
     /// When a failover fenced this host's primary: the mark.

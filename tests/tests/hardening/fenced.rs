@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::{DATA, DB_BIN, USER};
+use lab::layout::{DATA, DB_BIN, LOG, USER};
 use lab::{Lab, wait_for};
 
 use crate::scene::{FAILOVER, PRIMARY_DOWN, SOON, assert_only_primary, log_line, two_hosts};
@@ -148,4 +148,29 @@ fn a_unit_that_is_about_to_restart_is_stopped() -> Result<()> {
     assert_only_primary(&lab, 102)?;
     assert_eq!(prober.two_writers(), None);
     Ok(())
+}
+
+/// A fence that fails takes back its own mark, and leaves that of the one before it.
+#[test]
+fn a_fence_that_fails_leaves_the_one_before_it() -> Result<()> {
+    let lab = two_hosts("hard-fenced-twice")?;
+    let (old, new) = (lab.node(101), lab.node(102));
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    let mark = || old.read(&format!("{LOG}/network_rewind.json"));
+    ensure!(mark()?.contains("\"fenced\":{"), "{}", mark()?);
+    // Whoever listens for the database's user may be its server.
+    let listen = "import socket, time; s = socket.create_server(('', 54321)); open('/tmp/listens', 'w'); \
+                  s.accept(); s.accept(); time.sleep(600)";
+    old.spawn_daemon(USER, &["python3", "-c", listen])?;
+    wait_for("the listener", SOON, || old.read("/tmp/listens"))?;
+    let fence = ["--step", "fence", "--deadline", "3000", "--run", "second"];
+    let run = old.failover(&fence, FAILOVER)?;
+    let why = "yet something answers on port 54321";
+    ensure!(
+        run.code != Some(0) && run.to_string().contains(why),
+        "{run}"
+    );
+    ensure!(mark()?.contains("\"fenced\":{"), "{}", mark()?);
+    old.read(&format!("{DATA}/standby.signal"))?;
+    assert_only_primary(&lab, 102)
 }

@@ -147,3 +147,45 @@ fn what_another_failover_has_had_follow_is_not_held() -> Result<()> {
     ensure!(!other.in_recovery()?, "nobody was promoted");
     Ok(())
 }
+
+/// Two failovers at once: what one of them has had follow, and the other one holds in vain, goes back to where it
+/// was. What another one holds by now is left alone.
+#[test]
+fn what_was_taken_in_vain_goes_back() -> Result<()> {
+    let lab = three_hosts("hard-taken-back")?;
+    let other = lab.node(103);
+    let order = |run: &str, words: &str| -> Result<String> {
+        let common = ["--deadline", "6000", "--run", run, "--step"];
+        let args: Vec<&str> = common.into_iter().chain(words.split(' ')).collect();
+        other.failover(&args, FAILOVER)?.success()
+    };
+    let follows = |whom: &str| -> Result<()> {
+        let settings = other.psql("show primary_conninfo")?;
+        ensure!(settings.contains(&format!("host={whom}")), "{settings}");
+        Ok(())
+    };
+    // The first one has chosen 102, which is no primary yet; the second one holds, and comes to nothing.
+    order(
+        "first",
+        "follow --primary 192.168.1.102 --newest-timeline 2",
+    )?;
+    follows("192.168.1.102")?;
+    let hold = "hold --newest-timeline 2 --old-primary 192.168.1.101";
+    let let_go = "follow --primary 192.168.1.101 --newest-timeline 0";
+    order("second", hold)?;
+    follows("/held-by-failover-tools")?;
+    order("second", let_go)?;
+    follows("192.168.1.102")?;
+    // Its own run does not point it to the old primary either.
+    let run = other.recover(&[], FAILOVER)?;
+    ensure!(run.code == Some(66), "{run}");
+    follows("192.168.1.102")?;
+
+    order("fourth", hold)?;
+    order("third", hold)?;
+    let said = order("fourth", let_go)?;
+    ensure!(said.contains("another failover holds it by now"), "{said}");
+    follows("/held-by-failover-tools")?;
+    order("third", let_go)?;
+    follows("192.168.1.102")
+}

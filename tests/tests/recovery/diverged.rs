@@ -1,9 +1,12 @@
 //! An old primary with rows that the new one never got.
 
 use anyhow::{Result, ensure};
-use lab::{Lab, LabOptions, wait_for};
+use lab::layout::{DATA, UID};
+use lab::{Lab, LabOptions, Node, wait_for};
 
-use crate::scene::{SHORT, assert_logged, failed_over, recover, two_hosts, wait_until_whole};
+use crate::scene::{
+    RECOVERY, SHORT, assert_logged, failed_over, recover, two_hosts, wait_until_whole,
+};
 
 #[test]
 fn asynchronous_with_divergence() -> Result<()> {
@@ -43,5 +46,58 @@ fn asynchronous_with_divergence() -> Result<()> {
         assert_logged(&log, "rewinding from last common checkpoint at ");
         assert_logged(&log, "discarded");
         lab.wait_until_nothing_is_left(SHORT)
+    })
+}
+
+/// Both were promoted at one position, to a timeline of the same number, and one of them once more since. Their
+/// histories agree up to where that one's third begins, and their WAL does not.
+#[test]
+fn two_timelines_of_one_number_are_told_apart_behind_a_third() -> Result<()> {
+    let options = LabOptions {
+        failover_command: "/bin/true".into(),
+        ..two_hosts("recovery-twice")
+    };
+    Lab::with(options, |lab| {
+        let (old, new) = (lab.node(101), lab.node(102));
+        let own = "set synchronous_commit = local; insert into probe values ('own')";
+        let promoted_again = |node: &Node| -> Result<()> {
+            node.write(&format!("{DATA}/standby.signal"), "", 0o600, UID)?;
+            node.start_database()?;
+            node.promote_database()?;
+            node.psql("set synchronous_commit = local; checkpoint")?;
+            node.psql(own).map(drop)
+        };
+        // Its last record is on both.
+        old.stop_database("fast")?;
+        promoted_again(old)?;
+        old.stop_database("fast")?;
+        new.promote_database()?;
+        new.psql(own)?;
+        new.stop_database("fast")?;
+        promoted_again(new)?;
+        let history = |node: &Node, file: &str| node.read(&format!("{DATA}/pg_wal/{file}"));
+        let (one, other) = (
+            history(old, "00000002.history")?,
+            history(new, "00000002.history")?,
+        );
+        assert_eq!(one, other, "they were not promoted at one position");
+        history(new, "00000003.history")?;
+        lab.pcp_attach(new.id())?;
+        wait_for("the pool to have it", RECOVERY, || {
+            let nodes = lab.pool_nodes()?;
+            let named = nodes
+                .iter()
+                .find(|it| it.role == "primary" && it.status == "up");
+            ensure!(named.is_some_and(|it| it.id == new.id()), "{nodes:?}");
+            Ok(())
+        })?;
+
+        let run = old.recover(&["--force"], RECOVERY)?;
+        let why = "both were promoted at";
+        ensure!(run.code == Some(1) && run.stderr.contains(why), "{run}");
+        old.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+        let run = old.recover(&["--force"], RECOVERY)?;
+        ensure!(run.code == Some(0), "{run}\n{}", old.recovery_log()?);
+        lab.streams(101, 102)
     })
 }

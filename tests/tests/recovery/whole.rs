@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::DATA;
+use lab::layout::{DATA, LOG};
 use lab::{Lab, LabOptions, Node, ToolRun, wait_for};
 
 use crate::drill::at_once;
-use crate::scene::{RECOVERY, SHORT, recover, two_hosts, wait_until_whole};
+use crate::scene::{RECOVERY, SHORT, recover, two_hosts, wait_for_status, wait_until_whole};
 
 /// For a pool that looks for a primary in vain.
 const GIVES_UP: Duration = Duration::from_secs(60);
@@ -172,6 +172,68 @@ fn a_primary_under_the_mark_of_a_rewind_is_not_stopped() -> Result<()> {
             "was left unfinished, and its database runs as a primary",
         )?;
         ensure!(!old.in_recovery()?, "it was stopped");
+        Ok(())
+    })
+}
+
+/// The pool has an old primary, and a newer one runs beside it: whoever joined the old one would acknowledge
+/// commits that are lost when that one is stopped.
+#[test]
+fn nobody_joins_an_old_primary_beside_the_new_one() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        ..two_hosts("nr-beside")
+    };
+    Lab::with(options, |lab| {
+        let (old, new, third) = (lab.node(101), lab.node(102), lab.node(103));
+        third.stop_database("fast")?;
+        wait_for_status(lab, third, "down")?;
+        let promote = ["--step", "promote", "--deadline", "8000"];
+        new.failover(&promote, RECOVERY)?.success()?;
+        wait_for("both to be primaries", SHORT, || {
+            ensure!(!old.in_recovery()? && !new.in_recovery()?, "not yet");
+            Ok(())
+        })?;
+        ends(third, 1, "this node joins neither while both run")?;
+        ensure!(third.pids_of_database().is_empty(), "it was started");
+        // The old one's own host proves it.
+        old.recover(&[], RECOVERY)?;
+        let primary = || old.in_recovery().is_ok_and(|it| !it);
+        ensure!(!primary(), "it was not stopped: {}", old.recovery_log()?);
+        wait_for("the pool to have the new one", GIVES_UP, || {
+            let nodes = lab.pool_nodes()?;
+            let named = nodes.iter().find(|it| it.role == "primary");
+            ensure!(named.is_some_and(|it| it.id == new.id()), "{nodes:?}");
+            Ok(())
+        })?;
+        recover(third)?;
+        lab.streams(103, 102)
+    })
+}
+
+/// A standby that the primary's cluster needs is being recovered: the primary goes on, whatever the pool thinks.
+#[test]
+fn a_primary_is_not_stopped_while_the_only_standby_is_being_recovered() -> Result<()> {
+    Lab::with(without_pool("nr-coming"), |lab| {
+        let (old, new) = (lab.node(101), lab.node(102));
+        new.stop_database("fast")?;
+        let lock = format!("{LOG}/instance.lock");
+        let hold =
+            format!("touch {lock}; flock {lock} sh -c 'touch /tmp/held; exec tail -f /dev/null'");
+        new.spawn_daemon(lab::layout::USER, &["sh", "-c", &hold])?;
+        wait_for("the lock", SHORT, || new.read("/tmp/held"))?;
+        let run = new.failover(&lab::layout::PRIMARY_DOWN, RECOVERY)?;
+        let why = "192.168.1.102: a recovery works on it, and its database does not answer";
+        ensure!(run.code == Some(66) && run.stderr.contains(why), "{run}");
+        ensure!(!old.in_recovery()?, "it was stopped");
+        // A dead one is replaced, as soon as the recovery lets go.
+        new.run(&["pkill", "-f", "tail -f /dev/null"], SHORT)?;
+        new.start_database()?;
+        wait_for("it to stream", SHORT, || lab.streams(102, 101))?;
+        old.kill_database()?;
+        new.failover(&lab::layout::PRIMARY_DOWN, RECOVERY)?
+            .success()?;
+        ensure!(!new.in_recovery()?, "it was not promoted");
         Ok(())
     })
 }

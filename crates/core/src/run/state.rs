@@ -10,7 +10,9 @@ use crate::journal::{Journal, give_to};
 use crate::lsn::Timeline;
 use crate::users::SystemUser;
 use crate::workers;
-pub use failover_rules::facts::left::{Claim, FenceMark, Identity, Pause, Recovery, Stage};
+pub use failover_rules::facts::left::{
+    Claim, FenceMark, Followed, Identity, Pause, Recovery, Stage,
+};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -75,6 +77,7 @@ pub fn failover_mark(config: &Config, journal: &Journal) -> FenceMark {
         lasts: lasts.as_secs(),
         newer: 0,
         claim: None,
+        before: None,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Fence<'a> {
     standby: bool,
     /// The mark is there, put by this run.
     marked: bool,
+    /// That of a failover before this one, which holds still.
+    before: Option<FenceMark>,
     report: FenceReport,
 }
 
@@ -74,6 +76,7 @@ pub fn fence(here: &Here<'_>, by: Option<IpAddr>, frame: Frame<'_>) -> Result<Fe
         by,
         standby: false,
         marked: false,
+        before: None,
         report: FenceReport {
             macs: here.host.macs(),
             ..FenceReport::default()
@@ -97,19 +100,24 @@ fn mark(fence: &mut Fence<'_>, deadline: Deadline) -> Result<Done> {
     let mark = failover_mark(config, fence.journal);
     let (state, config, instance) = (here.host.state()?, config.clone(), instance.clone());
     let by = fence.by;
+    let marks_hold = is_of_a_fence(here);
     let settings = workers::begin(move || StandbyFiles::of(&instance, &config).fence());
     let state = workers::within(deadline, move || {
-        state.update(|state| {
+        let mut earlier = None;
+        let updated = state.update(|state| {
+            earlier = state.fenced.clone().filter(|_| marks_hold);
             let before = state.fenced.as_ref().and_then(|it| it.claim);
             let claim = by.map(|by| Claim::next(before, by, mark.at, mark.lasts));
             state.fenced = Some(FenceMark { claim, ..mark });
-        })
+        });
+        updated.map(|state| (state, earlier))
     });
     // Each is worth something without the other.
     let settings = settings.within(deadline);
     fence.marked = true;
     let hangs = "its disk gives no answer in time";
-    let state = state.context(hangs)??;
+    let (state, earlier) = state.context(hangs)??;
+    fence.before = earlier;
     settings.context(hangs)??;
     let claim = state.fenced.and_then(|mark| mark.claim);
     let other = claim.map(|it| it.by).filter(|it| Some(*it) != fence.by);
@@ -131,13 +139,17 @@ fn take_mark_back(fence: &Fence<'_>) {
     let (host, deadline) = (fence.here.host, Deadline::after(MARK_TIME));
     let Ok(state) = host.state() else { return };
     let (config, run) = (host.config.clone(), fence.journal.run().to_owned());
+    let before = fence.before.clone();
     let taken = workers::within(deadline, move || -> Result<()> {
         // Another failover may have fenced it since: its mark stays.
         if state.load()?.fenced.is_some_and(|mark| mark.run != run) {
             return Ok(());
         }
-        StandbyFiles::of(&instance, &config).unfence()?;
-        state.update(|state| state.fenced = None)?;
+        // What an earlier one has fenced stays so.
+        if before.is_none() {
+            StandbyFiles::of(&instance, &config).unfence()?;
+        }
+        state.update(|state| state.fenced = before)?;
         Ok(())
     });
     if !matches!(taken, Some(Ok(()))) {

@@ -18,7 +18,7 @@ use crate::replication::is_in_recovery;
 use crate::slots;
 use crate::sql::{Session, Target};
 use crate::standby::{NOBODY, Pointed, StandbyFiles};
-use crate::state::{FenceMark, InstanceLock, LockError, StateDir, failover_mark};
+use crate::state::{FenceMark, Followed, InstanceLock, LockError, StateDir, failover_mark};
 use crate::status;
 use anyhow::{Context, Result, bail};
 use failover_rules::failover::follows_another;
@@ -86,6 +86,8 @@ pub struct Follow<'a> {
     whom: Whom,
     /// Why nothing is changed, once that is known.
     nothing: Option<String>,
+    /// It goes back to whom another failover had had it follow, which has seen to the rest.
+    goes_back: bool,
     /// The server does not run: its settings are for its next start.
     down: bool,
     lock: Option<InstanceLock>,
@@ -121,6 +123,11 @@ impl<'a> Follow<'a> {
         self.leader().map(|it| it.address)
     }
 
+    /// It was held for nothing, and listens to the old primary again.
+    fn is_let_go(&self) -> bool {
+        self.leader().is_some_and(|it| it.timeline == 0)
+    }
+
     fn name(&self) -> String {
         let named = self.primary().map(|it| it.to_string());
         named.unwrap_or_else(|| "nobody".to_owned())
@@ -134,6 +141,7 @@ pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
         journal: frame.journal,
         whom,
         nothing: None,
+        goes_back: false,
         down: false,
         lock: None,
         before: Vec::new(),
@@ -145,6 +153,7 @@ pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
 fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     let (host, instance) = (context.here.host, &context.here.instance);
     let state = host.state()?;
+    let follows = context.files().follows();
     context.lock = match state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2)) {
         Ok(lock) => Some(lock),
         // A log directory that is gone must not stop a failover.
@@ -152,10 +161,15 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
             context.journal.stamped(format!("warning: {error}"));
             None
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // The recovery that has the lock asks for the mark once more before it starts the server.
+            let before = is_free(context, &state, follows.as_deref(), deadline)?;
+            note(context, &state, before)?;
+            return Err(error.into());
+        }
     };
     if state.rewind_is_unfinished(instance.data()) {
-        note(context, &state)?;
+        note(context, &state, None)?;
         return Ok(context.leave("a rewind of this node is unfinished: it stays down"));
     }
     // Whoever is promoted now, this host must not be it later.
@@ -164,17 +178,24 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
             "warning: a promotion that was asked for here could not be withdrawn: {error:#}"
         ));
     }
-    let follows = context.files().follows();
     if let Some(by_now) = moved_on(context.leader(), follows.as_deref()) {
         return Ok(context.leave(format!("it follows {by_now} by now")));
     }
-    is_free(context, &state, follows.as_deref(), deadline)?;
+    if context.is_let_go() {
+        let state = state.load().unwrap_or_default();
+        match back_to(state.held.as_ref(), context.journal.run(), clock::seconds()) {
+            Back::Nowhere => return Ok(context.leave("another failover holds it by now")),
+            Back::Old => {}
+            Back::To(before) => go_back(context, &before)?,
+        }
+    }
+    let before = is_free(context, &state, follows.as_deref(), deadline)?;
     let now = status::look(host, instance, deadline);
     match now.in_recovery {
         Some(false) => bail!("its database is a primary: it follows nobody"),
         None if !now.running && follows.is_none() => {
             // A recovery of it must not begin from the old primary.
-            note(context, &state)?;
+            note(context, &state, before)?;
             return Ok(context.leave("its database does not run, and is no standby"));
         }
         None if !now.running => context.down = true,
@@ -183,11 +204,46 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         }
         _ => {}
     }
-    note(context, &state)?;
+    note(context, &state, before)?;
     Ok(Done::Did(match context.down {
         true => "a standby is down".to_owned(),
         false => "a standby runs".to_owned(),
     }))
+}
+
+/// Where a standby that was held for nothing goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Back {
+    /// Nowhere: it is held by another failover, which counts on that.
+    Nowhere,
+    /// To the old primary.
+    Old,
+    /// To whom another failover had had it follow before.
+    To(Followed),
+}
+
+fn back_to(held: Option<&FenceMark>, run: &str, now: u64) -> Back {
+    match held {
+        Some(mark) if mark.run == run => match &mark.before {
+            Some(before) => Back::To(before.clone()),
+            None => Back::Old,
+        },
+        Some(mark) if mark.is_young(now) => Back::Nowhere,
+        _ => Back::Old,
+    }
+}
+
+fn go_back(context: &mut Follow<'_>, before: &Followed) -> Result<()> {
+    let address = before.host.parse().ok();
+    let address = address.or_else(|| context.config().address_of(&before.host));
+    context.whom = Whom::Host(Leader {
+        address: address
+            .with_context(|| format!("it followed {}, which is none of KB_ALL_IP", before.host))?,
+        timeline: before.timeline,
+        instead_of: None,
+    });
+    context.goes_back = true;
+    Ok(())
 }
 
 /// Whom the standby follows by now, where it was to be let go and somebody else has told it otherwise.
@@ -200,28 +256,30 @@ fn moved_on(leader: Option<Leader>, follows: Option<&str>) -> Option<String> {
 }
 
 /// Two failovers may run at once, from two hosts. What one of them has had follow its new primary is not held
-/// for the other one, which would give it back to the old primary.
+/// for the other one, unless that one is no primary yet: then it is told whom the standby goes back to should
+/// the other one come to nothing.
 fn is_free(
     context: &Follow<'_>,
     state: &StateDir,
     follows: Option<&str>,
     deadline: Deadline,
-) -> Result<()> {
+) -> Result<Option<Followed>> {
     let Whom::Nobody { old: Some(old), .. } = context.whom else {
-        return Ok(());
+        return Ok(None);
     };
     let now = clock::seconds();
-    let young = |mark: &FenceMark| mark.is_young(now) && mark.run != context.journal.run();
-    let told = state
-        .load()
-        .is_ok_and(|it| it.held.is_some_and(|it| young(&it)));
-    let Some(host) = follows.filter(|it| told && *it != NOBODY) else {
-        return Ok(());
+    let mark = state.load().ok().and_then(|it| it.held);
+    let Some(mark) = mark.filter(|it| it.is_young(now)) else {
+        return Ok(None);
+    };
+    // Held already, by this failover or by another one.
+    let Some(host) = follows.filter(|it| *it != NOBODY) else {
+        return Ok(mark.before);
     };
     let config = context.config();
     let address = host.parse().ok().or_else(|| config.address_of(host));
-    if address == Some(old) {
-        return Ok(());
+    if address == Some(old) || mark.run == context.journal.run() {
+        return Ok(None);
     }
     let session =
         address.map(|it| Session::open(&Target::new(config, it), deadline.at_most(ANSWER_TIME)));
@@ -231,18 +289,22 @@ fn is_free(
     });
     match follows_another(host, in_recovery) {
         Some(refusal) => bail!(refusal),
-        None => Ok(()),
+        None => Ok(Some(Followed {
+            host: host.to_owned(),
+            timeline: mark.newer,
+        })),
     }
 }
 
 /// For the runs of the recovery on this host, which would point it back to the old primary.
-fn note(context: &Follow<'_>, state: &StateDir) -> Result<()> {
+fn note(context: &Follow<'_>, state: &StateDir, before: Option<Followed>) -> Result<()> {
     let newer = match context.whom {
         Whom::Nobody { newer, .. } => newer,
         Whom::Host(leader) => leader.timeline,
     };
     let held = FenceMark {
         newer,
+        before,
         ..failover_mark(context.config(), context.journal)
     };
     let timeline = context.leader().map(|it| it.timeline);
@@ -262,7 +324,7 @@ fn slot(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(Done::Skipped("it is to follow nobody".to_owned()));
     };
     // It may be dead, and nobody waits for that.
-    if context.leader().is_some_and(|it| it.timeline == 0) {
+    if context.goes_back || context.is_let_go() {
         return Ok(Done::Skipped(format!("{primary} has had it all along")));
     }
     let Some(slot) = context.files().primary_slot() else {
@@ -370,5 +432,43 @@ fn restart(context: &Follow<'_>, deadline: Deadline) -> Result<()> {
             "its database was restarted and gave no answer in time: see {}",
             log.display()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_held_for_nothing_goes_back_to_where_it_was() {
+        let before = Followed {
+            host: "192.168.1.102".to_owned(),
+            timeline: 2,
+        };
+        let mark = |run: &str, before| FenceMark {
+            since: String::new(),
+            at: 1_000,
+            run: run.to_owned(),
+            lasts: 60,
+            newer: 2,
+            claim: None,
+            before,
+        };
+        let (ours, theirs) = (mark("ours", None), mark("theirs", Some(before.clone())));
+        let taken = mark("ours", Some(before.clone()));
+        for (what, held, now, expected) in [
+            ("nobody else has told it", Some(&ours), 1_010, Back::Old),
+            (
+                "taken from another one",
+                Some(&taken),
+                1_010,
+                Back::To(before),
+            ),
+            ("taken by another one", Some(&theirs), 1_010, Back::Nowhere),
+            ("by one of long ago", Some(&theirs), 2_000, Back::Old),
+            ("no mark", None, 1_010, Back::Old),
+        ] {
+            assert_eq!(back_to(held, "ours", now), expected, "{what}");
+        }
     }
 }

@@ -159,6 +159,7 @@ impl Order {
                 let state = state.unwrap_or_default();
                 status.told = state.timeline;
                 status.undecided = state.undecided.is_some();
+                status.fenced = state.fenced.is_some();
                 serde_json::to_value(status)
             }
             Self::Fence(by) => serde_json::to_value(fence::fence(&here, *by, frame)?),

@@ -254,6 +254,7 @@ pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
         }
         wait_until_it_answers(work, deadline)?;
     } else {
+        see_that_it_is_not_held(work)?;
         journal.stamped(format!("start up the {}...", names.server));
         launch(work, deadline)?;
     }
@@ -268,6 +269,26 @@ pub fn start(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     work.lock = None;
     work.stopped_standby = false;
     Ok(Done::Did("it answers".to_owned()))
+}
+
+/// A failover that came while this node was being recovered could not reach its database, and has left its word:
+/// what is started now would acknowledge the old primary.
+fn see_that_it_is_not_held(work: &Work<'_>) -> Result<()> {
+    let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
+    let Some(theirs) = history
+        .map(History::timeline)
+        .filter(|_| !work.stays_standby)
+    else {
+        return Ok(());
+    };
+    let held = work.load()?.held;
+    match held.filter(|it| it.is_young(clock::seconds()) && it.newer > theirs) {
+        Some(_) => bail!(Break::Changed(format!(
+            "a failover has told this node not to listen to {}",
+            work.primary
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The file for what the server prints at its start, before its own log begins.

@@ -13,6 +13,17 @@ pub struct History {
     parents: Vec<(Timeline, Lsn)>,
 }
 
+/// A timeline that two histories have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// Its number.
+    pub timeline: Timeline,
+    /// The position at which it begins.
+    pub begins: Lsn,
+    /// Where the first of the two has left it; `None`: neither has.
+    pub left: Option<Lsn>,
+}
+
 /// How the WAL of another node stands to a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -149,6 +160,28 @@ impl History {
         fork
     }
 
+    /// The newest timeline that both came through as far as their histories tell. None where that is the oldest
+    /// one, which no promotion began, and none where they have not even that in common.
+    pub fn last_common(&self, other: &Self) -> Option<Common> {
+        let (mut common, mut begins) = (None, None);
+        for (mine, theirs) in self.steps().zip(other.steps()) {
+            if mine.0 != theirs.0 {
+                break;
+            }
+            let left = [mine.1, theirs.1].into_iter().flatten().min();
+            common = begins.map(|begins| Common {
+                timeline: mine.0,
+                begins,
+                left,
+            });
+            if mine.1 != theirs.1 {
+                break;
+            }
+            begins = mine.1;
+        }
+        common
+    }
+
     /// All timelines, oldest first, each with the position at which it was left, if it was.
     fn steps(&self) -> impl Iterator<Item = (Timeline, Option<Lsn>)> {
         let left = self.parents.iter().map(|&(line, at)| (line, Some(at)));
@@ -283,6 +316,33 @@ mod tests {
         ] {
             assert_eq!(one.fork_with(&other), expected, "{one:?} {other:?}");
             assert_eq!(other.fork_with(&one), expected, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_timeline_in_common() {
+        let of = |timeline, begins, left: Option<u64>| {
+            Some(Common {
+                timeline,
+                begins: Lsn(begins),
+                left: left.map(Lsn),
+            })
+        };
+        let own = history(3, &[(1, 100), (2, 200)]);
+        for (other, expected) in [
+            (history(3, &[(1, 100), (2, 200)]), of(3, 200, None)),
+            (history(2, &[(1, 100)]), of(2, 100, Some(200))),
+            (history(3, &[(1, 100), (2, 150)]), of(2, 100, Some(150))),
+            (
+                history(4, &[(1, 100), (2, 200), (3, 300)]),
+                of(3, 200, Some(300)),
+            ),
+            (history(2, &[(1, 90)]), None),
+            (History::first(1), None),
+            (History::first(5), None),
+        ] {
+            assert_eq!(own.last_common(&other), expected, "{other:?}");
+            assert_eq!(other.last_common(&own), expected, "{other:?}");
         }
     }
 }

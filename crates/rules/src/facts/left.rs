@@ -31,6 +31,19 @@ pub struct FenceMark {
     /// Of a fence: whose side the host is on.
     #[serde(default)]
     pub claim: Option<Claim>,
+    /// Of a hold: whom another failover had had the standby follow, and to whom it goes back if this one comes
+    /// to nothing.
+    #[serde(default)]
+    pub before: Option<Followed>,
+}
+
+/// Whom a failover has had a standby follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The host, as the standby settings name it.
+    pub host: String,
+    /// The timeline that it gets.
+    pub timeline: Timeline,
 }
 
 /// The host of a fenced primary is on the side of whoever fenced it first, should the cluster be cut in

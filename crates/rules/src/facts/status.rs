@@ -26,6 +26,9 @@ pub struct Status {
     /// It was a primary beside another one, and nothing proved which was right: nobody has decided yet.
     #[serde(default)]
     pub undecided: bool,
+    /// A failover has stopped its primary, and it was not recovered since.
+    #[serde(default)]
+    pub fenced: bool,
     /// Received and flushed by the WAL receiver. After a restart it starts at a segment boundary.
     pub received: Option<Lsn>,
     /// Replayed.

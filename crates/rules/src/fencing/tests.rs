@@ -535,3 +535,42 @@ fn a_stranger_who_answers_beside_the_old_primary_is_seen() {
         assert_eq!(fencing.vip(), Ok(VipHolder::Stranger(stranger)));
     }
 }
+
+#[test]
+fn what_serves_is_left_alone_while_all_others_are_being_recovered() {
+    let comes = || Status {
+        in_work: true,
+        ..Status::default()
+    };
+    let serves = || Status {
+        running: true,
+        in_recovery: Some(false),
+        timeline: 1,
+        ..Status::default()
+    };
+    let found = |old: Option<Status>| {
+        let mut fencing = begun();
+        fencing.hear(Heard::Standby(ip(102), Ok(Status::default())), ms(20));
+        fencing.hear(Heard::Standby(ip(103), Ok(comes())), ms(20));
+        assert_eq!(asks(&mut fencing, 20), [Ask::Old]);
+        fencing.hear(Heard::Old(old), ms(40));
+        fencing
+    };
+    let mut served = found(Some(serves()));
+    assert_eq!(asks(&mut served, 40), [], "it may come in time");
+    assert_eq!(asks(&mut served, 220), [Ask::Standby(ip(103))]);
+    let mut came = served.clone();
+    came.hear(Heard::Standby(ip(103), Ok(good())), ms(300));
+    assert_eq!(asks(&mut came, 300), [Ask::Fence]);
+    assert_eq!(served.go_on(ms(1_000)), None);
+    assert!(served.left_alone());
+    let why = served.end(VipHolder::Nobody).nobody.unwrap();
+    assert!(
+        why.contains("192.168.1.103: a recovery works on it"),
+        "{why}"
+    );
+    let mut no_primary = found(Some(good()));
+    assert_eq!(asks(&mut no_primary, 40), [Ask::Fence]);
+    let mut silent = found(None);
+    assert_eq!(asks(&mut silent, 40), [Ask::Fence]);
+}

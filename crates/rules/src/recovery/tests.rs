@@ -75,7 +75,11 @@ fn standby() -> View {
             parts_at: None,
         })),
         primary_host: None,
-        others: None,
+        // Asked, and none of them is a primary.
+        others: Some(vec![(
+            THIRD,
+            Ok(status(Server::Standby, "in archive recovery", 6)),
+        )]),
         rival: None,
         held: None,
         told: 0,
@@ -99,6 +103,7 @@ fn primary() -> View {
             own: false,
         },
         primary: None,
+        others: None,
         ..standby()
     }
 }
@@ -680,6 +685,7 @@ fn an_old_primary_comes_back_with_consent() {
         "it is in recovery, the others not looked at": |v| {
             v.policy.force = true;
             the_primary(v).in_recovery = true;
+            v.others = None;
         } => Decision::Look(Look::Others);
         "nobody knows what it was": |v| {
             v.policy.force = true;
@@ -752,8 +758,10 @@ fn a_standby_that_streams() {
         "by another way than its settings say":
             |v| v.follows = Some(THIRD.to_string()) => nothing();
         "the primary is silent": |v| v.primary = silent() => refuses();
-        "the primary is none, the others not looked at":
-            |v| the_primary(v).in_recovery = true => Decision::Look(Look::Others);
+        "the primary is none, the others not looked at": |v| {
+            the_primary(v).in_recovery = true;
+            v.others = None;
+        } => Decision::Look(Look::Others);
         "the pool does not know it": |v| v.pool.me_up = None => person();
         "another one streams, this one does not":
             |v| the_primary(v).standbys[0].name = "node103".to_owned() => waits();
@@ -1134,6 +1142,7 @@ impl Choices {
     fn view(&mut self) -> View {
         use PoolSays::{Me, NoAnswer, Nobody, Other, Stranger};
         let mut view = standby();
+        view.others = None;
         let policy = &mut view.policy;
         policy.force = self.flag();
         policy.auto_recovery = self.flag();
@@ -1226,6 +1235,34 @@ impl Choices {
     }
 }
 
+/// Whether a node joins the pool's primary without having asked whether a newer one, with the VIP, runs beside it.
+fn joins_beside_a_newer(action: Action, view: &View) -> bool {
+    let joins = matches!(
+        action,
+        Action::Recover { .. }
+            | Action::Follow { .. }
+            | Action::Start { .. }
+            | Action::Rejoin { .. }
+    );
+    let Some(Ok(Primary {
+        in_recovery: false,
+        history: Some(theirs),
+        ..
+    })) = &view.primary
+    else {
+        return false;
+    };
+    let Some(others) = &view.others else {
+        return joins && !view.policy.force;
+    };
+    let newer = |(address, it): (IpAddr, &Status)| {
+        let has_vip = it.vip_here || !view.policy.has_vip;
+        let is_primary = server(it) == Server::Primary && has_vip;
+        address == THIRD && is_primary && it.timeline > theirs.timeline()
+    };
+    joins && !view.policy.force && answered(others).any(newer)
+}
+
 /// Whether an action has its reason in the view that it was decided on.
 fn has_reason(action: Action, view: &View) -> bool {
     let here = server(&view.me);
@@ -1236,6 +1273,9 @@ fn has_reason(action: Action, view: &View) -> bool {
     let answers = matches!(&view.primary, Some(Ok(it)) if !it.in_recovery)
         && view.pool.says == PoolSays::Other(PRIMARY);
     let was_primary = view.me.was_primary();
+    if joins_beside_a_newer(action, view) {
+        return false;
+    }
     match action {
         Action::Nothing | Action::Refuse | Action::NeedsPerson => true,
         Action::SelfFence => {
@@ -1951,5 +1991,90 @@ fn a_primary_over_the_mark_of_a_rewind_is_nobodys_turn_elsewhere() {
     ] {
         let view = changed(changed(view, half), pool);
         assert_eq!(short(decide(&view)), person(), "{what}");
+    }
+}
+
+/// A pool that was away has found the old primary again: whoever joins that one acknowledges what the new
+/// primary never gets.
+#[test]
+fn nobody_joins_the_pools_primary_beside_a_newer_one() {
+    let beside = |mut view: View| {
+        let newer = Status {
+            vip_here: true,
+            ..status(Server::Primary, "in production", 7)
+        };
+        let primary = Ok(status(Server::Primary, "in production", 6));
+        view.others = Some(vec![(PRIMARY, primary), (THIRD, Ok(newer))]);
+        view
+    };
+    let held = || {
+        changed(standby(), |v| {
+            v.follows = Some("nobody.invalid".to_owned());
+            the_primary(v).standbys.clear();
+        })
+    };
+    table! { || beside(stopped_standby()),
+        "a standby that is down": |_| () => person();
+        "not asked yet": |v| v.others = None => Decision::Look(Look::Others);
+        "it was promoted by mistake, and has no VIP": |v| other(v).vip_here = false => starts();
+        "it has no VIP, as nobody has": |v| {
+            other(v).vip_here = false;
+            v.policy.has_vip = false;
+        } => person();
+        "it is a standby": |v| other(v).in_recovery = Some(true) => starts();
+        "it is older": |v| other(v).timeline = 5 => starts();
+        "as new": |v| other(v).timeline = 6 => starts();
+        "it does not say": |v| v.others = Some(vec![(THIRD, Err("no login".to_owned()))]) => starts();
+        "there is no third host": |v| {
+            v.policy.names.truncate(2);
+            v.others = None;
+        } => starts();
+        "a person wants the pool's": |v| v.policy.force = true => starts();
+    }
+    table! { || beside(held()),
+        "one that a failover had held": |_| () => person();
+        "a person wants the pool's": |v| v.policy.force = true => does(Action::Follow {
+            primary: PRIMARY,
+        });
+    }
+    table! { || beside(changed(standby(), |v| v.pool.me_up = Some(false))),
+        "one that streams, and would be attached": |_| () => person();
+    }
+    table! { || beside(standby()),
+        "a quiet minute": |_| () => nothing();
+    }
+    let old = || {
+        changed(old_primary(), |v| {
+            v.policy.auto_recovery = true;
+            v.primary_host = wrong_primary().primary_host;
+        })
+    };
+    table! { || beside(old()),
+        "one that would be recovered": |_| () => person();
+    }
+    let out = decide_without(&beside(stopped_standby()), &[Row::Newer]);
+    assert_eq!(short(out), starts());
+}
+
+/// Two failovers from two hosts would promote two standbys.
+#[test]
+fn a_fenced_host_is_the_old_primary_whatever_its_server_is_by_now() {
+    let nobody = || {
+        changed(standby(), |v| {
+            v.pool.says = PoolSays::Nobody;
+            v.me.received = Some(Lsn(FORK + 1));
+            let fenced = Status {
+                fenced: true,
+                obstacle: Some("a failover stopped its primary".to_owned()),
+                ..status(Server::Standby, "in archive recovery", 6)
+            };
+            let silent = Err("no login".to_owned());
+            v.others = Some(vec![(THIRD, silent), (PRIMARY, Ok(fenced))]);
+        })
+    };
+    let from = |old| does(Action::FailOver { old });
+    table! { nobody,
+        "it runs as a standby": |_| () => from(PRIMARY);
+        "no failover has fenced it": |v| other(v).fenced = false => from(THIRD);
     }
 }

@@ -264,6 +264,20 @@ fn others() -> Vec<Row> {
 fn others_without_a_stream() -> Vec<Row> {
     vec![
         (
+            "... this node would join that primary, by a start",
+            || {
+                changed(standby(), |v| {
+                    v.me = status(Server::Down, "shut down in recovery", 6);
+                    let newer = Status {
+                        vip_here: true,
+                        ..status(Server::Primary, "in production", 7)
+                    };
+                    v.others = Some(vec![(THIRD, Ok(newer))]);
+                })
+            },
+            person(),
+        ),
+        (
             "... a standby, running or down, that a failover under way holds",
             || {
                 changed(standby(), |v| {
