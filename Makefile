@@ -17,7 +17,7 @@ STATIC_OPENSSL = $(shell lib=$$(pkg-config --variable=libdir openssl 2>/dev/null
     [ -e "$$lib/libssl.a" ] && [ -e "$$lib/libcrypto.a" ] && echo OPENSSL_STATIC=1 \
     OPENSSL_LIB_DIR=$$lib OPENSSL_INCLUDE_DIR=$$(pkg-config --variable=includedir openssl))
 
-# What `make bench` measures against and with. A shorter run: ONLY=failover|recovery|idle, REPETITIONS=n.
+# What `make bench` measures against and with. A shorter run: ONLY=failover|recovery|large|idle, REPETITIONS=n.
 # BESIDE=DIR measures the tools in that directory, of another commit, and these, and nothing else.
 BENCH_DEPS  = repmgr postgresql-15-repmgr strace
 ONLY        ?=
@@ -88,7 +88,7 @@ drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; T
 demo: lab-deps build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo
 
-bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery|idle REPETITIONS=n (needs root)
+bench: bench-deps build ## figures side by side, an hour; ONLY=failover|recovery|large|idle REPETITIONS=n (needs root)
 	target/release/bench --docs docs --repetitions $(REPETITIONS) $(if $(ONLY),--only $(ONLY)) \
 	    $(if $(BESIDE),--beside $(BESIDE))
 

@@ -50,6 +50,8 @@ struct Cli {
 enum Name {
     Failover,
     Recovery,
+    /// Of a large data directory, and of one with many files
+    Large,
     Idle,
 }
 
@@ -67,13 +69,14 @@ fn main() -> Result<()> {
     let (begin, load) = (Instant::now(), load_before());
     let beside = cli.beside.as_deref();
     let mut parts = Vec::new();
-    for name in [Name::Failover, Name::Recovery, Name::Idle] {
+    for name in [Name::Failover, Name::Recovery, Name::Large, Name::Idle] {
         if cli.only.is_some_and(|only| only != name) {
             continue;
         }
         let part = match name {
             Name::Failover => failover::run(&cli.lab, cli.repetitions, beside)?,
-            Name::Recovery => recovery::run(&cli.lab, cli.repetitions, beside)?,
+            Name::Recovery => recovery::run(&cli.lab, cli.repetitions, beside, false)?,
+            Name::Large => recovery::run(&cli.lab, cli.repetitions, beside, true)?,
             Name::Idle => idle::run(&cli.lab, cli.repetitions, beside)?,
         };
         print!("{}", text(&part));
@@ -154,7 +157,7 @@ fn write_docs(docs: &Path, parts: &[Part], run: &str) -> Result<()> {
          the `connect_timeout=2` of its manual. The longest client gap is that of a client that writes through the \
          VIP all the time.\n\
          - *recovery*: from the start of the command until the primary shows the node streaming. The old \
-         primary was shut down cleanly: repmgr rejoins no other.\n\
+         primary was shut down cleanly, since repmgr rejoins no other; where it was killed, that is said.\n\
          - *idle minute*: a run with nothing to do, on a cluster that is well. Its ping is measured apart, the \
          processes and logins (connections to 22, to the database and to the pool) are counted by `strace` in a run \
          that is not timed; memory is that of the largest process.\n\

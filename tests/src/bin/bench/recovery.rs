@@ -22,28 +22,64 @@ const FILL: Duration = Duration::from_secs(900);
 struct Case {
     data_mb: u32,
     diverged_mb: u32,
+    /// So many small tables, each of them files.
+    tables: u32,
+    /// The old primary was killed: crash recovery comes first.
+    killed: bool,
 }
 
 impl Case {
-    const ALL: [Self; 4] = [
+    const USUAL: [Self; 4] = [
         Self::new(100, 0),
         Self::new(100, 50),
         Self::new(100, 500),
         Self::new(2048, 50),
+    ];
+    /// What takes longest, and where each sync of the whole directory shows. repmgr rejoins no server that was
+    /// killed, and the shell version only waits longer.
+    const LARGE: [Self; 2] = [
+        Self {
+            tables: 20_000,
+            killed: true,
+            ..Self::new(100, 50)
+        },
+        Self {
+            killed: true,
+            ..Self::new(4096, 50)
+        },
     ];
 
     const fn new(data_mb: u32, diverged_mb: u32) -> Self {
         Self {
             data_mb,
             diverged_mb,
+            tables: 0,
+            killed: false,
         }
     }
 
+    /// What distinguishes it, short.
+    fn name(self) -> String {
+        let tables = match self.tables {
+            0 => String::new(),
+            many => format!(", {many} tables"),
+        };
+        let killed = if self.killed { ", killed" } else { "" };
+        let (data, diverged) = (self.data_mb, self.diverged_mb);
+        format!("{data} MB{tables}, {diverged} MB diverged{killed}")
+    }
+
     fn title(self) -> String {
-        format!(
-            "recovery, data directory of {} MB, {} MB of divergence",
-            self.data_mb, self.diverged_mb
-        )
+        format!("recovery, data directory of {}", self.name())
+    }
+
+    /// Who is measured: these, or the other build and this one.
+    fn contenders(self, beside: Option<&Path>) -> &'static [Contender] {
+        match (beside, self.killed) {
+            (Some(_), _) => &[Contender::Before, Contender::Ours],
+            (None, true) => &[Contender::Bare, Contender::Ours],
+            (None, false) => &Contender::ALL,
+        }
     }
 }
 
@@ -59,14 +95,6 @@ enum Contender {
 
 impl Contender {
     const ALL: [Self; 4] = [Self::Bare, Self::Ours, Self::Repmgr, Self::Shell];
-
-    /// Those that are measured: all, or the other build and this one.
-    fn all(beside: Option<&Path>) -> Vec<Self> {
-        match beside {
-            Some(_) => vec![Self::Before, Self::Ours],
-            None => Self::ALL.to_vec(),
-        }
-    }
 
     fn name(self) -> &'static str {
         match self {
@@ -112,10 +140,12 @@ const MEASURES: [&str; 2] = ["until it streams, ms", "inside the command, ms"];
 const STREAMS: usize = 0;
 const INSIDE: usize = 1;
 
-pub fn run(lab_name: &str, repetitions: usize, beside: Option<&Path>) -> Result<Part> {
-    let contenders = Contender::all(beside);
+/// The usual sizes, or the large ones.
+pub fn run(lab_name: &str, repetitions: usize, beside: Option<&Path>, large: bool) -> Result<Part> {
     let mut part = Part::default();
-    for case in Case::ALL {
+    let cases: &[Case] = if large { &Case::LARGE } else { &Case::USUAL };
+    for case in cases.iter().copied() {
+        let contenders = case.contenders(beside);
         let names: Vec<&str> = contenders.iter().map(|it| it.name()).collect();
         let mut table = Table::new(case.title(), &MEASURES, &names);
         let mut steps = Steps::new(case.title());
@@ -182,12 +212,16 @@ impl<'a> Cluster<'a> {
         contenders::install(lab)?;
         contenders::register(old, new)?;
         fill(old, "ballast", case.data_mb)?;
+        make_tables(old, case.tables)?;
         for node in [old, new] {
             node.kill_pool()?;
         }
         new.stop_database("fast")?;
         fill(old, "diverged", case.diverged_mb)?;
-        old.stop_database("fast")?;
+        match case.killed {
+            true => old.kill_database()?,
+            false => old.stop_database("fast")?,
+        }
         contenders::take_vip(old)?;
 
         new.start_database()?;
@@ -271,6 +305,19 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// Tables of a row each, which the standby has, too.
+fn make_tables(primary: &Node, tables: u32) -> Result<()> {
+    if tables == 0 {
+        return Ok(());
+    }
+    let each = "execute format('create table small_%s as select %s n', i, i); \
+                if i % 500 = 0 then commit; end if;";
+    let loop_ = format!("do $$ begin for i in 1..{tables} loop {each} end loop; end $$");
+    primary.query("set synchronous_commit = local", FILL)?;
+    primary.query(&loop_, FILL)?;
+    primary.query("checkpoint", FILL).map(drop)
+}
+
 /// Writes that many MB into a table of a primary, whether a standby is there or not.
 fn fill(primary: &Node, table: &str, mb: u32) -> Result<()> {
     // Eight to a page, and too short to be compressed.
@@ -291,23 +338,28 @@ fn fill(primary: &Node, table: &str, mb: u32) -> Result<()> {
 }
 
 fn verdicts(case: Case, table: &Table) -> Vec<Verdict> {
-    let row = |contender| Contender::ALL.iter().position(|it| *it == contender);
+    let contenders = case.contenders(None);
+    let row = |contender| contenders.iter().position(|it| *it == contender);
     let median = |contender| table.median(row(contender)?, STREAMS);
+    let to = |other| Some(median(Contender::Ours)? / median(other)?);
     let beyond = || Some(median(Contender::Ours)? - 1.1 * median(Contender::Bare)?);
-    let to_repmgr = || Some(median(Contender::Ours)? / median(Contender::Repmgr)?);
-    let what = format!("{} MB, {} MB diverged", case.data_mb, case.diverged_mb);
+    let what = format!("{}: until it streams", case.name());
+    if case.killed {
+        let text = format!("{what}, to the bare steps");
+        return vec![Verdict::at_most(text, 1.15, "times", to(Contender::Bare))];
+    }
     vec![
         Verdict::at_most(
-            format!("{what}: until it streams, beyond 1.1 times the bare steps"),
+            format!("{what}, beyond 1.1 times the bare steps"),
             400.0,
             "ms",
             beyond(),
         ),
         Verdict::at_most(
-            format!("{what}: until it streams, to repmgr node rejoin"),
+            format!("{what}, to repmgr node rejoin"),
             1.0,
             "times",
-            to_repmgr(),
+            to(Contender::Repmgr),
         ),
     ]
 }
