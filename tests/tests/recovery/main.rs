@@ -25,5 +25,6 @@ mod scene;
 mod settings;
 mod started;
 mod three_hosts;
+mod tls;
 mod unit;
 mod whole;

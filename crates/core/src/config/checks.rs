@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::Config;
 use super::Severity::{self, Error, Note};
+use super::{Config, SslMode};
 
 /// How bad it is, the key that should be changed, and what to say.
 pub(super) type Remark = (Severity, &'static str, String);
@@ -15,6 +15,7 @@ impl Config {
         let mut remarks = Vec::new();
         self.check_nodes(&mut remarks);
         self.check_vip(&mut remarks);
+        self.check_tls(&mut remarks);
         self.check_trust_ips(&mut remarks);
         // Fencing has half of the failover, and a probe that outlasts it could never tell a dead
         // host from a living one.
@@ -91,6 +92,18 @@ impl Config {
                 self.node_name
             );
             remarks.push((Error, "NODE_NAME", text));
+        }
+    }
+
+    fn check_tls(&self, remarks: &mut Vec<Remark>) {
+        let verifies = matches!(self.kb_sslmode, SslMode::VerifyCa | SslMode::VerifyFull);
+        if verifies && self.kb_sslrootcert.is_none() {
+            let text = format!(
+                "not set, but KB_SSLMODE={} is; expected the file of the certificates that the servers' are \
+                 believed by",
+                self.kb_sslmode
+            );
+            remarks.push((Error, "KB_SSLROOTCERT", text));
         }
     }
 

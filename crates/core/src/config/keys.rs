@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::value::{self, Kind};
 use super::{
     Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
-    RequireAuth, RewindFallback, Secret, SshHostKeys, SyncDegrade,
+    RequireAuth, RewindFallback, Secret, SshHostKeys, SslMode, SyncDegrade,
 };
 
 /// What there is to know about one key of the file.
@@ -147,6 +147,11 @@ keys! {
     KB_PORT kb_port: u16 = defaulted(PORT, "54321");
     /// By which methods a server or a pool may let the tools in, as libpq's `require_auth`.
     KB_REQUIRE_AUTH kb_require_auth: RequireAuth = defaulted(AUTH_METHODS, "!password");
+    /// Whether the tools' sessions are encrypted, as libpq's `sslmode`.
+    KB_SSLMODE kb_sslmode: SslMode = defaulted(SSL_MODE, "prefer");
+    /// The certificates that a server's is believed by, as libpq's `sslrootcert`.
+    KB_SSLROOTCERT kb_sslrootcert: Option<PathBuf> =
+        optional(FILE, "none; required with verify-ca and verify-full");
     /// Directory of the database's programs, and of these tools.
     KB_PATH kb_path: PathBuf = required(PATH);
     /// Directory with the files that a recovery puts back into the data directory.

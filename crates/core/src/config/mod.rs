@@ -15,6 +15,7 @@ mod keys;
 mod reader;
 mod require_auth;
 mod secret;
+mod ssl_mode;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use keys::{Config, KEYS, KeySpec};
 use reader::Reader;
 pub use require_auth::{AuthMethod, RequireAuth};
 pub use secret::Secret;
+pub use ssl_mode::SslMode;
 
 /// `HAmodule.conf` has some 50 lines; what is larger than this is another file.
 const MAX_FILE_BYTES: u64 = 1 << 20;

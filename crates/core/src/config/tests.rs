@@ -86,6 +86,8 @@ fn defaults_are_those_of_the_specification() {
         kb_dataname: "TEST".into(),
         kb_port: 54321,
         kb_require_auth: "!password".parse().expect("methods"),
+        kb_sslmode: SslMode::Prefer,
+        kb_sslrootcert: None,
         kb_path: "/r3/db/bin".into(),
         kb_etc_path: "/r3/db/etc".into(),
         kb_data_path: "/r3/db/data".into(),

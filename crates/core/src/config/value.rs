@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ssl_mode::SSL_MODES;
 use super::syntax::Value;
 use super::{
     Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
-    RequireAuth, RewindFallback, Secret, SshHostKeys, SyncDegrade,
+    RequireAuth, RewindFallback, Secret, SshHostKeys, SslMode, SyncDegrade,
 };
 
 /// One kind of value: what is accepted, and how it is read.
@@ -159,6 +160,11 @@ pub(super) const AUTH_METHODS: Kind<RequireAuth> = kind(
     "methods of libpq's require_auth, separated by commas: password, md5, scram-sha-256, gss, sspi, none; \
      with ! before each, all others",
     |value| parsed(value, from_str),
+);
+
+pub(super) const SSL_MODE: Kind<SslMode> = kind(
+    "a mode of libpq's sslmode: disable, allow, prefer, require, verify-ca or verify-full",
+    |value| choice(value, &SSL_MODES.map(|(mode, name)| (name, mode))),
 );
 
 pub(super) const FLAVOR: Kind<DbFlavor> = kind("kingbase or postgres", |value| {

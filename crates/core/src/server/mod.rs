@@ -20,5 +20,6 @@ pub mod sql;
 pub mod standby;
 pub mod supervisor;
 pub mod synchronous;
+mod tls;
 mod wal_end;
 pub(crate) mod wire;

@@ -4,6 +4,7 @@
 //! connection in the kernel and then says nothing, so no timeout of the protocol helps: each
 //! session lives in a thread of its own, and a caller waits for it no longer than its deadline.
 
+use super::tls::{Attempt, Unreached, Wanted, Way, may_go_better};
 use super::wire::{Messages, Watched};
 use crate::config::{Config, RequireAuth, Secret};
 use crate::deadline::Deadline;
@@ -65,7 +66,7 @@ const MOST_ROWS: usize = 10_000;
 const CELL_WIDTH: usize = 100;
 
 /// How a connection ends that its other side has closed.
-const DROPPED: [io::ErrorKind; 3] = [
+pub(super) const DROPPED: [io::ErrorKind; 3] = [
     io::ErrorKind::UnexpectedEof,
     io::ErrorKind::ConnectionReset,
     io::ErrorKind::BrokenPipe,
@@ -82,6 +83,7 @@ pub struct Target {
     /// Settings for the server.
     options: Option<String>,
     require_auth: RequireAuth,
+    way: Wanted,
 }
 
 /// Why a session or a statement failed.
@@ -100,6 +102,9 @@ pub enum SqlFailure {
     /// No connection.
     #[error("no connection: {0}")]
     Connection(String),
+    /// A connection, and no TLS over it.
+    #[error("no connection: {0} (KB_SSLMODE)")]
+    NoTls(String),
     /// It took the connection and dropped it without a word.
     #[error("no connection: connection closed")]
     Dropped,
@@ -195,6 +200,7 @@ impl Target {
             // Without a flavor nothing else works either.
             options: Some(options(Flavor::of(config).unwrap_or(&POSTGRES))),
             require_auth: config.kb_require_auth.clone(),
+            way: Wanted::new(config, host),
         }
     }
 
@@ -211,6 +217,7 @@ impl Target {
     pub fn at(&self, host: IpAddr) -> Self {
         Self {
             host,
+            way: self.way.clone().at(host),
             ..self.clone()
         }
     }
@@ -240,10 +247,24 @@ impl Target {
 
     /// Connects and logs in; `answer` counts the bytes of the server's answers. With what is said in the
     /// end of a connection that breaks off.
-    async fn connect(
+    async fn connect(&self, answer: &Arc<AtomicUsize>) -> Result<Connected, SqlFailure> {
+        let mut before = None;
+        for attempt in self.way.attempts() {
+            match self.connect_by(*attempt, answer).await {
+                Err(failure) if may_go_better(&failure) => {
+                    before = Some(both(before, failure));
+                }
+                result => return result,
+            }
+        }
+        Err(before.unwrap_or(SqlFailure::Dropped))
+    }
+
+    async fn connect_by(
         &self,
+        attempt: Attempt,
         answer: &Arc<AtomicUsize>,
-    ) -> Result<(Client, JoinHandle<Result<(), tokio_postgres::Error>>), SqlFailure> {
+    ) -> Result<Connected, SqlFailure> {
         let connection = |error: io::Error| match DROPPED.contains(&error.kind()) {
             true => SqlFailure::Dropped,
             false => SqlFailure::Connection(error.to_string()),
@@ -251,6 +272,14 @@ impl Target {
         let stream = TcpStream::connect((self.host, self.port)).await;
         let stream = stream.map_err(connection)?;
         let _ = stream.set_nodelay(true);
+        let way: Way = self
+            .way
+            .go(attempt, stream)
+            .await
+            .map_err(|why| match why {
+                Unreached::Io(error) => connection(error),
+                Unreached::NoTls(why) => SqlFailure::NoTls(why),
+            })?;
         let messages = Messages::new(self.require_auth.clone(), Arc::clone(answer));
         let mut login = tokio_postgres::Config::new();
         if let Some(options) = &self.options {
@@ -261,7 +290,7 @@ impl Target {
             .password(self.password.expose())
             .dbname(&self.database)
             .application_name("failover-tools");
-        let connected = login.connect_raw(Watched::new(stream, messages), NoTls);
+        let connected = login.connect_raw(Watched::new(way, messages), NoTls);
         let (client, connection) = connected.await.map_err(|error| failure(&error))?;
         // It ends with the client.
         let connection = tokio::spawn(connection);
@@ -302,6 +331,19 @@ impl Target {
             };
             return drop(answer_to.send(Err(failure)));
         }
+    }
+}
+
+/// A session's client, and how its connection ends.
+type Connected = (Client, JoinHandle<Result<(), tokio_postgres::Error>>);
+
+/// What is said of two attempts that both failed: a server may let one in with TLS only, and another without.
+fn both(before: Option<SqlFailure>, now: SqlFailure) -> SqlFailure {
+    match (before, now) {
+        (Some(SqlFailure::Login(first)), SqlFailure::Login(now)) if first != now => {
+            SqlFailure::Login(format!("{first}; {now}"))
+        }
+        (_, now) => now,
     }
 }
 
@@ -510,6 +552,7 @@ fn failure(error: &tokio_postgres::Error) -> SqlFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SslMode;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
@@ -575,6 +618,7 @@ mod tests {
             database: "d".into(),
             options: None,
             require_auth: "!password".parse().unwrap(),
+            way: Wanted::mode(SslMode::Disable, "127.0.0.1".parse().unwrap()),
         }
     }
 

@@ -352,16 +352,20 @@ impl<'a> StandbyFiles<'a> {
     fn made_up(&self, host: &str) -> String {
         let config = self.config;
         let password = self.names.conninfo_password.written(&config.kb_pass);
-        conninfo::build(&[
+        let tls = config.tls_options();
+        let tls = tls.iter().map(|(key, value)| (*key, value.as_str()));
+        let port = config.kb_port.to_string();
+        let ours = [
             ("host", host),
-            ("port", &config.kb_port.to_string()),
+            ("port", &port),
             ("user", &config.kb_user),
             ("password", &password),
             // Replication needs none; the synchronization of slots (17 and later) does.
             ("dbname", &config.kb_dataname),
             ("application_name", &config.node_name),
             ("connect_timeout", "10"),
-        ])
+        ];
+        conninfo::build(&ours.into_iter().chain(tls).collect::<Vec<_>>())
     }
 
     fn write(&self, file: &Path, text: &str) -> Result<()> {

@@ -489,8 +489,14 @@ fn see_that_it_is_down(work: &Work<'_>) -> Result<()> {
 /// The connection string of the source.
 fn source(work: &Work<'_>) -> String {
     let names = work.names();
+    let tls: String = work
+        .config()
+        .tls_options()
+        .iter()
+        .map(|(key, text)| format!(" {key}={}", value(text)))
+        .collect();
     let source = format!(
-        "host={} port={} user={} dbname={} {} {}",
+        "host={} port={} user={} dbname={}{tls} {} {}",
         work.primary,
         work.config().kb_port,
         value(&work.config().kb_user),

@@ -1,0 +1,54 @@
+//! `KB_SSLMODE`: whether a session is encrypted, and what the server's certificate is looked at for, as
+//! libpq's `sslmode`.
+
+use super::Config;
+use std::fmt;
+
+/// How much TLS there must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// None.
+    Disable,
+    /// Where the server lets nobody in without.
+    Allow,
+    /// Where the server has it.
+    Prefer,
+    /// Always. Where there are certificates to believe, as `VerifyCa`.
+    Require,
+    /// Always, by a certificate that is believed.
+    VerifyCa,
+    /// The same, and it is for this host.
+    VerifyFull,
+}
+
+/// By name.
+pub(super) const SSL_MODES: [(SslMode, &str); 6] = [
+    (SslMode::Disable, "disable"),
+    (SslMode::Allow, "allow"),
+    (SslMode::Prefer, "prefer"),
+    (SslMode::Require, "require"),
+    (SslMode::VerifyCa, "verify-ca"),
+    (SslMode::VerifyFull, "verify-full"),
+];
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = SSL_MODES.iter().find(|(mode, _)| mode == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+impl Config {
+    /// The same for the server's own programs, as options of a connection string; none where all is as they
+    /// have it anyway.
+    pub fn tls_options(&self) -> Vec<(&'static str, String)> {
+        let mode = (self.kb_sslmode != SslMode::Prefer).then(|| self.kb_sslmode.to_string());
+        let root = self.kb_sslrootcert.as_ref();
+        let root = root.map(|it| it.display().to_string());
+        let options = [("sslmode", mode), ("sslrootcert", root)];
+        options
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    }
+}
