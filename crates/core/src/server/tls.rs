@@ -89,8 +89,18 @@ impl Wanted {
         if attempt == Attempt::Plain {
             return Ok(Way::Plain(stream));
         }
-        stream.write_all(&SSL_REQUEST).await?;
-        match stream.read_u8().await? {
+        let answer = async {
+            stream.write_all(&SSL_REQUEST).await?;
+            stream.read_u8().await
+        };
+        let answer = answer.await.map_err(|error| match attempt {
+            // A pool without a node that is up says so only to who does not ask for TLS.
+            Attempt::Offered if DROPPED.contains(&error.kind()) => {
+                Unreached::NoTls("the server ended it".to_owned())
+            }
+            _ => Unreached::Io(error),
+        })?;
+        match answer {
             b'S' => self.handshake(stream).await,
             b'N' if attempt == Attempt::Offered => Ok(Way::Plain(stream)),
             b'N' => Err(Unreached::NoTls(format!(
@@ -193,12 +203,6 @@ pub(super) enum Unreached {
     Io(io::Error),
     /// No TLS, or a wrong one.
     NoTls(String),
-}
-
-impl From<io::Error> for Unreached {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 /// Whether another attempt may go better: there was no TLS with it, or the server lets nobody in this way.
