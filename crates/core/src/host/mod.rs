@@ -3,6 +3,7 @@
 //! Knows nothing of databases, pools and other hosts. Uses `time` and `config`; all other rooms may use it.
 
 pub mod durable;
+pub mod exchange;
 pub mod identity;
 pub mod process;
 pub mod programs;

@@ -4,8 +4,8 @@
 //! connection in the kernel and then says nothing, so no timeout of the protocol helps: each
 //! session lives in a thread of its own, and a caller waits for it no longer than its deadline.
 
-use super::tls::{Attempt, Unreached, Wanted, Way, may_go_better};
-use super::wire::{Messages, Watched};
+use super::tls::{Attempt, Unreached, Wanted, Way};
+use super::wire::{DROPPED, Messages, Watched};
 use crate::config::{Config, RequireAuth, Secret};
 use crate::deadline::Deadline;
 use crate::flavor::{Flavor, POSTGRES};
@@ -64,13 +64,6 @@ const SETTINGS_WHERE_POSSIBLE: &str = "SELECT set_config(name, value, false) FRO
 const MOST_ROWS: usize = 10_000;
 /// Characters of a cell that a table shows.
 const CELL_WIDTH: usize = 100;
-
-/// How a connection ends that its other side has closed.
-pub(super) const DROPPED: [io::ErrorKind; 3] = [
-    io::ErrorKind::UnexpectedEof,
-    io::ErrorKind::ConnectionReset,
-    io::ErrorKind::BrokenPipe,
-];
 
 /// Where a server listens, and as whom to log in.
 #[derive(Clone, Debug)]
@@ -336,6 +329,11 @@ impl Target {
 
 /// A session's client, and how its connection ends.
 type Connected = (Client, JoinHandle<Result<(), tokio_postgres::Error>>);
+
+/// Whether another attempt may go better: there was no TLS with it, or the server lets nobody in this way.
+fn may_go_better(failure: &SqlFailure) -> bool {
+    matches!(failure, SqlFailure::NoTls(_) | SqlFailure::Login(_))
+}
 
 /// What is said of two attempts that both failed: a server may let one in with TLS only, and another without.
 fn both(before: Option<SqlFailure>, now: SqlFailure) -> SqlFailure {

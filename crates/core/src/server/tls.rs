@@ -1,7 +1,7 @@
 //! The way to a server: encrypted or not, as libpq's `sslmode` has it. What is asked of the server first is
 //! our own (`SSLRequest`), so that every byte that it answers later is looked at in the clear.
 
-use super::sql::{DROPPED, SqlFailure};
+use super::wire::DROPPED;
 use crate::config::{Config, SslMode};
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslMode as Modes, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
@@ -203,11 +203,6 @@ pub(super) enum Unreached {
     Io(io::Error),
     /// No TLS, or a wrong one.
     NoTls(String),
-}
-
-/// Whether another attempt may go better: there was no TLS with it, or the server lets nobody in this way.
-pub(super) fn may_go_better(failure: &SqlFailure) -> bool {
-    matches!(failure, SqlFailure::NoTls(_) | SqlFailure::Login(_))
 }
 
 /// A connection, encrypted or not.

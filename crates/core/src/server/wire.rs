@@ -14,6 +14,13 @@ pub(super) const MESSAGE_LIMIT: usize = 1 << 20;
 /// Bytes of all that comes for one statement. The largest answer that we ask for has some ten kB.
 pub(super) const ANSWER_LIMIT: usize = 4 << 20;
 
+/// How a connection ends that its other side has closed.
+pub(super) const DROPPED: [io::ErrorKind; 3] = [
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::BrokenPipe,
+];
+
 /// The parts of the protocol that matter here: a type, a length that counts itself, and, of a message
 /// about the login, what the server wants.
 #[derive(Debug)]

@@ -9,11 +9,10 @@ use failover_core::clock;
 use failover_core::conninfo;
 use failover_core::deadline::Deadline;
 use failover_core::durable;
+use failover_core::host::exchange::exchange;
 use failover_core::instance;
 use failover_core::procedure::Done;
 use failover_core::state::Stage;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -185,15 +184,8 @@ fn swap(work: &Work<'_>, new: &Path) -> Result<Option<PathBuf>> {
     // One that is empty is none.
     let _ = fs::remove_dir(data);
     let had_one = data.exists();
-    let exchanged = match had_one {
-        true => match renameat2(AT_FDCWD, new, AT_FDCWD, data, RenameFlags::RENAME_EXCHANGE) {
-            Ok(()) => true,
-            // Old kernels and file systems: there is a moment without a data directory then.
-            Err(Errno::EINVAL | Errno::ENOSYS) => false,
-            Err(error) => return Err(error).with_context(failed),
-        },
-        false => false,
-    };
+    // Where that cannot be there is a moment without a data directory.
+    let exchanged = had_one && exchange(new, data).with_context(failed)?;
     let rename = |from: &Path, to: &Path| fs::rename(from, to).with_context(failed);
     match (had_one, exchanged) {
         (true, true) => rename(new, &old)?,
