@@ -4,7 +4,7 @@ mod cli;
 mod run;
 
 use failover_core::inherited;
-use failover_core::terminal::run_tool;
+use failover_core::teller::run_tool;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

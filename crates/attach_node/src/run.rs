@@ -7,11 +7,11 @@ use failover_core::deadline::Deadline;
 use failover_core::exit::{Exit, usage};
 use failover_core::flavor::Flavor;
 use failover_core::host::ThisHost;
-use failover_core::journal::{Journal, print_json};
+use failover_core::journal::Journal;
 use failover_core::pool::{Change, Pool, PoolNode, PoolNodes, address_of};
 use failover_core::replication::{self, Standby};
 use failover_core::sql::{Session, SqlError, Target};
-use failover_core::terminal::complain;
+use failover_core::teller::Teller;
 use failover_rules::attach::{Plan, Replication, Wish, decide};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 const POOL_TIME: Duration = Duration::from_secs(15);
 
 /// Does what the command line asks.
-pub fn run(cli: &Cli) -> Result<Exit> {
+pub fn run(cli: &Cli, teller: &Teller) -> Result<Exit> {
     let mut config = ThisHost::load(cli.config.as_deref())?.config;
     config.kb_pool_vip = cli.pool.unwrap_or(config.kb_pool_vip);
     let names = Flavor::of(&config).map_err(usage)?;
@@ -67,12 +67,10 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     }
     match outcome.exit {
         Exit::Done => journal.line(&outcome.sentence),
-        _ => complain("attach_node", &outcome.sentence),
+        _ => teller.complain(&outcome.sentence),
     }
-    if cli.json {
-        print_json(&outcome.report(&node, &after));
-    }
-    Ok(outcome.exit)
+    let report = outcome.report(&node, &after);
+    Ok(teller.object(outcome.exit, &outcome.sentence, report))
 }
 
 /// What is said of it in the end.
@@ -127,7 +125,6 @@ impl Outcome {
             "node": node.id,
             "host": node.host,
             "did": self.did,
-            "message": self.sentence,
             "nodes": rows.collect::<Vec<_>>(),
         })
     }

@@ -23,7 +23,7 @@ pub use failover_rules::facts::{history, lsn};
 pub use host::{durable, identity, process, programs, rights, users};
 pub use net::{arp, life, listeners, ping, vip};
 pub use remote::{known_hosts, peer, ssh};
-pub use run::{exit, inherited, journal, procedure, state, supervised, terminal};
+pub use run::{exit, inherited, journal, procedure, screen, state, supervised, teller, terminal};
 pub use server::{
     configuration, conninfo, control_copies, disk, flavor, instance, last_checkpoint, layout,
     login, replay, replication, settings, slots, sql, standby, supervisor, synchronous,

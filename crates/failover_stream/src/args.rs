@@ -62,7 +62,7 @@ pub struct Args {
     /// Show the steps and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print each step's event as one JSON object a line
+    /// Print each step's event, and then how it ended, as one JSON object a line
     #[arg(long)]
     pub json: bool,
     /// Read the configuration, say all that is wrong with it, and stop

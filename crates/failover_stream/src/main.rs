@@ -11,59 +11,68 @@ mod watch;
 use anyhow::Result;
 use args::{Args, Placeholders, Request};
 use failover_core::clock;
-use failover_core::config::{Config, Severity};
+use failover_core::config::{Config, Finding, Severity};
 use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
 use failover_core::host::ThisHost;
 use failover_core::inherited;
-use failover_core::journal::{Journal, Message, print_json, syslog};
+use failover_core::journal::{Beside, Journal, Message, print_json, syslog};
 use failover_core::needs;
+use failover_core::procedure::{self, Planned};
 use failover_core::replay::time_since_login;
 use failover_core::steps::Order;
 use failover_core::supervised;
-use failover_core::terminal::{complain, parse, say};
+use failover_core::teller::{Teller, Unparsed};
 use failover_core::users::SystemUser;
 use peer::Crew;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 const TOOL: &str = "failover_stream";
+/// To a person who has ended it by a signal.
+const LAST_WORDS: &str =
+    "failover_stream: ended before the failover was complete: the same command goes on with it";
 
 fn main() -> ExitCode {
     inherited::shed();
-    let exit = match parse::<Args>(TOOL, args::joined(std::env::args_os())) {
-        Ok(args) if args.check_config => check_config(&args),
+    let words: Vec<OsString> = args::joined(std::env::args_os());
+    let teller = Teller::new(TOOL, &words);
+    let exit = match teller.parse::<Args>(words) {
+        Ok(args) if args.check_config => check_config(&args, &teller),
         Ok(args) => match args.step {
             Some(step) => answer(&args::order(step, &args), &args),
             None => match args.watch {
-                Some(old) => watch_over(&args, old),
-                None => return supervised::run(|| Ok(()), || coordinate(&args)),
+                Some(old) => watch_over(&args, old, &teller),
+                None => {
+                    return supervised::run(LAST_WORDS, || Ok(()), || coordinate(&args, &teller));
+                }
             },
         },
-        Err(None) => Exit::Done,
-        Err(Some(why)) => wrong(&why),
+        Err(Unparsed::Answered(exit)) => exit,
+        Err(Unparsed::Wrong(why)) => wrong(&teller, &why),
     };
     exit.into()
 }
 
 /// The arguments or the configuration are wrong. The pool may have our standard error on
 /// `/dev/null`, so the line goes to syslog too.
-fn wrong(why: &str) -> Exit {
-    complain(TOOL, why);
+fn wrong(teller: &Teller, why: &str) -> Exit {
     syslog(&format!("{TOOL}: {why}"));
-    Exit::Usage
+    teller.ends(Exit::Usage, why)
 }
 
 fn load(args: &Args) -> Result<ThisHost, String> {
     ThisHost::load(args.config.as_deref()).map_err(|error| error.to_string())
 }
 
-fn check_config(args: &Args) -> Exit {
+fn check_config(args: &Args, teller: &Teller) -> Exit {
     let path = match Config::find(args.config.as_deref()) {
         Ok(path) => path,
-        Err(error) => return wrong(&error.to_string()),
+        Err(error) => return wrong(teller, &error.to_string()),
     };
     let mut findings = Config::check(&path);
     if let Ok(config) = Config::load(&path) {
@@ -71,15 +80,30 @@ fn check_config(args: &Args) -> Exit {
     }
     findings
         .iter()
-        .for_each(|finding| say(&finding.to_string()));
-    if findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error)
-    {
-        return Exit::Usage;
+        .for_each(|finding| teller.say(&finding.to_string()));
+    let mut errors = findings.iter().filter(|it| it.severity == Severity::Error);
+    let (exit, text) = match errors.next() {
+        Some(first) => (Exit::Usage, first.to_string()),
+        None => (Exit::Done, format!("{}: good", path.display())),
+    };
+    if exit == Exit::Done {
+        teller.say(&text);
     }
-    say(&format!("{}: good", path.display()));
-    Exit::Done
+    let findings: Vec<Value> = findings.iter().map(member).collect();
+    teller.object(exit, &text, json!({ "findings": findings }))
+}
+
+fn member(finding: &Finding) -> Value {
+    json!({
+        "severity": match finding.severity {
+            Severity::Error => "error",
+            Severity::Note => "note",
+        },
+        "file": finding.path.display().to_string(),
+        "line": finding.line,
+        "key": finding.key,
+        "text": finding.text,
+    })
 }
 
 /// One step for a coordinator on another host: messages on standard output, the answer last.
@@ -114,38 +138,42 @@ fn answer(order: &Order, args: &Args) -> Exit {
 }
 
 /// What a failover has left behind.
-fn watch_over(args: &Args, old: IpAddr) -> Exit {
+fn watch_over(args: &Args, old: IpAddr, teller: &Teller) -> Exit {
     let here = match load(args) {
         Ok(here) => here,
-        Err(why) => return wrong(&why),
+        Err(why) => return wrong(teller, &why),
     };
-    let journal = journal(&here.config, args);
+    let journal = journal(&here.config, args, Beside::Nobody);
     let exit = watch::watch(&here, old, &journal);
     journal.flush();
     exit
 }
 
 /// Where the lines and events of a failover go.
-fn journal(config: &Config, args: &Args) -> Journal {
+fn journal(config: &Config, args: &Args, beside: Beside) -> Journal {
     Journal::to_files(
         args.run.clone().unwrap_or_else(clock::run_name),
         &config.failover_log_dir,
         &config.event_log,
-        args.json,
+        beside,
         SystemUser::named(&config.kb_execute_sys_user).ok(),
     )
     .hiding(config.secrets())
 }
 
 /// The whole failover.
-fn coordinate(args: &Args) -> Exit {
+fn coordinate(args: &Args, teller: &Teller) -> Exit {
     let here = match load(args) {
         Ok(here) => here,
-        Err(why) => return wrong(&why),
+        Err(why) => return wrong(teller, &why),
     };
     let config = &here.config;
     let deadline = Deadline::after(config.failover_timeout);
-    let journal = journal(config, args);
+    let beside = match args.dry_run && !args.json {
+        true => Beside::Nobody,
+        false => Beside::starter(args.json),
+    };
+    let journal = journal(config, args, beside);
 
     let request = Placeholders::from_args(args).and_then(|given| {
         if !args.dry_run {
@@ -158,54 +186,74 @@ fn coordinate(args: &Args) -> Exit {
         run: journal.run().to_owned(),
         die_after: args.die_after.clone(),
     });
-    let (exit, why) = match request {
-        Err(why) => (Exit::Usage, Some(why)),
-        Ok(request) => match serve(&request, &crew, &journal, deadline, args.dry_run) {
-            Ok(()) => (Exit::Done, None),
-            Err(error) => (Exit::Failed, Some(format!("{error:#}"))),
-        },
+    let ended = match request {
+        Err(why) => Err((Exit::Usage, why)),
+        Ok(request) => serve(&request, &crew, &journal, deadline, args.dry_run)
+            .map_err(|error| (Exit::Failed, format!("{error:#}"))),
     };
-    if let Some(why) = why {
-        let why = journal.redact(why);
-        complain(TOOL, &why);
-        if !args.dry_run {
+    if !args.dry_run {
+        if let Err((_, why)) = &ended {
             journal.stamped(format!("failover failed: {why}"));
         }
-    }
-    if !args.dry_run {
         run::footer(&journal);
     }
+    journal.settle();
+    let exit = match ended {
+        Ok(plan) => tell_done(teller, &journal, plan),
+        Err((exit, why)) => {
+            let why = journal.redact(why);
+            teller.complain(&why);
+            teller.object(exit, &why, json!({ "run": journal.run() }))
+        }
+    };
     journal.flush();
     exit
 }
 
+/// A failover that is done has told a person all of it in its log.
+fn tell_done(teller: &Teller, journal: &Journal, plan: Option<Plan>) -> Exit {
+    let Some(plan) = plan else {
+        return teller.object(Exit::Done, "done", json!({ "run": journal.run() }));
+    };
+    teller.say(&procedure::lines(&plan.steps));
+    teller.say(plan.note.as_deref().unwrap_or_default());
+    let more = json!({ "run": journal.run(), "plan": plan.steps, "note": plan.note });
+    teller.object(Exit::Done, "nothing was changed", more)
+}
+
+/// What `--dry-run` shows.
+struct Plan {
+    steps: Vec<Planned>,
+    note: Option<String>,
+}
+
+/// Does what the pool wants; with `dry_run` it only says how.
 fn serve(
     request: &Request,
     crew: &Arc<Crew>,
     journal: &Journal,
     deadline: Deadline,
     dry_run: bool,
-) -> Result<()> {
+) -> Result<Option<Plan>> {
     match *request {
         Request::NobodyLeft => anyhow::bail!(run::nobody_left(crew, deadline)),
         Request::StandbyDown { failed, primary } => {
             let mut context = standby::StandbyDown::new(crew, journal, deadline, failed, primary)?;
             if dry_run {
-                say(&standby::plan(&context).join("\n"));
-                return Ok(());
+                let steps = standby::plan(&context);
+                return Ok(Some(Plan { steps, note: None }));
             }
-            standby::standby_down(&mut context)
+            standby::standby_down(&mut context)?;
         }
         Request::PrimaryDown { old_primary, given } => {
             let mut failover = run::Failover::new(crew, journal, deadline, old_primary, given);
             if dry_run {
-                say(&run::plan(&failover).join("\n"));
-                if let Some(note) = needs::no_alter_system(&crew.here, deadline) {
-                    say(&note);
-                }
-                return Ok(());
+                let steps = run::plan(&failover);
+                let note = needs::no_alter_system(&crew.here, deadline);
+                return Ok(Some(Plan { steps, note }));
             }
-            run::fail_over(&mut failover)
+            run::fail_over(&mut failover)?;
         }
     }
+    Ok(None)
 }

@@ -16,7 +16,7 @@ use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
 use failover_core::ping;
 use failover_core::pool::{self, Change, Pool, PoolError, PoolNode, PoolNodes};
-use failover_core::procedure::{self, Done, Frame, Procedure};
+use failover_core::procedure::{self, Done, Frame, Planned, Procedure};
 use failover_core::process::Cmd;
 use failover_core::ssh::Ssh;
 use failover_core::status::Status;
@@ -273,34 +273,24 @@ pub fn fail_over(failover: &mut Failover<'_>) -> Result<()> {
 }
 
 /// What `--dry-run` shows.
-pub fn plan(failover: &Failover<'_>) -> Vec<String> {
+pub fn plan(failover: &Failover<'_>) -> Vec<Planned> {
     let config = failover.config();
     let here = config.kb_localhost_ip.to_string();
-    let mut lines = procedure::describe(&steps(), failover, &here);
-    let part = |name: &str, what: &str, host: String| format!("{host:<15} {name:<18} {what}");
+    let mut all = procedure::describe(&steps(), failover, &here);
     let fence_host = failover.old_primary.address().to_string();
     let chosen = match failover.has_choice() {
         true => "the furthest".to_owned(),
         false => failover.given.to_string(),
     };
-    lines.extend(
-        plan::FENCE
-            .iter()
-            .map(|s| part(s.name, s.what, fence_host.clone())),
-    );
+    let fence = plan::FENCE.iter();
+    all.extend(fence.map(|step| Planned::elsewhere(step, fence_host.clone())));
     if failover.standbys.len() > 1 {
-        lines.extend(
-            plan::FOLLOW
-                .iter()
-                .map(|s| part(s.name, s.what, "the others".to_owned())),
-        );
+        let follow = plan::FOLLOW.iter();
+        all.extend(follow.map(|step| Planned::elsewhere(step, "the others".to_owned())));
     }
-    lines.extend(
-        plan::PROMOTE
-            .iter()
-            .map(|s| part(s.name, s.what, chosen.clone())),
-    );
-    lines
+    let promote = plan::PROMOTE.iter();
+    all.extend(promote.map(|step| Planned::elsewhere(step, chosen.clone())));
+    all
 }
 
 /// What is said where the pool knows nobody. Its standbys may run all the same: an old pool drops an attach

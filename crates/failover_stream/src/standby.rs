@@ -8,7 +8,7 @@ use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
-use failover_core::procedure::{self, Done, Frame, Procedure};
+use failover_core::procedure::{self, Done, Frame, Planned, Procedure};
 use failover_core::replication::is_in_recovery;
 use failover_core::sql::{Session, Target};
 use failover_core::synchronous::{Gone, Place, number, to_async, waited_for_after_looks};
@@ -118,7 +118,7 @@ pub fn standby_down(context: &mut StandbyDown<'_>) -> Result<()> {
 }
 
 /// What `--dry-run` shows.
-pub fn plan(context: &StandbyDown<'_>) -> Vec<String> {
+pub fn plan(context: &StandbyDown<'_>) -> Vec<Planned> {
     let host = context.config().kb_localhost_ip.to_string();
     procedure::describe(&steps(), context, &host)
 }

@@ -34,7 +34,7 @@ pub struct Cli {
     /// Look, and print what would be done and why
     #[arg(long)]
     pub dry_run: bool,
-    /// Print each step's event as one JSON object a line
+    /// Print each step's event, and then how it ended, as one JSON object a line
     #[arg(long)]
     pub json: bool,
     /// The configuration [default: ../etc/HAmodule.conf beside the program]

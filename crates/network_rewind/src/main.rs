@@ -16,12 +16,16 @@ use failover_core::exit::Exit;
 use failover_core::inherited;
 use failover_core::journal::syslog;
 use failover_core::supervised;
-use failover_core::terminal::{complain, parse};
+use failover_core::teller::{Teller, Unparsed};
 use failover_core::workers;
 use failover_rules::plan::budget;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const TOOL: &str = "network_rewind";
+/// To a person who has ended it by a signal.
+const LAST_WORDS: &str =
+    "network_rewind: ended before it was done: the next run, by cron or by hand, goes on from here";
 
 fn main() -> ExitCode {
     inherited::shed();
@@ -29,23 +33,24 @@ fn main() -> ExitCode {
         return exit.into();
     }
     workers::share_memory();
-    match parse::<Cli>(TOOL, std::env::args_os()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let teller = Teller::new(TOOL, &words);
+    match teller.parse::<Cli>(words) {
         Ok(cli) => {
             let begin = || {
                 let became = privilege::become_database_user(cli.config.as_deref());
-                became.map_err(|error| wrong(&format!("{error:#}")))
+                became.map_err(|error| wrong(&teller, &format!("{error:#}")))
             };
-            supervised::run(begin, || run::run(&cli))
+            supervised::run(LAST_WORDS, begin, || run::run(&cli, &teller))
         }
-        Err(None) => Exit::Done.into(),
-        Err(Some(why)) => wrong(&why).into(),
+        Err(Unparsed::Answered(exit)) => exit.into(),
+        Err(Unparsed::Wrong(why)) => wrong(&teller, &why).into(),
     }
 }
 
 /// The arguments or the configuration are wrong. Cron's mail may be read by nobody, so the line goes
 /// to syslog too.
-fn wrong(why: &str) -> Exit {
-    complain(TOOL, why);
+fn wrong(teller: &Teller, why: &str) -> Exit {
     syslog(&format!("{TOOL}: {why}"));
-    Exit::Usage
+    teller.ends(Exit::Usage, why)
 }

@@ -17,18 +17,19 @@ use failover_core::durable;
 use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
 use failover_core::instance::{self, Instance, StopError};
-use failover_core::journal::{Journal, Outcome, syslog};
+use failover_core::journal::{Beside, Journal, Outcome, syslog};
 use failover_core::ping;
 use failover_core::pool::Pool;
-use failover_core::procedure::{self, Frame};
+use failover_core::procedure::{self, Frame, Planned};
 use failover_core::promotion::{self, WITHDRAW_TIME};
 use failover_core::sql::Session;
 use failover_core::standby::StandbyFiles;
 use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
-use failover_core::terminal::{complain, say};
+use failover_core::teller::Teller;
 use failover_core::workers;
 use failover_rules::facts::view::{Policy, PoolSays, View};
 use failover_rules::recovery::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -47,80 +48,113 @@ const GLANCE: Duration = Duration::from_secs(1);
 const STATE_TIME: Duration = Duration::from_secs(2);
 
 /// The whole tool.
-pub fn run(cli: &Cli) -> Exit {
+pub fn run(cli: &Cli, teller: &Teller) -> Exit {
     let site = match Site::load(cli) {
         Ok(Some(site)) => site,
         Ok(None) => {
-            say("this host has no database: KB_LOCALHOST_IP is none of KB_ALL_IP; nothing to do");
-            return Exit::Done;
+            let text =
+                "this host has no database: KB_LOCALHOST_IP is none of KB_ALL_IP; nothing to do";
+            return teller.ends(Exit::Done, text);
         }
-        Err(error) => return wrong(&format!("{error:#}")),
+        Err(error) => return wrong(teller, &format!("{error:#}")),
     };
     if cli.pause.is_some() || cli.resume {
         return match &site.lost {
-            Some(lost) => wrong(lost),
-            None => pause_or_resume(cli, &site),
+            Some(lost) => wrong(teller, lost),
+            None => pause_or_resume(cli, &site, teller),
         };
     }
-    let config = &site.here.config;
     if cli.dry_run {
-        let journal = Journal::to_terminal().hiding(config.secrets());
-        return end(&journal, Run::new(cli, &site, &journal).all());
+        let journal = match cli.json {
+            true => Journal::to_machine(),
+            false => Journal::to_terminal(),
+        }
+        .hiding(site.here.config.secrets());
+        return end(teller, &journal, Run::new(cli, &site, &journal).all());
     }
     // Before anything that could hang as that one does: no run must pile up behind another.
     if let Some(pid) = stuck_twin() {
         let text = format!("{ANOTHER_RUN}; process {pid} of it hangs on a disk");
-        return only_disks(cli, &site, &text, Exit::Done);
+        return only_disks(cli, &site, teller, &text, Exit::Done);
     }
     let state = site.state.clone();
     let taken = workers::within(Deadline::after(STATE_TIME), move || state.lock_run());
-    let _lock = match taken {
-        Some(Ok(Some(lock))) => lock,
-        Some(Ok(None)) => return another_run(cli, &site),
+    match taken {
+        Some(Ok(Some(lock))) => alone(cli, &site, teller, lock),
+        Some(Ok(None)) => another_run(cli, &site, teller),
         None => {
-            let text = format!(
-                "the disk of STATE_DIR {} hangs",
-                site.state.path().display()
-            );
-            complain(TOOL, &text);
-            return only_disks(cli, &site, &text, Exit::Failed);
+            let state = site.state.path().display();
+            let text = format!("the disk of STATE_DIR {state} hangs");
+            teller.complain(&text);
+            only_disks(cli, &site, teller, &text, Exit::Failed)
         }
         Some(Err(error)) => {
             let why = format!("{:#}", anyhow!(error));
             syslog(&format!("{TOOL}: {why}"));
-            complain(TOOL, &why);
-            return Exit::Failed;
+            teller.ends(Exit::Failed, &why)
         }
-    };
-    let journal = site.journal(cli.json);
-    if cli.unfence
-        && let Err(error) = unfence(&site, &journal)
-    {
-        return end(&journal, Err(error));
     }
-    let exit = end(&journal, Run::new(cli, &site, &journal).all());
+}
+
+/// The run that has the lock.
+fn alone(cli: &Cli, site: &Site, teller: &Teller, lock: RunLock) -> Exit {
+    let journal = site.journal(Beside::starter(cli.json));
+    if cli.unfence
+        && let Err(error) = unfence(site, &journal)
+    {
+        return end(teller, &journal, Err(error));
+    }
+    let exit = end(teller, &journal, Run::new(cli, site, &journal).all());
     if !journal.flush() {
         // A thread hangs on the log's disk, and keeps this process. The lock stays with it: the next
         // run must not hang beside it.
-        std::mem::forget::<RunLock>(_lock);
+        std::mem::forget::<RunLock>(lock);
     }
     exit
 }
 
-/// How a run ended, with a line for whoever started it.
-fn end(journal: &Journal, result: Result<(Exit, String)>) -> Exit {
-    let (exit, why) = result.unwrap_or_else(|error| {
+/// How a run ended, and why.
+struct Ended {
+    exit: Exit,
+    why: String,
+    /// What `--dry-run` shows.
+    plan: Option<Vec<Planned>>,
+}
+
+impl Ended {
+    fn new(exit: Exit, why: String) -> Self {
+        Self {
+            exit,
+            why,
+            plan: None,
+        }
+    }
+}
+
+/// Tells how a run ended.
+fn end(teller: &Teller, journal: &Journal, result: Result<Ended>) -> Exit {
+    let Ended { exit, why, plan } = result.unwrap_or_else(|error| {
         let why = format!("{error:#}");
         journal.stamped(format!("recovery failed: {}", journal.redact(why.clone())));
         match error.downcast_ref::<Break>() {
-            Some(Break::NeedsPerson(_)) => (Exit::NeedsPerson, why),
-            _ => (Exit::of(&error), why),
+            Some(Break::NeedsPerson(_)) => Ended::new(Exit::NeedsPerson, why),
+            _ => Ended::new(Exit::of(&error), why),
         }
     });
-    if exit != Exit::Done {
-        complain(TOOL, &journal.redact(why));
+    let why = journal.redact(why);
+    journal.settle();
+    let mut more = json!({ "run": journal.run() });
+    if let Some(plan) = &plan {
+        match plan.is_empty() {
+            true => teller.say("nothing would be done"),
+            false => teller.say(&procedure::lines(plan)),
+        }
+        more["plan"] = json!(plan);
     }
-    exit
+    if exit != Exit::Done {
+        teller.complain(&why);
+    }
+    teller.object(exit, &why, more)
 }
 
 /// This host, as far as it does not change during a run.
@@ -158,15 +192,15 @@ impl Site {
         }))
     }
 
-    fn journal(&self, json: bool) -> Journal {
+    fn journal(&self, beside: Beside) -> Journal {
         let config = &self.here.config;
         let owner = Some(self.instance.user().clone());
         let (log, events) = (&config.recovery_log_dir, &config.event_log);
-        Journal::to_files(clock::run_name(), log, events, json, owner).hiding(config.secrets())
+        Journal::to_files(clock::run_name(), log, events, beside, owner).hiding(config.secrets())
     }
 }
 
-fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
+fn pause_or_resume(cli: &Cli, site: &Site, teller: &Teller) -> Exit {
     let pause = cli.pause.as_ref().map(|why| Pause {
         since: clock::stamp(),
         why: why.trim().to_owned(),
@@ -177,19 +211,15 @@ fn pause_or_resume(cli: &Cli, site: &Site) -> Exit {
     };
     match site.state.update(|state| state.paused = pause) {
         Ok(_) => {
-            let journal = site.journal(cli.json);
+            let journal = site.journal(Beside::Nobody);
             journal.stamped(text);
             journal.flush();
-            say(text);
-            Exit::Done
+            teller.ends(Exit::Done, text)
         }
         Err(error) => {
             let path = site.state.path().display();
-            complain(
-                TOOL,
-                &format!("failed to write the state in {path}: {error}"),
-            );
-            Exit::Failed
+            let why = format!("failed to write the state in {path}: {error}");
+            teller.ends(Exit::Failed, &why)
         }
     }
 }
@@ -216,33 +246,36 @@ fn unfence(site: &Site, journal: &Journal) -> Result<()> {
 const ANOTHER_RUN: &str = "another run of network_rewind is under way, this one ends";
 
 /// Another run has the lock.
-fn another_run(cli: &Cli, site: &Site) -> Exit {
-    say(ANOTHER_RUN);
-    let journal = site.journal(cli.json);
+fn another_run(cli: &Cli, site: &Site, teller: &Teller) -> Exit {
+    teller.say(ANOTHER_RUN);
+    let journal = site.journal(Beside::Nobody);
     journal.stamped(ANOTHER_RUN);
     journal.flush();
-    match cli.force {
+    let exit = match cli.force {
         // A person's order is not taken by the run that is under way.
         true => Exit::Failed,
         false => Exit::Done,
-    }
+    };
+    teller.object(exit, ANOTHER_RUN, Value::Null)
 }
 
 /// All that can be done where the disk of the state and of the log hangs: look at the other disks.
 /// Nothing is written, it would hang, too.
-fn only_disks(cli: &Cli, site: &Site, text: &str, exit: Exit) -> Exit {
-    say(text);
+fn only_disks(cli: &Cli, site: &Site, teller: &Teller, text: &str, exit: Exit) -> Exit {
+    teller.say(text);
     syslog(&format!("{TOOL}: {text}"));
     let journal = Journal::to_nobody();
     let run = Run::new(cli, site, &journal);
     // What cannot be read cannot hold back what protects the data.
     if run.state().is_ok_and(|state| state.paused.is_some()) {
-        return exit;
+        return teller.object(exit, text, Value::Null);
     }
     let (failure, _, _) = run.check_disks();
-    let Some(failure) = failure else { return exit };
+    let Some(failure) = failure else {
+        return teller.object(exit, text, Value::Null);
+    };
     syslog(&format!("{TOOL}: {failure}"));
-    end(&journal, run.disk_failed(&failure))
+    end(teller, &journal, run.disk_failed(&failure))
 }
 
 /// A process of this program, other than ours, that waits for a disk.
@@ -301,7 +334,9 @@ impl<'a> Run<'a> {
     /// Does `work` as a step of the event log.
     fn timed<T>(&self, step: &str, work: impl FnOnce() -> (T, Outcome, String)) -> T {
         let (started, begin) = (clock::event_stamp(), Instant::now());
+        self.journal.begins(doing(step));
         let (value, outcome, detail) = work();
+        self.journal.ends();
         self.journal
             .event(step, &self.me, outcome, detail, started, begin.elapsed());
         value
@@ -317,7 +352,7 @@ impl<'a> Run<'a> {
         ));
     }
 
-    fn all(&self) -> Result<(Exit, String)> {
+    fn all(&self) -> Result<Ended> {
         let journal = self.journal;
         self.say_beginning();
         let state = self.state();
@@ -382,7 +417,7 @@ impl<'a> Run<'a> {
                     before = Some(verdict.action);
                     pool = self.ask_pool(network);
                 }
-                action => return Ok((exit_of(action), verdict.why)),
+                action => return Ok(Ended::new(exit_of(action), verdict.why)),
             }
         }
         Err(anyhow!(
@@ -489,11 +524,11 @@ impl<'a> Run<'a> {
     }
 
     /// A database whose disk is gone must not keep the VIP, nor come back with half of its writes.
-    fn disk_failed(&self, why: &str) -> Result<(Exit, String)> {
+    fn disk_failed(&self, why: &str) -> Result<Ended> {
         if !self.config().use_check_disk {
             let text = format!("{why}: USE_CHECK_DISK is 0, so nothing is stopped");
             self.journal.stamped(&text);
-            return Ok((Exit::Failed, text));
+            return Ok(Ended::new(Exit::Failed, text));
         }
         self.journal.stamped(format!(
             "the disk check failed, the database is stopped: {why}"
@@ -515,7 +550,10 @@ impl<'a> Run<'a> {
             ((), Outcome::Done, detail)
         });
         match stopped {
-            None => Ok((Exit::Failed, format!("{why}: the database is stopped"))),
+            None => {
+                let why = format!("{why}: the database is stopped");
+                Ok(Ended::new(Exit::Failed, why))
+            }
             Some(error) => Err(anyhow!(
                 "{why}; and the database could not be stopped: {error}"
             )),
@@ -601,7 +639,8 @@ impl<'a> Run<'a> {
     fn clear_up_promotion(&self) -> Result<()> {
         let site = self.site;
         if self.cli.dry_run {
-            say("a promotion that was asked for and not seen through would be withdrawn");
+            let text = "a promotion that was asked for and not seen through would be withdrawn";
+            self.journal.line(text);
             return Ok(());
         }
         // Whoever has the lock may be that very promotion.
@@ -714,15 +753,13 @@ impl<'a> Run<'a> {
     }
 
     /// What `--dry-run` shows.
-    fn plan(&self, view: &View, verdict: &Verdict, pool: &Pool) -> (Exit, String) {
-        let steps = steps(verdict.action);
+    fn plan(&self, view: &View, verdict: &Verdict, pool: &Pool) -> Ended {
         let work = self.work(view, verdict.action, pool);
-        let lines = procedure::describe(&steps, &work, &self.me);
-        match lines.is_empty() {
-            true => say("nothing would be done"),
-            false => say(&lines.join("\n")),
+        let plan = procedure::describe(&steps(verdict.action), &work, &self.me);
+        Ended {
+            plan: Some(plan),
+            ..Ended::new(exit_of(verdict.action), verdict.why.clone())
         }
-        (exit_of(verdict.action), verdict.why.clone())
     }
 
     fn work(&self, view: &View, action: Action, pool: &Pool) -> Work<'a> {
@@ -836,6 +873,19 @@ impl<'a> Run<'a> {
                 .line("recovery success,exit script with success");
         }
         Ok(())
+    }
+}
+
+/// What a person sees while a step is at work that is of no procedure.
+fn doing(step: &str) -> &str {
+    match step {
+        "disk" => "check the disks",
+        "disk.stop" => "stop the database",
+        "disk.vip-off" => "take the database VIP off",
+        "trust-ip" => "ask the trust IP",
+        "pool" => "ask the pool",
+        "decide" => "look at this host, and at others where that is needed",
+        other => other,
     }
 }
 

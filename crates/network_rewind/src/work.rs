@@ -11,6 +11,7 @@ use failover_core::instance::{ControlData, Instance};
 use failover_core::journal::Journal;
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::pool::{Pool, PoolNodes};
+use failover_core::screen::Amount;
 use failover_core::sql::{Session, SqlError, Target};
 use failover_core::standby::StandbyFiles;
 use failover_core::state::{InstanceLock, Recovery, Stage, State, StateDir};
@@ -222,12 +223,18 @@ impl<'a> Work<'a> {
         History::parse(timeline, &text).with_context(|| file.display().to_string())
     }
 
-    /// Says how far a long step is, now and then.
-    pub fn progress(&self, next: &mut Deadline, text: impl FnOnce() -> String) {
-        if next.passed() {
-            self.journal.stamped(text());
+    /// Says how far a long step is, in the log now and then.
+    pub fn progress(
+        &self,
+        next: &mut Deadline,
+        amount: Option<Amount>,
+        text: impl FnOnce() -> String,
+    ) {
+        let due = next.passed();
+        if due {
             *next = Deadline::after(budget::PROGRESS);
         }
+        self.journal.progress(due, amount, text);
     }
 }
 

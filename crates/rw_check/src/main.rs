@@ -6,7 +6,7 @@ mod run;
 
 use failover_core::disk;
 use failover_core::inherited;
-use failover_core::terminal::run_tool;
+use failover_core::teller::run_tool;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

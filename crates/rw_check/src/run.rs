@@ -5,15 +5,15 @@ use anyhow::Result;
 use failover_core::disk::{DiskCheck, Mount};
 use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
-use failover_core::journal::{Journal, print_json};
-use failover_core::terminal::complain;
+use failover_core::journal::Journal;
+use failover_core::teller::Teller;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Does what the command line asks.
-pub fn run(cli: &Cli) -> Result<Exit> {
+pub fn run(cli: &Cli, teller: &Teller) -> Result<Exit> {
     let host = ThisHost::load(cli.config.as_deref())?;
     let configured = DiskCheck::from_config(&host.config).map_err(usage)?;
     let check = cli.apply_to(configured).map_err(usage)?;
@@ -24,15 +24,14 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         false => Journal::to_terminal(),
     };
     let mounts = check.run(&journal);
-    if cli.json {
-        print_json(&report(&mounts));
-    }
-    let failures = mounts.iter().filter_map(|mount| mount.failure.as_ref());
-    failures.for_each(|why| complain("rw_check", why));
-    Ok(match mounts.iter().all(Mount::is_good) {
-        true => Exit::Done,
-        false => Exit::Failed,
-    })
+    let failures = mounts.iter().filter_map(|mount| mount.failure.as_deref());
+    let failures: Vec<&str> = failures.collect();
+    failures.iter().for_each(|why| teller.complain(why));
+    let (exit, text) = match mounts.iter().all(Mount::is_good) {
+        true => (Exit::Done, "all disks are good".to_owned()),
+        false => (Exit::Failed, failures.join("; ")),
+    };
+    Ok(teller.object(exit, &text, report(&mounts)))
 }
 
 /// That another user may not write is no fault of a disk.

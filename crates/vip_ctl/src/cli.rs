@@ -87,6 +87,15 @@ pub enum Form {
 }
 
 impl Form {
+    /// The one of a command line, the program's name first.
+    pub fn of(words: &[OsString]) -> Self {
+        let name = words.first().and_then(|it| Path::new(it).file_name());
+        match name.is_some_and(|name| name == Self::Script.name()) {
+            true => Self::Script,
+            false => Self::VipCtl,
+        }
+    }
+
     /// That name.
     pub fn name(self) -> &'static str {
         match self {
@@ -174,16 +183,11 @@ pub enum Ask {
     Wrong(String),
 }
 
-/// Parses `args`, the program's name first.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Ask {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let name = args
-        .first()
-        .and_then(|program| Path::new(program).file_name());
-    if name.is_some_and(|name| name == Form::Script.name()) {
-        let words: Vec<String> = args
-            .iter()
-            .skip(1)
+/// Parses `args`, the program's name first, in their form.
+pub fn parse(form: Form, args: Vec<OsString>) -> Ask {
+    if form == Form::Script {
+        let words = args.iter().skip(1);
+        let words: Vec<String> = words
             .map(|arg| arg.to_string_lossy().into_owned())
             .collect();
         return script(&words);
@@ -286,10 +290,10 @@ mod tests {
     use super::*;
 
     fn ask(line: &str) -> Ask {
-        parse(
-            line.split(' ')
-                .map(|word| OsString::from(word.replace('~', ""))),
-        )
+        let words = line.split(' ');
+        let words = words.map(|word| OsString::from(word.replace('~', "")));
+        let words: Vec<OsString> = words.collect();
+        parse(Form::of(&words), words)
     }
 
     fn request(line: &str) -> Request {

@@ -10,7 +10,10 @@ mod run;
 use cli::{Ask, Form};
 use failover_core::exit::Exit;
 use failover_core::inherited;
-use failover_core::terminal::{complain, say};
+use failover_core::teller::Teller;
+use run::Ending;
+use serde_json::Value;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,28 +22,37 @@ fn main() -> ExitCode {
     if elevated {
         environment::empty();
     }
-    let exit = match cli::parse(std::env::args_os()) {
-        Ask::Do(request) => match run::run(&request, elevated) {
-            Ok(ending) => {
-                say(&ending.answer);
-                if let Some(why) = ending.complaint {
-                    complain(request.form.name(), &why);
-                }
-                ending.exit
-            }
-            Err(error) => {
-                complain(request.form.name(), &format!("{error:#}"));
-                Exit::of(&error)
-            }
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let form = Form::of(&words);
+    let teller = match form {
+        Form::VipCtl => Teller::new(form.name(), &words),
+        Form::Script => Teller::in_words(form.name()),
+    };
+    let exit = match cli::parse(form, words) {
+        Ask::Do(request) => match run::run(&request, elevated, &teller) {
+            Ok(ending) => tell(&teller, ending),
+            Err(error) => teller.ends(Exit::of(&error), &format!("{error:#}")),
         },
         Ask::Say { text, exit } => {
-            say(&text);
-            exit
+            teller.say(&text);
+            teller.object(exit, &text, Value::Null)
         }
-        Ask::Wrong(why) => {
-            complain(Form::VipCtl.name(), &format!("{why}; see vip_ctl --help"));
-            Exit::Usage
-        }
+        Ask::Wrong(why) => teller.ends(Exit::Usage, &format!("{why}; see vip_ctl --help")),
     };
     exit.into()
+}
+
+/// What came of the work.
+fn tell(teller: &Teller, ending: Ending) -> Exit {
+    let Ending {
+        exit,
+        answer,
+        complaint,
+        report,
+    } = ending;
+    teller.say(&answer);
+    if let Some(why) = &complaint {
+        teller.complain(why);
+    }
+    teller.object(exit, complaint.as_ref().unwrap_or(&answer), report)
 }

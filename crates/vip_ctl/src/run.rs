@@ -12,8 +12,9 @@ use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
 use failover_core::programs::Programs;
 use failover_core::ssh::Ssh;
-use failover_core::terminal::complain;
+use failover_core::teller::Teller;
 use failover_core::vip::{Did, Report, Rights, Vip, find};
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -68,7 +69,6 @@ impl Done {
     fn ending(self, request: &Request) -> Result<Ending> {
         let good = self.exit == Exit::Done;
         let answer = match request.form {
-            _ if request.json => serde_json::to_string(&self.report)?,
             Form::Script => self.script.join("\n"),
             Form::VipCtl if good => self.sentence.clone(),
             Form::VipCtl => String::new(),
@@ -77,6 +77,7 @@ impl Done {
             exit: self.exit,
             answer,
             complaint: (!good).then_some(self.sentence),
+            report: serde_json::to_value(&self.report)?,
         })
     }
 }
@@ -90,10 +91,12 @@ pub struct Ending {
     pub answer: String,
     /// For standard error.
     pub complaint: Option<String>,
+    /// For a machine, beside these.
+    pub report: Value,
 }
 
 /// Does what `request` asks. `elevated`: with rights that the caller lacks.
-pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
+pub fn run(request: &Request, elevated: bool, teller: &Teller) -> Result<Ending> {
     if elevated && request.config.is_some() {
         return Err(usage(
             "--config is not allowed with file capabilities: the configuration is the one beside \
@@ -101,7 +104,7 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
         ));
     }
     let (host, lost) = ThisHost::load_even_lost(request.config.as_deref())?;
-    let elevated = elevated && keeps_rights(&host.config, request.form)?;
+    let elevated = elevated && keeps_rights(&host.config, teller)?;
     host.is_meant(request.meant_for).map_err(usage)?;
     // A host that has lost its address must not keep the VIP either.
     if let Some(lost) = lost
@@ -147,17 +150,14 @@ pub fn run(request: &Request, elevated: bool) -> Result<Ending> {
 
 /// Whether what is done with more rights than the caller's is what root wrote down. If not, there are
 /// none of them left afterwards.
-fn keeps_rights(config: &Config, form: Form) -> Result<bool> {
+fn keeps_rights(config: &Config, teller: &Teller) -> Result<bool> {
     if !config.only_roots {
         privilege::give_up().context("the file capabilities could not be given up")?;
         let file = config.path.display();
-        complain(
-            form.name(),
-            &format!(
-                "{file} can be changed by others than root, so the file capabilities are not used: \
-                 chown root {file}; chmod go-w {file}"
-            ),
-        );
+        teller.complain(&format!(
+            "{file} can be changed by others than root, so the file capabilities are not used: \
+             chown root {file}; chmod go-w {file}"
+        ));
     }
     Ok(config.only_roots)
 }
@@ -196,11 +196,31 @@ fn remote(name: &str, request: &Request, host: &ThisHost) -> Result<Ending> {
             said.strip_prefix("vip_ctl: ").unwrap_or(said).to_owned()
         }
     };
+    // Its exit code and its words stand for this end, too: one that cannot be run has no answer.
+    let report = match request.json {
+        true => answer_in(&out.stdout),
+        false => Value::Null,
+    };
+    let said = |member: &str| report.get(member).and_then(Value::as_str);
     Ok(Ending {
         exit,
-        answer: out.stdout,
+        answer: match request.json {
+            true => said("message").unwrap_or_default().to_owned(),
+            false => out.stdout,
+        },
         complaint: (exit != Exit::Done).then(|| format!("{name}: {complaint}")),
+        report,
     })
+}
+
+/// The object that the other host's copy has printed, wherever in the login's output it begins.
+fn answer_in(output: &str) -> Value {
+    let objects = output.match_indices('{').map(|(at, _)| &output[at..]);
+    let mut objects = objects.filter_map(|text| {
+        let first = serde_json::Deserializer::from_str(text).into_iter().next();
+        first?.ok().filter(Value::is_object)
+    });
+    objects.next().unwrap_or(Value::Null)
 }
 
 /// The address and the device, from the arguments or from the configuration.
@@ -334,5 +354,20 @@ fn state(vip: &Vip, seen: &Seen) -> String {
             all.join(" and ")
         ),
         true => format!("{vip} is {}", place(seen)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_answer_is_found_behind_a_greeting() {
+        let answer = json!({"did": "added", "also_by": [], "in": {"a": 1}});
+        for before in ["", "Welcome to {db}\n", "\u{1b}]0;{\u{7}"] {
+            assert_eq!(answer_in(&format!("{before}{answer}\nbye {{")), answer);
+        }
+        assert_eq!(answer_in("no such file {\n"), Value::Null);
     }
 }

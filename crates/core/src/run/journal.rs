@@ -12,6 +12,7 @@
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::durable;
+use crate::screen::{Amount, Screen};
 use crate::terminal;
 use crate::users::SystemUser;
 use crate::workers;
@@ -97,10 +98,34 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum Sink {
-    /// The thread that writes the files; events also to standard output if `echo`.
-    Files { writer: Sender<Entry>, echo: bool },
+    /// The thread that writes the files, and who else gets a part of it.
+    Files {
+        writer: Sender<Entry>,
+        beside: Beside,
+    },
     /// Messages to a writer: standard output on a remote host, a channel within the process.
     Messages(Box<dyn FnMutMessage>),
+}
+
+/// Who, beside the files, gets what a run says while it is at work.
+#[derive(Debug)]
+pub enum Beside {
+    /// Nobody.
+    Nobody,
+    /// A machine: each event on standard output (`--json`).
+    Machine,
+    /// A person.
+    Person(Screen),
+}
+
+impl Beside {
+    /// Whoever started the tool.
+    pub fn starter(json: bool) -> Self {
+        match json {
+            true => Self::Machine,
+            false => Screen::of_stderr().map_or(Self::Nobody, Self::Person),
+        }
+    }
 }
 
 /// For the thread that writes the files.
@@ -122,14 +147,14 @@ impl std::fmt::Debug for dyn FnMutMessage {
 }
 
 impl Journal {
-    /// The journal of a run that writes `log` (the operator's) and `events`. With `echo` each
-    /// event is printed to standard output too (`--json`). New files belong to `owner` if we are
-    /// root: the tools that write them next may run as the database's user.
+    /// The journal of a run that writes `log` (the operator's) and `events`, and tells `beside`, too. New
+    /// files belong to `owner` if we are root: the tools that write them next may run as the database's
+    /// user.
     pub fn to_files(
         run: String,
         log: &Path,
         events: &Path,
-        echo: bool,
+        beside: Beside,
         owner: Option<SystemUser>,
     ) -> Self {
         let (writer, entries) = channel();
@@ -144,7 +169,7 @@ impl Journal {
                 }
             }
         });
-        Self::new(run, Sink::Files { writer, echo })
+        Self::new(run, Sink::Files { writer, beside })
     }
 
     /// Waits until all is written, but not for a disk that hangs; whether it is.
@@ -163,6 +188,19 @@ impl Journal {
         !late
     }
 
+    /// Waits until a person has seen all of it, but not for a terminal that is stopped: what is written to
+    /// standard error next comes after it.
+    pub fn settle(&self) {
+        let settling = match &mut *self.sink() {
+            Sink::Files {
+                beside: Beside::Person(screen),
+                ..
+            } => screen.settling(),
+            _ => return,
+        };
+        settling.wait();
+    }
+
     /// A journal whose lines and events are handed to `take`.
     pub fn to_messages(run: String, take: impl FnMut(Message) + Send + 'static) -> Self {
         Self::new(run, Sink::Messages(Box::new(take)))
@@ -178,6 +216,15 @@ impl Journal {
         Self::to_messages(clock::run_name(), |message| {
             if let Message::Line(line) = message {
                 terminal::say(&line);
+            }
+        })
+    }
+
+    /// A journal whose events are for a machine, on standard output, and which has no log.
+    pub fn to_machine() -> Self {
+        Self::to_messages(clock::run_name(), |message| {
+            if let Message::Event(event) = message {
+                print_json(&event);
             }
         })
     }
@@ -246,6 +293,49 @@ impl Journal {
         }));
     }
 
+    /// A person sees from here on that the step which does `what` is at work.
+    pub fn begins(&self, what: &str) {
+        let what = self.fit(what.to_owned());
+        self.on_screen(|screen| screen.begins(&what));
+    }
+
+    /// How far that step is. A person at a terminal always sees it, the log has it where it is `due`.
+    pub fn progress(&self, due: bool, amount: Option<Amount>, text: impl FnOnce() -> String) {
+        let mut drawn = false;
+        self.on_screen(|screen| drawn = screen.draws());
+        if !due && !drawn {
+            return;
+        }
+        let text = self.fit(text());
+        let line = due.then(|| format!("{} {text}", clock::stamp()));
+        match &mut *self.sink() {
+            Sink::Messages(take) => line.into_iter().for_each(|it| take(Message::Line(it))),
+            Sink::Files { writer, beside } => {
+                if let Beside::Person(screen) = beside {
+                    screen.is_at(&text, amount, line.as_deref());
+                }
+                if let Some(line) = line {
+                    write_line(writer, line);
+                }
+            }
+        }
+    }
+
+    /// The step is over.
+    pub fn ends(&self) {
+        self.on_screen(Screen::ends);
+    }
+
+    fn on_screen(&self, show: impl FnOnce(&mut Screen)) {
+        if let Sink::Files {
+            beside: Beside::Person(screen),
+            ..
+        } = &mut *self.sink()
+        {
+            show(screen);
+        }
+    }
+
     /// Adds what a step somewhere else said. An answer is not for the journal.
     pub fn message(&self, message: Message) {
         let message = match message {
@@ -264,16 +354,17 @@ impl Journal {
         };
         match &mut *self.sink() {
             Sink::Messages(take) => take(message),
-            Sink::Files { writer, echo } => match message {
+            Sink::Files { writer, beside } => match message {
                 Message::Line(line) => {
-                    if let Err(SendError(Entry::Line(line))) = writer.send(Entry::Line(line)) {
-                        syslog(&line);
+                    if let Beside::Person(screen) = beside {
+                        screen.line(&line);
                     }
+                    write_line(writer, line);
                 }
                 Message::Event(event) => {
                     let json = serde_json::to_string(&event).unwrap_or_default();
                     let _ = writer.send(Entry::Event(json));
-                    if *echo {
+                    if matches!(beside, Beside::Machine) {
                         print_json(&event);
                     }
                 }
@@ -301,6 +392,13 @@ impl Journal {
     fn sink(&self) -> MutexGuard<'_, Sink> {
         // A writer that panicked left whole lines: go on.
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What no file gets goes to syslog.
+fn write_line(writer: &Sender<Entry>, line: String) {
+    if let Err(SendError(Entry::Line(line))) = writer.send(Entry::Line(line)) {
+        syslog(&line);
     }
 }
 
@@ -521,7 +619,7 @@ mod tests {
             "r".into(),
             &dir.join("log"),
             &dir.join("no/such"),
-            false,
+            Beside::Nobody,
             None,
         );
         journal.line("a line");

@@ -6,6 +6,8 @@ pub mod exit;
 pub mod inherited;
 pub mod journal;
 pub mod procedure;
+pub mod screen;
 pub mod state;
 pub mod supervised;
+pub mod teller;
 pub mod terminal;

@@ -9,6 +9,8 @@ use crate::journal::{Journal, Outcome};
 pub use failover_rules::plan::OnFailure;
 use failover_rules::plan::{self, Budget};
 use nix::sys::signal::{Signal, raise};
+use serde::Serialize;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How a step that did not fail ended, with what was seen or done.
@@ -75,7 +77,9 @@ pub fn run<C, Id: Copy>(
         let deadline = frame.deadline.at_most(limit);
         let started = clock::event_stamp();
         let begin = Instant::now();
+        frame.journal.begins(step.what);
         let result = (procedure.carry_out)(step.id, context, deadline);
+        frame.journal.ends();
         let took = begin.elapsed();
         let (outcome, detail) = match &result {
             Ok(Done::Did(detail)) => (Outcome::Done, detail.clone()),
@@ -103,20 +107,69 @@ pub fn run<C, Id: Copy>(
     Ok(())
 }
 
-/// The lines of `--dry-run` for the steps on `host`.
-pub fn describe<C, Id>(procedure: &Procedure<C, Id>, context: &C, host: &str) -> Vec<String> {
+/// A step as `--dry-run` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Where it would be done.
+    pub host: String,
+    /// Its name.
+    pub step: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// How long it may take, in milliseconds, where that is known before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most_ms: Option<u64>,
+    /// Whether its failure would end the run, where that is known before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub must_succeed: Option<bool>,
+}
+
+impl Planned {
+    /// One of another host's, whose copy of the tool knows the rest.
+    pub fn elsewhere<Id>(step: &plan::Step<Id>, host: String) -> Self {
+        Self {
+            host,
+            step: step.name,
+            what: step.what,
+            at_most_ms: None,
+            must_succeed: None,
+        }
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host, step, what, ..
+        } = self;
+        write!(f, "{host:<15} {step:<18} {what}")?;
+        match (self.at_most_ms, self.must_succeed) {
+            (Some(limit), Some(true)) => {
+                write!(f, " (at most {limit} ms; its failure ends the run)")
+            }
+            (Some(limit), _) => write!(f, " (at most {limit} ms; its failure is a warning)"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// What `--dry-run` shows of the steps on `host`.
+pub fn describe<C, Id>(procedure: &Procedure<C, Id>, context: &C, host: &str) -> Vec<Planned> {
     let steps = procedure.steps.iter();
     steps
         .map(|step| {
-            let fate = match step.on_failure {
-                OnFailure::Abort => "its failure ends the run",
-                OnFailure::Warn => "its failure is a warning",
-            };
-            let budget = (procedure.limit)(context, step.budget).as_millis();
-            format!(
-                "{host:<15} {:<18} {} (at most {budget} ms; {fate})",
-                step.name, step.what
-            )
+            let limit = (procedure.limit)(context, step.budget).as_millis();
+            Planned {
+                at_most_ms: u64::try_from(limit).ok(),
+                must_succeed: Some(step.on_failure == OnFailure::Abort),
+                ..Planned::elsewhere(step, host.to_owned())
+            }
         })
         .collect()
+}
+
+/// The lines of a plan.
+pub fn lines(plan: &[Planned]) -> String {
+    let lines: Vec<String> = plan.iter().map(Planned::to_string).collect();
+    lines.join("\n")
 }

@@ -7,22 +7,39 @@
 
 use crate::deadline::Deadline;
 use crate::exit::Exit;
+use crate::screen;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, PipeReader, Read, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// For a child that has said how it went to end.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// By these a person ends a run, or the end of a session does.
+const ENDING: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+];
+
 /// Does `work` in a child and ends as it does, by the same code or the same signal. A child whose parent
-/// is killed is killed too. `begin` comes first, in the child as well: it may become another user, and may
+/// is killed is killed too. Ended by a signal, a person at a terminal gets a clean line, and `last_words` on
+/// it. `begin` comes first, in the child as well: it may become another user, and may
 /// start threads, which must not be there before the fork. Where there is a second thread already, which may
 /// hold any lock of the C library for ever, there is no child.
-pub fn run(begin: impl FnOnce() -> Result<(), Exit>, work: impl FnOnce() -> Exit) -> ExitCode {
+pub fn run(
+    last_words: &str,
+    begin: impl FnOnce() -> Result<(), Exit>,
+    work: impl FnOnce() -> Exit,
+) -> ExitCode {
     let parent = Pid::this();
     let all = |watch: &dyn Fn()| match begin() {
         Ok(()) => {
@@ -34,7 +51,7 @@ pub fn run(begin: impl FnOnce() -> Result<(), Exit>, work: impl FnOnce() -> Exit
     if !is_single_threaded() {
         return all(&|| ()).into();
     }
-    let Ok((mut heard, mut tell)) = io::pipe() else {
+    let Ok((heard, mut tell)) = io::pipe() else {
         return all(&|| ()).into();
     };
     // SAFETY: there is one thread, as was looked at, so the child may do whatever its parent could.
@@ -51,20 +68,96 @@ pub fn run(begin: impl FnOnce() -> Result<(), Exit>, work: impl FnOnce() -> Exit
         }
         Ok(ForkResult::Parent { child }) => {
             drop(tell);
-            let mut code = [0];
-            match heard.read_exact(&mut code) {
-                Ok(()) => {
-                    // Nothing of us is left behind, if that can be had in a moment.
-                    let _ = Deadline::after(LINGER).poll(Duration::from_millis(1), || {
-                        let still = waitpid(child, Some(WaitPidFlag::WNOHANG));
-                        (still != Ok(WaitStatus::StillAlive)).then_some(())
-                    });
-                    ExitCode::from(code[0])
+            match wait_for(heard, child) {
+                End::Said(code) => ExitCode::from(code),
+                End::Died(Some(signal)) => {
+                    part(last_words);
+                    let _ = raise(signal);
+                    Exit::Failed.into()
                 }
-                // It died before it could say anything.
-                Err(_) => end_like(child),
+                End::Died(None) => Exit::Failed.into(),
             }
         }
+    }
+}
+
+/// How the child ended, or its parent has to.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It said so, with this exit code.
+    Said(u8),
+    /// It died before it could say anything, or a signal has come that ends both.
+    Died(Option<Signal>),
+}
+
+fn wait_for(mut heard: PipeReader, child: Pid) -> End {
+    let ending: SigSet = ENDING.into_iter().collect();
+    let caught = ending.thread_block().and_then(|()| {
+        SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+    });
+    let signal = match &caught {
+        Ok(caught) => until_said(&heard, caught),
+        // They end us at once, as everybody.
+        Err(_) => None,
+    };
+    if signal.is_some() {
+        // It dies with us anyway. Before the last words, so that it writes nothing behind them.
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = until_closed(&heard);
+    }
+    let _ = ending.thread_unblock();
+    if let Some(signal) = signal {
+        return End::Died(Some(signal));
+    }
+    let mut code = [0];
+    match heard.read_exact(&mut code) {
+        Ok(()) => {
+            // Nothing of us is left behind, if that can be had in a moment.
+            let _ = Deadline::after(LINGER).poll(Duration::from_millis(1), || {
+                let still = waitpid(child, Some(WaitPidFlag::WNOHANG));
+                (still != Ok(WaitStatus::StillAlive)).then_some(())
+            });
+            End::Said(code[0])
+        }
+        // It died before it could say anything.
+        Err(_) => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => End::Said(u8::try_from(code).unwrap_or(1)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => End::Died(Some(signal)),
+            _ => End::Died(None),
+        },
+    }
+}
+
+/// `None`: the child has said something, or is gone. Else the signal that has come first.
+fn until_said(heard: &PipeReader, caught: &SignalFd) -> Option<Signal> {
+    loop {
+        let mut both = [
+            PollFd::new(heard.as_fd(), PollFlags::POLLIN),
+            PollFd::new(caught.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut both, PollTimeout::NONE);
+        if both[0].any() == Some(true) {
+            return None;
+        }
+        if let Ok(Some(info)) = caught.read_signal() {
+            let number = i32::try_from(info.ssi_signo).ok();
+            return number.and_then(|it| Signal::try_from(it).ok());
+        }
+    }
+}
+
+/// The child is gone, or stuck in the kernel.
+fn until_closed(heard: &PipeReader) -> nix::Result<i32> {
+    let limit = PollTimeout::try_from(LINGER).unwrap_or(PollTimeout::ZERO);
+    let mut end = [PollFd::new(heard.as_fd(), PollFlags::POLLIN)];
+    poll(&mut end, limit)
+}
+
+/// The last words, for a person.
+fn part(last_words: &str) {
+    screen::leave();
+    if io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "{last_words}");
     }
 }
 
@@ -78,17 +171,6 @@ fn die_with(parent: Pid) {
     if getppid() != parent {
         // It was gone before it could be watched.
         let _ = raise(Signal::SIGKILL);
-    }
-}
-
-fn end_like(child: Pid) -> ExitCode {
-    match waitpid(child, None) {
-        Ok(WaitStatus::Exited(_, code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Ok(WaitStatus::Signaled(_, signal, _)) => {
-            let _ = raise(signal);
-            Exit::Failed.into()
-        }
-        _ => Exit::Failed.into(),
     }
 }
 
@@ -106,11 +188,11 @@ mod tests {
             Ok(())
         };
         // What a child does is not seen here.
-        run(begin, || {
+        run("", begin, || {
             here.set(here.get() + 1);
             Exit::Done
         });
         assert_eq!(here.get(), 2);
-        run(|| Err(Exit::Usage), || unreachable!("it was not begun"));
+        run("", || Err(Exit::Usage), || unreachable!("it was not begun"));
     }
 }

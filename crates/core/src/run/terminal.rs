@@ -1,43 +1,7 @@
 //! Words to whoever started the tool. Nobody may be listening (`println!` would panic then): the
 //! work is done, and the exit code tells.
 
-use crate::exit::{Exit, usage};
-use clap::Parser;
-use clap::error::ErrorKind;
-use std::ffi::OsString;
 use std::io::{self, Write};
-
-/// A whole tool around its work: reads the command line, answers `--help` and `--version`, and
-/// tells in one line why the work failed.
-pub fn run_tool<A: Parser>(tool: &str, work: impl FnOnce(&A) -> anyhow::Result<Exit>) -> Exit {
-    let result = match parse::<A>(tool, std::env::args_os()) {
-        Ok(arguments) => work(&arguments),
-        Err(None) => return Exit::Done,
-        Err(Some(why)) => Err(usage(why)),
-    };
-    result.unwrap_or_else(|error| {
-        complain(tool, &format!("{error:#}"));
-        Exit::of(&error)
-    })
-}
-
-/// The command line. `Err(None)`: it asked for help or the version, and has it. Else what is wrong
-/// with it, in one line.
-pub fn parse<A: Parser>(
-    tool: &str,
-    words: impl IntoIterator<Item = OsString>,
-) -> Result<A, Option<String>> {
-    A::try_parse_from(words).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            say(&error.to_string());
-            None
-        }
-        _ => Some(format!(
-            "{}; see {tool} --help",
-            one_line(&error.to_string())
-        )),
-    })
-}
 
 /// To standard output, without control characters but the ends of its lines; nothing for an empty text.
 pub fn say(text: &str) {

@@ -1,7 +1,8 @@
 //! The copy of the primary, where a rewind cannot do: made beside the data directory, and swapped in
 //! when it is whole. The old directory is kept.
 
-use crate::steps::rewind::{free_space, run_into_log, what_to_do, with_password};
+use crate::steps::programs::run_into_log;
+use crate::steps::rewind::{free_space, what_to_do, with_password};
 use crate::steps::{files, own};
 use crate::work::{Break, Work, beside};
 use anyhow::{Context, Result, bail};

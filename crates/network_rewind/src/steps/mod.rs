@@ -8,6 +8,7 @@ pub mod files;
 pub mod login;
 pub mod own;
 pub mod primary;
+pub mod programs;
 pub mod rejoin;
 pub mod rewind;
 pub mod room;

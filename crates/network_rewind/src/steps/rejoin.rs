@@ -10,6 +10,7 @@ use failover_core::history::Standing;
 use failover_core::pool::{Change, Pool, PoolNodes};
 use failover_core::procedure::Done;
 use failover_core::replication::Standby;
+use failover_core::screen::Amount;
 use failover_core::slots;
 use failover_core::state::Stage;
 use failover_core::status;
@@ -175,6 +176,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
     let mut silence = first;
     // Renewed by every step forward: a sender that starts over and over makes none.
     let (mut first, mut nearest) = (first, u64::MAX);
+    let mut distance = Distance::default();
     let mut seen = String::new();
     let found = deadline.poll(ASK_INTERVAL, || {
         let answer = work.ask_primary(Deadline::after(budget::ANSWER));
@@ -185,7 +187,7 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
             Ok(primary) if primary.in_recovery => {
                 return Some(Err(Break::Changed("the primary is none".to_owned()).into()));
             }
-            Ok(primary) => match primary.standby(me, &name) {
+            Ok(primary) => match primary.standby(me, &name).inspect(|it| distance.see(it)) {
                 Some(standby) if standby.streams() => {
                     first = Deadline::after(budget::STREAMING);
                     match standby.behind {
@@ -210,7 +212,10 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
             Err(error) if silence.passed() => return Some(Err(error.into())),
             Err(error) => seen = error.to_string(),
         }
-        work.progress(&mut next_line, || format!("waiting for the stream: {seen}"));
+        let amount = distance.amount();
+        work.progress(&mut next_line, amount, || {
+            format!("waiting for the stream: {seen}")
+        });
         if next_look.passed() {
             if let Err(error) = still_follows(work) {
                 return Some(Err(error));
@@ -225,6 +230,32 @@ fn wait_for_stream(work: &mut Work<'_>, deadline: Deadline, first: Deadline) -> 
         })
     });
     found.unwrap_or_else(|| bail!("this node has not caught up in time: {seen}"))
+}
+
+/// How far a standby has come on its way to its primary.
+#[derive(Debug, Default)]
+struct Distance {
+    /// Bytes between the two, at most so far.
+    furthest: u64,
+    /// And now.
+    now: Option<u64>,
+}
+
+impl Distance {
+    fn see(&mut self, standby: &Standby) {
+        self.now = standby.behind;
+        self.furthest = self.furthest.max(standby.behind.unwrap_or(0));
+    }
+
+    /// Nothing where it is not known, or where there was none.
+    fn amount(&self) -> Option<Amount> {
+        let now = self.now.filter(|_| self.furthest > 0)?;
+        Some(Amount {
+            label: "catching up",
+            done: self.furthest - now,
+            total: self.furthest,
+        })
+    }
 }
 
 /// It runs, and what it has is still a part of the primary's history.
@@ -386,4 +417,29 @@ fn attach_at(work: &mut Work<'_>, pool: &Pool, deadline: Deadline) -> Result<()>
     work.journal
         .lines(changed.with_context(by_hand)?.table.to_string());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_primary_is_as_long_as_it_ever_was() {
+        let mut distance = Distance::default();
+        let mut after = |behind| {
+            distance.see(&Standby {
+                behind,
+                ..Standby::default()
+            });
+            distance.amount().map(|it| (it.done, it.total))
+        };
+        assert_eq!(after(None), None);
+        assert_eq!(after(Some(0)), None);
+        assert_eq!(after(Some(100)), Some((0, 100)));
+        assert_eq!(after(Some(30)), Some((70, 100)));
+        // Its primary has gone on meanwhile.
+        assert_eq!(after(Some(150)), Some((0, 150)));
+        assert_eq!(after(None), None);
+        assert_eq!(after(Some(0)), Some((150, 150)));
+    }
 }

@@ -4,6 +4,7 @@ use crate::budget;
 use crate::compare::parts_at;
 use crate::look::may_copy;
 use crate::look::wal_files;
+use crate::steps::programs::run_into_log;
 use crate::steps::{archive, files, login, own, room};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
@@ -12,17 +13,15 @@ use failover_core::durable;
 use failover_core::history::History;
 use failover_core::lsn::{Lsn, Timeline, segment_name, segment_number};
 use failover_core::procedure::Done;
-use failover_core::process::{self, Cmd, RunError};
+use failover_core::process::Cmd;
 use failover_core::state::{Stage, identity_of};
 use failover_rules::facts::status::Status;
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Failed rewinds after which the primary is copied, where that is allowed.
 const ATTEMPTS: u32 = 2;
@@ -672,38 +671,6 @@ pub fn with_password(work: &Work<'_>, command: Cmd) -> Cmd {
     let password = work.config().kb_pass.expose();
     let variables = work.names().password_variables.iter();
     variables.fold(command, |command, name| command.env(*name, password))
-}
-
-/// Runs a program with what it says in the log as it comes, without its own name before it. It says
-/// how far it is each second; the log gets that now and then.
-pub fn run_into_log(work: &Work<'_>, command: &Cmd, name: &str, deadline: Deadline) -> Result<()> {
-    let prefix = format!("{name}: ");
-    let mut next = Deadline::after(Duration::ZERO);
-    let mut cause = String::new();
-    let output = process::run_lines(command, deadline, |_, line| {
-        let line = line.trim();
-        let line = line.strip_prefix(&prefix).unwrap_or(line);
-        let is_progress = line.contains(" kB (") && !line.contains("(100%)");
-        if is_progress {
-            work.progress(&mut next, || line.to_owned());
-        } else if !line.is_empty() {
-            work.journal.line(line);
-            // The last words of 9.6, after the reason.
-            if line != "Failure, exiting" {
-                line.clone_into(&mut cause);
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    match output.code {
-        0 => Ok(()),
-        code => Err(RunError::Failed {
-            command: command.to_string(),
-            code,
-            last_line: cause,
-        }
-        .into()),
-    }
 }
 
 /// Puts back what a rewind that broke off has overwritten: then it is as before the first.

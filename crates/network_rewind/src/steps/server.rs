@@ -224,7 +224,7 @@ fn recover_alone(work: &Work<'_>, deadline: Deadline) -> Result<Output> {
     let mut child = Background::spawn(&command)?;
     let mut next = Deadline::after(budget::PROGRESS);
     let output = deadline.poll(ASK_INTERVAL, || {
-        work.progress(&mut next, || "crash recovery goes on ...".to_owned());
+        work.progress(&mut next, None, || "crash recovery goes on ...".to_owned());
         if work.yield_to_promotion().is_err() {
             return Some(None);
         }
@@ -473,7 +473,7 @@ fn wait_until_it_answers(work: &Work<'_>, deadline: Deadline) -> Result<()> {
             }
             next_question = Deadline::after((begun.elapsed() / 8).min(ONE_ANSWER));
         }
-        work.progress(&mut next, || format!("the database starts: {why}"));
+        work.progress(&mut next, None, || format!("the database starts: {why}"));
         match work.instance.processes() {
             Ok(processes) if processes.is_empty() && grace.passed() => Some(Err(anyhow::anyhow!(
                 "the database ended again at its start"
