@@ -1,8 +1,10 @@
 //! What a person sees who recovers a node by hand: the log's lines as they come and a bar, on a terminal; a
 //! line now and then, where there is none. Nobody's minute says more than before.
 
-use anyhow::{Result, ensure};
-use lab::layout::{DB_BIN, R3HA, USER};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::layout::{DB_BIN, POOL_BIN, R3HA, USER};
 use lab::{Lab, Node, Running, wait_for};
 
 use crate::drill::{at_once, killed_with_rows_of_its_own, recovers, same_end};
@@ -11,22 +13,55 @@ use crate::scene::{RECOVERY, SHORT, recover, two_hosts};
 const TOOL: &str = "/home/kingbase/cluster/R3HA/db/bin/network_rewind";
 /// Where the host keeps what its terminal has shown.
 const SHOWN: &str = "/home/kingbase/cluster/R3HA/shown";
+/// Made when it may go.
+const CLOSE: &str = "/home/kingbase/cluster/R3HA/close";
+/// As the pool has it for its command.
+const STANDBY_DOWN: &str = "192.168.1.101 0 1 192.168.1.102 192.168.1.101 0 0 /data";
 /// What a recovery ends with.
 const LAST: &str = "recovery success,exit script with success";
 
-/// On a terminal of the host, as its name is there.
-fn on_terminal(node: &Node, terminal: &str, command: &str) -> Result<Running> {
-    let terminal = format!("TERM={terminal}");
-    let command = [
-        "env",
-        &terminal,
-        "NO_COLOR=1",
-        "script",
-        "-qefc",
-        command,
-        SHOWN,
-    ];
-    node.spawn(USER, &command, RECOVERY)
+/// A terminal of the host with a command on it.
+struct Terminal<'a> {
+    node: &'a Node,
+    script: Running,
+}
+
+impl<'a> Terminal<'a> {
+    /// `name`: of its kind. It is there until [`Self::close`]: `script` may lose what is written just before
+    /// the end of its command.
+    fn open(node: &'a Node, name: &str, command: &str) -> Result<Self> {
+        node.run(&["rm", "-f", SHOWN, CLOSE], SHORT)?.success()?;
+        let name = format!("TERM={name}");
+        let command =
+            format!("{command}; echo \"ended $?\"; until [ -e {CLOSE} ]; do sleep 0.1; done");
+        let command = [
+            "env",
+            &name,
+            "NO_COLOR=1",
+            "SHELL=/bin/sh",
+            "script",
+            "-qfc",
+            &command,
+            SHOWN,
+        ];
+        let script = node.spawn(USER, &command, RECOVERY)?;
+        Ok(Self { node, script })
+    }
+
+    /// Its exit code, and all that the terminal has shown of it.
+    fn close(self) -> Result<(i32, String)> {
+        let ended = wait_for("the command to end", RECOVERY, || {
+            let all = on_it(self.node)?;
+            let ended = all.rsplit_once("ended ").and_then(|(text, code)| {
+                let code = code.strip_suffix("\r\n")?.parse().ok()?;
+                Some((code, text.to_owned()))
+            });
+            ended.with_context(|| all.clone())
+        })?;
+        self.node.write(CLOSE, "", 0o644, 0)?;
+        self.script.wait()?.success()?;
+        Ok(ended)
+    }
 }
 
 /// The rewind says that it is half done, again and again, and begins when [`go`] says so.
@@ -85,12 +120,11 @@ fn a_bar_that_comes_and_goes() -> Result<()> {
         let node = lab.node(101);
         let new = killed_with_rows_of_its_own(lab, 101)?;
         rewind_waits(node)?;
-        let running = on_terminal(node, "xterm", &format!("{TOOL} --force"))?;
+        let terminal = Terminal::open(node, "xterm", &format!("{TOOL} --force"))?;
         wait_for_bar(node)?;
         go(node)?;
-        let run = running.wait()?;
-        let shown = on_it(node)?;
-        ensure!(run.code == Some(0), "{run}\n{shown}");
+        let (code, shown) = terminal.close()?;
+        ensure!(code == 0, "{code} {shown}");
         for line in [
             "recover beging...\r\n",
             "decision: ",
@@ -120,14 +154,13 @@ fn ended_by_hand_it_leaves_a_clean_line_and_a_recovery_that_goes_on() -> Result<
         let node = lab.node(101);
         let new = killed_with_rows_of_its_own(lab, 101)?;
         rewind_waits(node)?;
-        let running = on_terminal(node, "xterm", &format!("{TOOL} --force"))?;
+        let terminal = Terminal::open(node, "xterm", &format!("{TOOL} --force"))?;
         wait_for_bar(node)?;
         node.run(&["pkill", "-INT", "-x", "network_rewind"], SHORT)?
             .success()?;
-        let run = running.wait()?;
-        let shown = on_it(node)?;
-        // As `script` tells that SIGINT has ended it.
-        ensure!(run.code == Some(128 + libc::SIGINT), "{run}\n{shown}");
+        let (code, shown) = terminal.close()?;
+        // As a shell tells that SIGINT has ended it.
+        ensure!(code == 128 + libc::SIGINT, "{code} {shown}");
         let (before, last) = shown.rsplit_once("\r\u{1b}[K").unwrap_or_default();
         ensure!(before.contains("pg_rewind ["), "{shown}");
         ensure!(
@@ -152,21 +185,82 @@ fn ended_by_hand_it_leaves_a_clean_line_and_a_recovery_that_goes_on() -> Result<
 fn a_dumb_terminal_gets_lines() -> Result<()> {
     Lab::with(two_hosts("nr-dumb"), |lab| {
         let node = lab.node(102);
-        let run = on_terminal(node, "dumb", TOOL)?.wait()?;
-        let shown = on_it(node)?;
-        ensure!(run.code == Some(0), "{run}\n{shown}");
-        ensure!(shown.contains("decision: "), "{shown}");
-        assert_plain(&shown.replace("\r\n", "\n"));
+        let (code, all) = Terminal::open(node, "dumb", TOOL)?.close()?;
+        ensure!(code == 0, "{code} {all}");
+        ensure!(all.contains("decision: "), "{all}");
+        assert_plain(&all.replace("\r\n", "\n"));
+
+        let command = format!("{POOL_BIN}/failover_stream {STANDBY_DOWN}");
+        let (code, all) = Terminal::open(lab.node(101), "dumb", &command)?.close()?;
+        ensure!(code == 0, "{code} {all}");
+        ensure!(
+            all.contains("is no primary, nothing to promote\r\n"),
+            "{all}"
+        );
 
         // A minute in which all is well says nothing where there is none.
         let run = recover(node)?;
         ensure!(run.stdout.is_empty() && run.stderr.is_empty(), "{run}");
         // Nor does one from the background of a terminal, which may be stopped for it.
         let behind = format!("sh -c 'set -m; {TOOL} & wait $!'");
-        let run = on_terminal(node, "xterm", &behind)?.wait()?;
-        ensure!(run.code == Some(0), "{run}");
-        let shown = on_it(node)?;
-        ensure!(shown.trim().is_empty(), "{shown}");
+        let (code, all) = Terminal::open(node, "xterm", &behind)?.close()?;
+        ensure!(code == 0, "{code} {all}");
+        ensure!(all.trim().is_empty(), "{all}");
+        why_it_failed_comes_last(node)
+    })
+}
+
+fn why_it_failed_comes_last(node: &Node) -> Result<()> {
+    let ping = "/usr/bin/ping";
+    node.run(&["mv", ping, "/root/ping"], SHORT)?.success()?;
+    let (code, all) = Terminal::open(node, "xterm", TOOL)?.close()?;
+    ensure!(code == 66, "{code} {all}");
+    let lines: Vec<&str> = all.trim_end().lines().rev().take(2).collect();
+    ensure!(
+        lines[0].starts_with("network_rewind: no program ping"),
+        "{all}"
+    );
+    ensure!(
+        lines[1].contains("recovery failed: no program ping"),
+        "{all}"
+    );
+    Ok(())
+}
+
+/// Ctrl-S: nothing more comes onto the terminal, and the run goes on without it.
+#[test]
+fn a_stopped_terminal_holds_up_nothing() -> Result<()> {
+    Lab::with(at_once("nr-stopped"), |lab| {
+        let node = lab.node(101);
+        let new = killed_with_rows_of_its_own(lab, 101)?;
+        rewind_waits(node)?;
+        // The key is pressed while the rewind is at work.
+        let command = format!(
+            "(until [ -e {R3HA}/press ]; do sleep 0.1; done; printf '\\023'; \
+              until [ -e {R3HA}/release ]; do sleep 0.1; done) | \
+             TERM=xterm script -qefc '{TOOL} --force' {SHOWN}"
+        );
+        let running = node.spawn(USER, &["sh", "-c", &command], RECOVERY)?;
+        wait_for_bar(node)?;
+        node.write(&format!("{R3HA}/press"), "", 0o644, 0)?;
+        // Its bar moved ten times in a second.
+        let (mut before, mut since) = (String::new(), Instant::now());
+        wait_for("the terminal to stop", SHORT, || {
+            let now = on_it(node)?;
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            ensure!(since.elapsed() > Duration::from_secs(1), "it moves");
+            Ok(())
+        })?;
+        go(node)?;
+        same_end(lab, new)?;
+        node.write(&format!("{R3HA}/release"), "", 0o644, 0)?;
+        let run = running.wait()?;
+        let all = on_it(node)?;
+        ensure!(run.code == Some(0), "{run}\n{all}");
+        ensure!(!all.contains("connected to server"), "{all}");
+        ensure!(node.recovery_log()?.contains(LAST), "{run}");
         Ok(())
     })
 }

@@ -72,6 +72,8 @@ pub fn run(
                 End::Said(code) => ExitCode::from(code),
                 End::Died(Some(signal)) => {
                     part(last_words);
+                    // Not before: the child may have died first, of what has come for us as well.
+                    let _ = SigSet::from_iter(ENDING).thread_unblock();
                     let _ = raise(signal);
                     Exit::Failed.into()
                 }
@@ -81,7 +83,8 @@ pub fn run(
     }
 }
 
-/// How the child ended, or its parent has to.
+/// How the child ended, or its parent has to. Meanwhile, and afterwards, no signal that a person sends ends
+/// the parent before it has said its last words.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// It said so, with this exit code.
@@ -91,22 +94,22 @@ enum End {
 }
 
 fn wait_for(mut heard: PipeReader, child: Pid) -> End {
-    let ending: SigSet = ENDING.into_iter().collect();
+    let ending = SigSet::from_iter(ENDING);
     let caught = ending.thread_block().and_then(|()| {
         SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
     });
     let signal = match &caught {
         Ok(caught) => until_said(&heard, caught),
-        // They end us at once, as everybody.
-        Err(_) => None,
+        // Then they end us at once, as everybody.
+        Err(_) => {
+            let _ = ending.thread_unblock();
+            None
+        }
     };
-    if signal.is_some() {
+    if let Some(signal) = signal {
         // It dies with us anyway. Before the last words, so that it writes nothing behind them.
         let _ = kill(child, Signal::SIGKILL);
         let _ = until_closed(&heard);
-    }
-    let _ = ending.thread_unblock();
-    if let Some(signal) = signal {
         return End::Died(Some(signal));
     }
     let mut code = [0];
