@@ -64,9 +64,9 @@ impl<'a> Terminal<'a> {
     }
 }
 
-/// The rewind says that it is half done, again and again, and begins when [`go`] says so.
-fn rewind_waits(node: &Node) -> Result<()> {
-    let program = format!("{DB_BIN}/pg_rewind");
+/// A program of the server says that it is half done, again and again, and begins when [`go`] says so.
+fn waits(node: &Node, name: &str, half_done: &str) -> Result<()> {
+    let program = format!("{DB_BIN}/{name}");
     let path = node.path(&program)?;
     if path.is_symlink() {
         std::fs::remove_file(&path)?;
@@ -74,12 +74,16 @@ fn rewind_waits(node: &Node) -> Result<()> {
     let script = format!(
         "#!/bin/sh\n\
          until [ -e {R3HA}/go ]; do\n\
-         echo 'pg_rewind:   5120/10240 kB (50%) copied' >&2\n\
+         echo '{half_done}' >&2\n\
          sleep 0.1\n\
          done\n\
-         exec /usr/lib/postgresql/15/bin/pg_rewind \"$@\"\n"
+         exec /usr/lib/postgresql/15/bin/{name} \"$@\"\n"
     );
     node.write(&program, &script, 0o755, 0)
+}
+
+fn rewind_waits(node: &Node) -> Result<()> {
+    waits(node, "pg_rewind", "pg_rewind:   5120/10240 kB (50%) copied")
 }
 
 fn go(node: &Node) -> Result<()> {
@@ -100,10 +104,14 @@ fn on_it(node: &Node) -> Result<String> {
 }
 
 fn wait_for_bar(node: &Node) -> Result<()> {
+    wait_for_bar_of(node, "pg_rewind")
+}
+
+fn wait_for_bar_of(node: &Node, label: &str) -> Result<()> {
     wait_for("a bar", RECOVERY, || {
         let shown = on_it(node)?;
-        ensure!(shown.contains("pg_rewind [============"), "{shown}");
-        ensure!(shown.contains(" 50% 5.00 MiB/10.00 MiB"), "{shown}");
+        let bar = format!("{label} [============>            ]  50% 5.00 MiB/10.00 MiB");
+        ensure!(shown.contains(&bar), "{shown}");
         Ok(())
     })
 }
@@ -144,6 +152,26 @@ fn a_bar_that_comes_and_goes() -> Result<()> {
         assert_plain(&log);
         ensure!(log.contains("5120/10240 kB (50%) copied"), "{log}");
         same_end(lab, new)
+    })
+}
+
+#[test]
+fn a_copy_has_a_bar_too() -> Result<()> {
+    Lab::with(two_hosts("nr-copy-bar"), |lab| {
+        let node = lab.node(102);
+        node.set_config(&[("REWIND_FALLBACK", "basebackup")])?;
+        node.stop_database("fast")?;
+        node.delete_data()?;
+        let half_done = " 5120/10240 kB (50%), 0/1 tablespace";
+        waits(node, "pg_basebackup", half_done)?;
+        let terminal = Terminal::open(node, "xterm", TOOL)?;
+        wait_for_bar_of(node, "pg_basebackup")?;
+        go(node)?;
+        let (code, shown) = terminal.close()?;
+        ensure!(code == 0, "{code} {shown}");
+        let (_, rest) = shown.rsplit_once(LAST).unwrap_or_default();
+        ensure!(rest.trim().is_empty(), "{rest:?}");
+        same_end(lab, 101)
     })
 }
 
