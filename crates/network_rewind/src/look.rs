@@ -67,6 +67,8 @@ impl<'a> Eyes<'a> {
                 ..policy
             },
         };
+        let held = state.held.as_ref();
+        let held = held.filter(|mark| mark.is_young(clock::seconds()));
         let view = View {
             policy,
             paused: state.paused.clone(),
@@ -97,11 +99,8 @@ impl<'a> Eyes<'a> {
             primary_host: None,
             others: None,
             rival: None,
-            held: state
-                .held
-                .as_ref()
-                .filter(|mark| mark.is_young(clock::seconds()))
-                .map(|mark| mark.newer),
+            held: held.map(|mark| mark.newer),
+            word_only: held.is_some_and(|mark| mark.word_only),
             told: state.timeline,
             alone,
         };

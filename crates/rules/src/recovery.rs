@@ -1301,6 +1301,9 @@ fn names_a_standby(view: &View, out: Without<'_>) -> bool {
 /// A standby that is down. Once its history has left the primary's, no server starts on it any more: it
 /// asks for the newest timeline that it knows of, and finds that it is not on the way there.
 fn stopped_standby(view: &View, primary: IpAddr, out: Without<'_>) -> Decision {
+    if view.held.is_some() && view.word_only && !out.contains(&Row::Held) {
+        return left_to_failover(primary);
+    }
     let newer = matches!(right_primary(view), Ok((_, seen)) if !held_from(view, seen, out));
     if view.held.is_some() && !newer && !out.contains(&Row::Held) {
         if let Err(Missing::Look(look)) = right_primary(view) {
@@ -1432,6 +1435,13 @@ fn without_primary(
 /// A standby that is down, and no pool has a primary. Where the last primary is there and may be started,
 /// it comes first: with a standby that runs, which a failover may be promoting, it would stay down.
 fn start_standby(view: &View, why: &str) -> Decision {
+    if view.held.is_some() && view.word_only {
+        let text = format!(
+            "{why}; a failover that holds this node could not write its settings, and may be under way still: it \
+             is left as it is"
+        );
+        return act(Action::Refuse, text);
+    }
     let start = || {
         let text = format!("{why}; this node does not run, and was a standby: it is started");
         act(Action::StartStandby, text)

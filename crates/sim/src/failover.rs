@@ -595,11 +595,19 @@ fn see_majority(world: &World, host: usize, besides: Option<(usize, &str)>) -> R
 }
 
 /// What the runs of the recovery there read.
-fn mark_held(world: &mut World, by: usize, standby: usize, whom: Named, newer: u32) {
+fn mark_held(
+    world: &mut World,
+    by: usize,
+    standby: usize,
+    whom: Named,
+    newer: u32,
+    word_only: bool,
+) {
     let held = Held {
         at: world.now,
         newer,
         by,
+        word_only,
         before: before(world, standby, whom, by),
     };
     let state = &mut world.hosts[standby].state;
@@ -635,7 +643,7 @@ fn follow(
     if world.hosts[standby].instance_lock.is_some() {
         world.want_instance(standby);
         if world.options.leaves_word {
-            mark_held(world, by, standby, whom, newer);
+            mark_held(world, by, standby, whom, newer, true);
         }
         return false;
     }
@@ -649,7 +657,7 @@ fn follow(
     ) {
         return false;
     }
-    mark_held(world, by, standby, whom, newer);
+    mark_held(world, by, standby, whom, newer, false);
     // One that is down reads them when somebody starts it.
     let half = is_half(world, standby);
     let db = world.db_mut(standby);

@@ -225,6 +225,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
             .held
             .filter(|it| world.now - it.at < MARK)
             .map(|it| it.newer),
+        word_only: it.state.held.is_some_and(|it| it.word_only),
         told: it.state.told,
         alone: db.role == Role::Primary
             && !world.databases().any(|it| world.streams_from(it, host)),

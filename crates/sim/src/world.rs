@@ -135,6 +135,8 @@ pub struct Held {
     pub newer: u32,
     /// The coordinator's process.
     pub by: usize,
+    /// Its settings were left as they were.
+    pub word_only: bool,
     /// Whom another failover had had it follow, and that one's timeline.
     pub before: Option<(usize, u32)>,
 }

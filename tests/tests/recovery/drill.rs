@@ -81,7 +81,7 @@ fn contents(node: &Node) -> Result<String> {
         "select string_agg(relname || ' ' || (xpath('//s/text()', query_to_xml(format( \
              'select count(*) || '' '' || coalesce(sum(hashtext(t::text)::bigint), 0) as s from %I t', \
              relname), false, true, '')))[1]::text, ', ' order by relname) \
-         from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
+         from pg_class where relkind = 'r' and relpersistence = 'p' and relnamespace = 'public'::regnamespace",
     )
 }
 

@@ -220,3 +220,41 @@ fn a_promotion_between_the_look_and_the_stop() -> Result<()> {
         wait_until_whole(lab, 102, SHORT)
     })
 }
+
+/// A failover that holds the standbys cannot reach the database of one that is being recovered from the old primary.
+/// Its word is heard before that one is started.
+#[test]
+fn a_hold_in_the_middle_of_a_recovery() -> Result<()> {
+    let mut options = two_hosts("con-hold");
+    options.sync = false;
+    Lab::with(options, |lab| {
+        let node = lab.node(102);
+        let order = |words: &str| {
+            let all = format!("--deadline 2000 --run other --step {words}");
+            let args: Vec<&str> = all.split(' ').collect();
+            node.failover(&args, RECOVERY)
+        };
+        astray(lab, node)?;
+        hold(node, "pg_rewind", "", "true")?;
+        let recovery = start(node)?;
+        wait_until_held(node)?;
+        let held = order("hold --newest-timeline 9 --old-primary 192.168.1.101")?;
+        ensure!(held.code != Some(0), "{held}");
+        ensure!(
+            held.to_string().contains("is held by another run"),
+            "{held}"
+        );
+        release(node, "pg_rewind")?;
+        let recovery = recovery.wait()?;
+        ensure!(recovery.code == Some(66), "{recovery}");
+        let said = "a failover has told this node not to listen to 192.168.1.101";
+        assert_logged(&node.recovery_log()?, said);
+        let next = node.recover(&[], RECOVERY)?;
+        ensure!(next.code == Some(66), "{next}");
+        ensure!(node.pids_of_database().is_empty(), "it was started: {next}");
+        // It came to nothing.
+        order("follow --primary 192.168.1.101 --newest-timeline 0")?.success()?;
+        recover(node)?;
+        wait_until_whole(lab, 101, SHORT)
+    })
+}

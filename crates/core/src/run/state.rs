@@ -78,6 +78,7 @@ pub fn failover_mark(config: &Config, journal: &Journal) -> FenceMark {
         newer: 0,
         claim: None,
         before: None,
+        word_only: false,
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Follow<'a> {
     /// The server does not run: its settings are for its next start.
     down: bool,
     lock: Option<InstanceLock>,
+    /// There is no lock to be had: nobody else has it.
+    lockless: bool,
     /// The receivers of the old primary.
     before: Vec<Process>,
     pointed: Option<Pointed>,
@@ -144,6 +146,7 @@ pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
         goes_back: false,
         down: false,
         lock: None,
+        lockless: false,
         before: Vec::new(),
         pointed: None,
     };
@@ -154,11 +157,24 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
     let (host, instance) = (context.here.host, &context.here.instance);
     let state = host.state()?;
     let follows = context.files().follows();
+    // Before the lock: what another failover has told it since is not touched, whoever works here.
+    if let Some(by_now) = moved_on(context.leader(), follows.as_deref()) {
+        return Ok(context.leave(format!("it follows {by_now} by now")));
+    }
+    if context.is_let_go() {
+        let state = state.load().unwrap_or_default();
+        match back_to(state.held.as_ref(), context.journal.run(), clock::seconds()) {
+            Back::Nowhere => return Ok(context.leave("another failover holds it by now")),
+            Back::Old => {}
+            Back::To(before) => go_back(context, &before)?,
+        }
+    }
     context.lock = match state.lock_for_promotion(deadline.at_most(deadline.remaining() / 2)) {
         Ok(lock) => Some(lock),
         // A log directory that is gone must not stop a failover.
         Err(error @ LockError::Nowhere { .. }) => {
             context.journal.stamped(format!("warning: {error}"));
+            context.lockless = true;
             None
         }
         Err(error) => {
@@ -178,17 +194,8 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
             "warning: a promotion that was asked for here could not be withdrawn: {error:#}"
         ));
     }
-    if let Some(by_now) = moved_on(context.leader(), follows.as_deref()) {
-        return Ok(context.leave(format!("it follows {by_now} by now")));
-    }
-    if context.is_let_go() {
-        let state = state.load().unwrap_or_default();
-        match back_to(state.held.as_ref(), context.journal.run(), clock::seconds()) {
-            Back::Nowhere => return Ok(context.leave("another failover holds it by now")),
-            Back::Old => {}
-            Back::To(before) => go_back(context, &before)?,
-        }
-    }
+    // It may have been written by who had the lock.
+    let follows = context.files().follows();
     let before = is_free(context, &state, follows.as_deref(), deadline)?;
     let now = status::look(host, instance, deadline);
     match now.in_recovery {
@@ -249,9 +256,9 @@ fn go_back(context: &mut Follow<'_>, before: &Followed) -> Result<()> {
 /// Whom the standby follows by now, where it was to be let go and somebody else has told it otherwise.
 fn moved_on(leader: Option<Leader>, follows: Option<&str>) -> Option<String> {
     let leader = leader.filter(|it| it.timeline == 0)?;
-    let told = leader.instead_of.map(|it| it.to_string());
     let host = follows.unwrap_or_default();
-    let ours = host == NOBODY || told.as_deref() == Some(host);
+    let named = |it: IpAddr| host == it.to_string();
+    let ours = host == NOBODY || named(leader.address) || leader.instead_of.is_some_and(named);
     (!ours).then(|| host.to_owned())
 }
 
@@ -305,6 +312,8 @@ fn note(context: &Follow<'_>, state: &StateDir, before: Option<Followed>) -> Res
     let held = FenceMark {
         newer,
         before,
+        // Who holds the lock may be writing them.
+        word_only: context.lock.is_none() && !context.lockless,
         ..failover_mark(context.config(), context.journal)
     };
     let timeline = context.leader().map(|it| it.timeline);
@@ -453,6 +462,7 @@ mod tests {
             newer: 2,
             claim: None,
             before,
+            word_only: false,
         };
         let (ours, theirs) = (mark("ours", None), mark("theirs", Some(before.clone())));
         let taken = mark("ours", Some(before.clone()));

@@ -35,6 +35,10 @@ pub struct FenceMark {
     /// to nothing.
     #[serde(default)]
     pub before: Option<Followed>,
+    /// Of a hold: a recovery had the instance, and this is all that the failover could leave. The standby
+    /// settings are those of before.
+    #[serde(default)]
+    pub word_only: bool,
 }
 
 /// Whom a failover has had a standby follow.

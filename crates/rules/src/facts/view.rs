@@ -59,6 +59,8 @@ pub struct View {
     /// A failover told this host to listen to nobody or to a new primary, and may be under way still: the
     /// timeline that one gets (0: not known).
     pub held: Option<Timeline>,
+    /// Its settings were left as they were, a recovery being at work.
+    pub word_only: bool,
     /// The newest timeline that a failover has told this host of; 0: none.
     pub told: Timeline,
     /// This host's server is a primary, and no standby streams from it.

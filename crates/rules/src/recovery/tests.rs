@@ -82,6 +82,7 @@ fn standby() -> View {
         )]),
         rival: None,
         held: None,
+        word_only: false,
         told: 0,
         alone: false,
     }
@@ -2076,5 +2077,24 @@ fn a_fenced_host_is_the_old_primary_whatever_its_server_is_by_now() {
     table! { nobody,
         "it runs as a standby": |_| () => from(PRIMARY);
         "no failover has fenced it": |v| other(v).fenced = false => from(THIRD);
+    }
+}
+
+/// A recovery had its instance when the failover came: its settings name the old primary still.
+#[test]
+fn what_a_failover_could_only_leave_its_word_for_is_not_started() {
+    let word = |v: &mut View| {
+        v.held = Some(7);
+        v.word_only = true;
+    };
+    table! { || changed(stopped_standby(), word),
+        "the pool has the old primary": |_| () => refuses();
+        "that one is silent": |v| v.primary = silent() => refuses();
+        "its settings were written, too": |v| v.word_only = false => does(Action::StartStandby);
+        "that failover is over": |v| v.held = None => starts();
+    }
+    table! { || changed(stopped_standby(), |v| { word(v); v.pool.says = PoolSays::Nobody; }),
+        "the pool has nobody": |_| () => refuses();
+        "its settings were written, too": |v| v.word_only = false => does(Action::StartStandby);
     }
 }
