@@ -8,7 +8,7 @@ CARGO   ?= cargo
 # What building needs, and what the lab needs beside that, by Debian package.
 BUILD_DEPS = gcc libc6-dev make pkg-config libssl-dev
 LAB_DEPS   = postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \
-             iproute2 iputils-arping iputils-ping libcap2-bin e2fsprogs python3-pip
+             iproute2 iputils-arping iputils-ping libcap2-bin polkitd e2fsprogs python3-pip
 
 # OpenSSL, which ssh needs, is linked into the tools where its static libraries are there (libssl-dev has
 # them): loading it costs a program more than all the rest of its start, and each minute starts two. And

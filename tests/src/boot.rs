@@ -22,6 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, pivot_root, setsid};
 use serde::{Deserialize, Serialize};
 
+use crate::debian;
 use crate::files;
 use crate::layout::UID;
 use crate::network;
@@ -40,6 +41,8 @@ pub(crate) struct Hardware {
     pub(crate) disks: Vec<(PathBuf, PathBuf)>,
     /// Does it run cron?
     pub(crate) cron: bool,
+    /// Does it have Debian's packages, and what they need of a host?
+    pub(crate) debian: bool,
 }
 
 /// `lab boot FILE`: switches the host on, waits until sshd listens, prints the pid of its
@@ -91,6 +94,9 @@ pub fn init(file: &Path) -> Result<()> {
     mount_all(&hardware).with_context(|| format!("mount the disks of {}", hardware.hostname))?;
     umask(Mode::from_bits_truncate(0o022));
     nix::unistd::sethostname(&hardware.hostname)?;
+    if hardware.debian {
+        debian::at_boot()?;
+    }
     run("/usr/sbin/sshd", &["-E", "/var/log/sshd.log"], SERVICE)?;
     if hardware.cron {
         run("/usr/sbin/cron", &[], SERVICE)?;

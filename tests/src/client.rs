@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::layout::{DATABASE_PORT, DATABASE_VIP};
+use crate::layout::DATABASE_VIP;
 use crate::network::enter;
-use crate::sql::Session;
+use crate::sql::{Login, Session};
 use crate::wait::wait_for;
 
 /// Until a connection is given up. Short: nobody answers ARP for the VIP while it moves.
@@ -52,7 +52,7 @@ impl ClientReport {
 
 impl Client {
     /// Numbers its rows from `first` on: each number is used once in a lab.
-    pub(crate) fn start(network: PathBuf, first: u64) -> Self {
+    pub(crate) fn start(login: Login, network: PathBuf, first: u64) -> Self {
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let list = Arc::clone(&acknowledged);
         let worker = Worker::start(move |stop| {
@@ -62,7 +62,7 @@ impl Client {
             }
             let mut session = None;
             for number in first.. {
-                match write(&mut session, number) {
+                match write(&login, &mut session, number) {
                     Ok(()) => lock(&list).push((number, Instant::now())),
                     // Not known whether it was committed: this number is not used again.
                     Err(_) => session = None,
@@ -130,10 +130,10 @@ impl Client {
     }
 }
 
-fn write(session: &mut Option<Session>, number: u64) -> Result<()> {
+fn write(login: &Login, session: &mut Option<Session>, number: u64) -> Result<()> {
     let mut open = match session.take() {
         Some(open) => open,
-        None => Session::connect(DATABASE_VIP, DATABASE_PORT, CONNECT)?,
+        None => Session::connect(login, DATABASE_VIP, CONNECT)?,
     };
     open.query(&format!("insert into rows values ({number})"), STATEMENT)?;
     *session = Some(open);

@@ -254,7 +254,7 @@ impl Node {
     pub fn query(&self, sql: &str, limit: Duration) -> Result<Table> {
         self.init()?;
         within(&self.shared.network.file(&self.name()), || {
-            Session::connect(Ipv4Addr::LOCALHOST, DATABASE_PORT, limit)?.query(sql, limit)
+            Session::connect(&self.shared.login(), Ipv4Addr::LOCALHOST, limit)?.query(sql, limit)
         })
         .with_context(|| self.name())
     }

@@ -30,8 +30,13 @@ const ACCOUNTS: [(&str, &str, u32); 2] = [("root", "/root", 0), (USER, HOME, UID
 /// Directories of a host that are on disk and survive its power cuts: name in the lab's
 /// directory, and path on the host. All of `HOME`, so that the data directory is not a mount
 /// point and can be renamed.
-pub(crate) const DISKS: [(&str, &str); 3] =
-    [("home", HOME), ("root", "/root"), ("cron.d", "/etc/cron.d")];
+pub(crate) const DISKS: [(&str, &str); 5] = [
+    ("home", HOME),
+    ("root", "/root"),
+    ("cron.d", "/etc/cron.d"),
+    ("postgresql", "/var/lib/postgresql"),
+    ("log", "/var/log"),
+];
 
 /// The file on the machine that a host has at `path`; `None` when it is on no disk of its own.
 pub(crate) fn on_disk(disk: &Path, path: &str) -> Option<PathBuf> {
@@ -49,6 +54,10 @@ pub(crate) fn prepare(shared: &Shared, number: u8) -> Result<()> {
         directory(&disk.join(name), 0o755, 0)?;
     }
     directory(&at("/root")?, 0o700, 0)?;
+    if shared.options.debian {
+        system_files(shared, number)?;
+        return host_keys(shared, number);
+    }
     directory(&at(HOME)?, 0o755, UID)?;
     for path in [
         "/home/kingbase/cluster",
@@ -130,6 +139,9 @@ fn system_files(shared: &Shared, number: u8) -> Result<()> {
     write(&etc.join("hosts"), &hosts, 0o644, 0)?;
     // None of the machine's own jobs.
     write(&etc.join("crontab"), "", 0o644, 0)?;
+    if shared.options.debian {
+        return Ok(());
+    }
     let sshd = "HostKey /etc/ssh/ssh_host_ed25519_key\n\
                 HostKey /etc/ssh/ssh_host_ecdsa_key\n\
                 HostKey /etc/ssh/ssh_host_rsa_key\n\
@@ -141,8 +153,8 @@ fn system_files(shared: &Shared, number: u8) -> Result<()> {
     write(&etc.join("ssh/sshd_config"), sshd, 0o644, 0)
 }
 
-/// Host keys, and for both accounts a key that every host of the lab lets in.
-fn ssh_files(shared: &Shared, number: u8) -> Result<()> {
+/// What its sshd shows.
+fn host_keys(shared: &Shared, number: u8) -> Result<()> {
     let etc = shared.overlay(number).join("upper/etc/ssh");
     for kind in HOST_KEYS {
         let key = key(number, "host", kind)?;
@@ -150,6 +162,12 @@ fn ssh_files(shared: &Shared, number: u8) -> Result<()> {
         let public = etc.join(format!("ssh_host_{kind}_key.pub"));
         copy(&key.with_extension("pub"), &public, 0o644, 0)?;
     }
+    Ok(())
+}
+
+/// Host keys, and for both accounts a key that every host of the lab lets in.
+fn ssh_files(shared: &Shared, number: u8) -> Result<()> {
+    host_keys(shared, number)?;
     let mut authorized = String::new();
     let mut known = String::new();
     for other in shared.host_numbers() {

@@ -83,6 +83,7 @@ impl Node {
                 .map(|(name, path)| (disk.join(name), PathBuf::from(path)))
                 .collect(),
             cron: self.shared.options.cron || self.shared.options.recovery,
+            debian: self.shared.options.debian,
         };
         self.shared.network.plug_in(&name, self.address())?;
         let file = self.state_file("hardware");
@@ -232,7 +233,7 @@ impl Node {
     // Files.
 
     /// Where a file of the host is on the machine. What is not on its own disks (`/home/kingbase`,
-    /// `/root`, `/etc/cron.d`) is there only while the host is on.
+    /// `/root`, `/etc/cron.d`, `/var/lib/postgresql`, `/var/log`) is there only while the host is on.
     ///
     /// # Errors
     /// The host is off, and the file on none of its disks.

@@ -21,6 +21,7 @@ use crate::host::Node;
 use crate::layout::{CLIENT, GATEWAY, LOG};
 use crate::network::Network;
 use crate::prober::Prober;
+use crate::sql::Login;
 use crate::wait::wait_for;
 use crate::{database, pool};
 
@@ -44,6 +45,10 @@ pub struct LabOptions {
     pub leader: u8,
     /// One more host, after those with a database, that has a pool and no database: the third vote.
     pub witness: bool,
+    /// The hosts have nothing but Debian's packages, as `apt-get` leaves them after
+    /// [`Node::install_packages`]: no databases, pools, keys and tools of the lab's. What is done on them after
+    /// that is the test's.
+    pub debian: bool,
     /// MB of a disk of its own for the data directory of each host, see [`Node::data_disk`]; 0 for
     /// none. It is mounted until its host is switched off.
     pub data_disk: u64,
@@ -83,6 +88,7 @@ impl Default for LabOptions {
             pools: 0,
             leader: 102,
             witness: false,
+            debian: false,
             data_disk: 0,
             sync: true,
             checksums: false,
@@ -153,6 +159,14 @@ impl Shared {
             program: lab_program()?,
             options,
         })
+    }
+
+    /// How its databases and pools are logged in to.
+    pub(crate) fn login(&self) -> Login {
+        match self.options.debian {
+            true => Login::DEBIAN,
+            false => Login::OWN,
+        }
     }
 
     /// Numbers of the hosts with a database.
@@ -329,6 +343,9 @@ impl Lab {
         shared.network.plug_in(CLIENT_HOST, CLIENT)?;
         self.for_each(|node| {
             files::prepare(shared, node.number())?;
+            if shared.options.debian {
+                return node.boot();
+            }
             if node.has_database() {
                 database::prepare(node)?;
             }
@@ -344,6 +361,9 @@ impl Lab {
             }
             Ok(())
         })?;
+        if shared.options.debian {
+            return Ok(());
+        }
         self.node(101).add_vip()?;
         database::start(self)?;
         if shared.options.pools > 0 {
@@ -491,7 +511,8 @@ impl Lab {
             let mark = self.shared.run.join(format!("client.{client}"));
             match File::create_new(&mark) {
                 Ok(_) => {
-                    return Ok(Client::start(network, client * CLIENT_ROWS + 1));
+                    let login = self.shared.login();
+                    return Ok(Client::start(login, network, client * CLIENT_ROWS + 1));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| mark.display().to_string()),
@@ -504,7 +525,7 @@ impl Lab {
     pub fn start_prober(&self) -> Prober {
         let nodes = self.nodes().iter();
         let hosts = nodes.map(|node| (node.number(), self.shared.network.file(&node.name())));
-        Prober::start(hosts.collect())
+        Prober::start(self.shared.login(), hosts.collect())
     }
 
     /// Numbers of the client's rows that a host's own database has.
@@ -561,9 +582,13 @@ impl Lab {
     pub fn copy_logs(&self, to: &Path) -> Result<()> {
         files::remove(to)?;
         fs::create_dir_all(to)?;
+        let logs = match self.options().debian {
+            true => "/var/log",
+            false => LOG,
+        };
         self.hosts
             .iter()
-            .try_for_each(|node| files::copy_tree(&node.path(LOG)?, &to.join(node.name())))
+            .try_for_each(|node| files::copy_tree(&node.path(logs)?, &to.join(node.name())))
     }
 }
 

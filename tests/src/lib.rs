@@ -25,6 +25,7 @@ mod boot;
 mod client;
 pub mod contract;
 mod database;
+mod debian;
 mod disk;
 pub mod drills;
 mod enter;

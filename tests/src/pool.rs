@@ -18,7 +18,7 @@ use crate::layout::{
 };
 use crate::network::within;
 use crate::process::{run, run_command};
-use crate::sql::Session;
+use crate::sql::{Login, Session};
 use crate::wait::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -206,7 +206,7 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
         node.start_pool()?;
         wait_for("its pool to show all nodes up", START, || {
             let network = node.shared.network.file(&node.name());
-            let nodes = pool_nodes(&network, Ipv4Addr::LOCALHOST)?;
+            let nodes = pool_nodes(&node.shared.login(), &network, Ipv4Addr::LOCALHOST)?;
             let right = nodes.len() == lab.nodes().len()
                 && nodes.iter().all(|node| {
                     let role = if node.id == 0 { "primary" } else { "standby" };
@@ -244,9 +244,9 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
 }
 
 /// `show pool_nodes` of the pool that is seen at an address from a network.
-fn pool_nodes(network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
+fn pool_nodes(login: &Login, network: &Path, host: Ipv4Addr) -> Result<Vec<PoolNode>> {
     let table = within(network, || {
-        Session::connect(host, POOL_PORT, LIMIT)?.query("show pool_nodes", LIMIT)
+        Session::connect_to(login, host, POOL_PORT, LIMIT)?.query("show pool_nodes", LIMIT)
     })
     .context("ask the pool")?;
     let names = &table.columns;
@@ -288,7 +288,8 @@ impl Node {
     /// # Errors
     /// It does not answer.
     pub fn pool_nodes(&self) -> Result<Vec<PoolNode>> {
-        pool_nodes(&self.shared.network.file(&self.name()), Ipv4Addr::LOCALHOST)
+        let network = self.shared.network.file(&self.name());
+        pool_nodes(&self.shared.login(), &network, Ipv4Addr::LOCALHOST)
     }
 
     /// The pool's configuration on this host.
@@ -302,6 +303,9 @@ impl Node {
     /// # Errors
     /// The host is off.
     pub fn start_pool(&self) -> Result<()> {
+        if self.shared.options.debian {
+            return self.start_packaged_pool();
+        }
         let names = self.shared.options.flavor.names();
         let command = format!(
             "exec {POOL_BIN}/{} -n -f {} -F {POOL_ETC}/pcp.conf \
@@ -342,7 +346,7 @@ impl Lab {
     /// # Errors
     /// No pool answers there, or not in time.
     pub fn pool_nodes(&self) -> Result<Vec<PoolNode>> {
-        pool_nodes(&self.client_network(), POOL_VIP)
+        pool_nodes(&self.shared().login(), &self.client_network(), POOL_VIP)
     }
 
     /// Asks the pool to detach a node. It has only *queued* that when this returns.

@@ -10,9 +10,9 @@ use anyhow::{Result, ensure};
 use nix::ifaddrs::getifaddrs;
 
 use crate::client::{Worker, lock};
-use crate::layout::{DATABASE_PORT, DATABASE_VIP};
+use crate::layout::DATABASE_VIP;
 use crate::network::enter;
-use crate::sql::Session;
+use crate::sql::{Login, Session};
 
 const CONNECT: Duration = Duration::from_millis(500);
 const STATEMENT: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub struct Prober {
 
 impl Prober {
     /// One thread for each host: its number, and the file of its network.
-    pub(crate) fn start(hosts: Vec<(u8, PathBuf)>) -> Self {
+    pub(crate) fn start(login: Login, hosts: Vec<(u8, PathBuf)>) -> Self {
         let mut prober = Self {
             hosts: Vec::new(),
             started: Instant::now(),
@@ -75,7 +75,7 @@ impl Prober {
             prober._workers.push(Worker::start(move |stop| {
                 let mut session = None;
                 loop {
-                    note(&seen.writes, write(&mut session, number, &network));
+                    note(&seen.writes, write(&login, &mut session, number, &network));
                     // After the write, which has taken the thread to where the host is now.
                     note(&seen.vip, find_vip());
                     if stop.after(PAUSE) {
@@ -154,13 +154,13 @@ fn find_vip() -> Result<Span> {
 }
 
 /// One write on the host's own database. A standby refuses it, and keeps its session.
-fn write(session: &mut Option<Session>, number: u8, network: &Path) -> Result<Span> {
+fn write(login: &Login, session: &mut Option<Session>, number: u8, network: &Path) -> Result<Span> {
     let mut open = match session.take() {
         Some(open) => open,
         None => {
             // Anew each time: after a power cycle it is another network of the same name.
             enter(network)?;
-            let mut open = Session::connect(Ipv4Addr::LOCALHOST, DATABASE_PORT, CONNECT)?;
+            let mut open = Session::connect(login, Ipv4Addr::LOCALHOST, CONNECT)?;
             // Can it write, is the question: not whether a standby confirms.
             open.query("set synchronous_commit = local", STATEMENT)?;
             open

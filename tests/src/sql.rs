@@ -31,6 +31,33 @@ impl fmt::Display for Table {
     }
 }
 
+/// Who logs in to the databases of a lab, and to the pool before them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Login {
+    /// Port of every database.
+    pub(crate) port: u16,
+    user: &'static str,
+    password: &'static str,
+    database: &'static str,
+}
+
+impl Login {
+    /// The databases that the lab makes itself.
+    pub(crate) const OWN: Self = Self {
+        port: DATABASE_PORT,
+        user: SQL_USER,
+        password: SQL_PASSWORD,
+        database: DATABASE,
+    };
+    /// Those of Debian's packages, as docs/install.md sets them up.
+    pub(crate) const DEBIAN: Self = Self {
+        port: 5432,
+        user: "postgres",
+        password: "Secret-1",
+        database: "postgres",
+    };
+}
+
 /// One connection. Dropping it closes the socket, whatever the server is doing.
 pub(crate) struct Session {
     client: Client,
@@ -38,18 +65,28 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects from the network of the calling thread.
-    pub(crate) fn connect(host: Ipv4Addr, port: u16, limit: Duration) -> Result<Self> {
+    /// Connects to a database from the network of the calling thread.
+    pub(crate) fn connect(login: &Login, host: Ipv4Addr, limit: Duration) -> Result<Self> {
+        Self::connect_to(login, host, login.port, limit)
+    }
+
+    /// The same, on the port of a pool.
+    pub(crate) fn connect_to(
+        login: &Login,
+        host: Ipv4Addr,
+        port: u16,
+        limit: Duration,
+    ) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut config = Config::new();
         config
             .host(host.to_string())
             .port(port)
-            .user(SQL_USER)
-            .password(SQL_PASSWORD)
-            .dbname(DATABASE)
+            .user(login.user)
+            .password(login.password)
+            .dbname(login.database)
             .application_name("lab");
-        if port == DATABASE_PORT {
+        if port == login.port {
             // The stand-in for V8R3 hides PostgreSQL's own names from everybody else. And a lab looks
             // whatever the test has set for others.
             config.options(

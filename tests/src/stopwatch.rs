@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use crate::client::{Worker, lock};
 use crate::host::Node;
 use crate::lab::Lab;
-use crate::layout::{DATABASE_PORT, DATABASE_VIP};
+use crate::layout::DATABASE_VIP;
 use crate::network::enter;
-use crate::sql::Session;
+use crate::sql::{Login, Session};
 use crate::wait::wait_for;
 
 /// Short, so that a connection that was begun while nobody had the address holds up little.
@@ -33,14 +33,20 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    fn start(network: PathBuf, address: Ipv4Addr, sql: String, wanted: String) -> Self {
+    fn start(
+        login: Login,
+        network: PathBuf,
+        address: Ipv4Addr,
+        sql: String,
+        wanted: String,
+    ) -> Self {
         let (seen, asked) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
         let (told, began) = (Arc::clone(&seen), Arc::clone(&asked));
         let what = format!("{wanted:?} from {address}");
         let worker = Worker::start(move |stop| {
             let mut session = None;
             loop {
-                if ask(&mut session, &network, address, &sql).is_ok_and(|it| it == wanted) {
+                if ask(&login, &mut session, &network, address, &sql).is_ok_and(|it| it == wanted) {
                     *lock(&told) = Some(Instant::now());
                     return;
                 }
@@ -84,6 +90,7 @@ impl Stopwatch {
 }
 
 fn ask(
+    login: &Login,
     session: &mut Option<Session>,
     network: &Path,
     address: Ipv4Addr,
@@ -93,7 +100,7 @@ fn ask(
         Some(open) => open,
         None => {
             enter(network)?;
-            Session::connect(address, DATABASE_PORT, CONNECT)?
+            Session::connect(login, address, CONNECT)?
         }
     };
     let answer = open.query(sql, STATEMENT);
@@ -115,7 +122,13 @@ impl Lab {
         let address = if vip { DATABASE_VIP } else { node.address() };
         // Under the VIP it may be another one that answers.
         let sql = "insert into probe values ('client'); show cluster_name";
-        Stopwatch::start(self.client_network(), address, sql.into(), node.name())
+        Stopwatch::start(
+            self.shared().login(),
+            self.client_network(),
+            address,
+            sql.into(),
+            node.name(),
+        )
     }
 
     /// From now on the primary is asked whether a host streams from it, until it does.
@@ -131,6 +144,7 @@ impl Lab {
         ensure!(primary.psql(&sql)? == "0", "{name} streams already");
         let address = primary.address();
         Ok(Stopwatch::start(
+            self.shared().login(),
             self.client_network(),
             address,
             sql,

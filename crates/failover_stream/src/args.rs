@@ -68,6 +68,9 @@ pub struct Args {
     /// Read the configuration, say all that is wrong with it, and stop
     #[arg(long)]
     pub check_config: bool,
+    /// Print what the configuration has for a key, without quotes (for scripts), and stop
+    #[arg(long, value_name = "KEY")]
+    pub print_config: Option<String>,
 
     /// Do one step of a failover on this host and answer in JSON lines (for the coordinator)
     #[arg(long, value_enum, value_name = "STEP", requires = "deadline")]

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let teller = Teller::new(TOOL, &words);
     let exit = match teller.parse::<Args>(words) {
         Ok(args) if args.check_config => check_config(&args, &teller),
+        Ok(args) if args.print_config.is_some() => print_config(&args, &teller),
         Ok(args) => match args.step {
             Some(step) => answer(&args::order(step, &args), &args),
             None => match args.watch {
@@ -104,6 +105,20 @@ fn member(finding: &Finding) -> Value {
         "key": finding.key,
         "text": finding.text,
     })
+}
+
+/// One value of the configuration, passwords included: who may read the file may read it here.
+fn print_config(args: &Args, teller: &Teller) -> Exit {
+    let key = args.print_config.as_deref().unwrap_or_default();
+    let path = match Config::find(args.config.as_deref()) {
+        Ok(path) => path,
+        Err(error) => return wrong(teller, &error.to_string()),
+    };
+    match Config::written(&path, key) {
+        Ok(Some(value)) => teller.ends(Exit::Done, &value),
+        Ok(None) => wrong(teller, &format!("{}: {key} is not set", path.display())),
+        Err(error) => wrong(teller, &error.to_string()),
+    }
 }
 
 /// One step for a coordinator on another host: messages on standard output, the answer last.

@@ -61,24 +61,31 @@ pub fn decide(wish: Wish, seen: &Seen) -> Plan {
     }
 }
 
-/// What a process may do that has more rights than its caller: change the configured address, as
-/// configured, and ask who has that or an address of `neighbors` (with the devices that lead there).
+/// What a process may do that has more rights than its caller: change an address of `configured` (with the
+/// keys that name them), as configured, and ask who has one of these or of `neighbors` (with the devices
+/// that lead there).
 pub fn permitted(
     action: Action,
     wanted: &Vip,
-    configured: Option<&Vip>,
+    configured: &[(&str, Vip)],
     neighbors: &[(Ipv4Addr, String)],
 ) -> Result<(), String> {
     let place = |vip: &Vip| (vip.cidr.addr, vip.dev.clone());
     let asked = place(wanted);
-    let looks = action == Action::Status
-        && (neighbors.contains(&asked) || configured.map(place) == Some(asked));
-    if looks || configured == Some(wanted) {
+    let is_asked = |(_, vip): &(&str, Vip)| place(vip) == asked;
+    let looks =
+        action == Action::Status && (neighbors.contains(&asked) || configured.iter().any(is_asked));
+    if looks || configured.iter().any(|(_, vip)| vip == wanted) {
         return Ok(());
     }
-    let allowed = configured.map_or("none is configured".to_owned(), |vip| {
-        format!("only KB_VIP {vip} on DEV {} is allowed", vip.dev)
-    });
+    let named = configured.iter();
+    let named: Vec<String> = named
+        .map(|(key, vip)| format!("{key} {vip} on DEV {}", vip.dev))
+        .collect();
+    let allowed = match named.is_empty() {
+        true => "none is configured".to_owned(),
+        false => format!("only {} is allowed", named.join(" or ")),
+    };
     Err(format!(
         "{} {wanted} on {} with file capabilities: {allowed}; run it as root",
         action.word(),
@@ -147,24 +154,36 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             dev: dev.to_owned(),
         };
-        let configured = vip("192.168.1.200/24", "enp0s3");
+        let both = [
+            ("KB_VIP", vip("192.168.1.200/24", "enp0s3")),
+            ("KB_POOL_VIP", vip("192.168.1.201/24", "enp0s3")),
+        ];
         let neighbors = [(Ipv4Addr::new(192, 168, 1, 101), "enp0s3".to_owned())];
         for action in [Action::Add, Action::Del] {
-            assert!(permitted(action, &configured, Some(&configured), &[]).is_ok());
+            for (_, configured) in &both {
+                assert!(permitted(action, configured, &both, &[]).is_ok());
+                assert!(permitted(action, configured, &[], &neighbors).is_err());
+            }
             for other in [
                 vip("192.168.1.20/24", "enp0s3"),
                 vip("192.168.1.200/25", "enp0s3"),
                 vip("192.168.1.200/24", "eth1"),
+                vip("192.168.1.201/1", "enp0s3"),
             ] {
-                let why = permitted(action, &other, Some(&configured), &neighbors).unwrap_err();
+                let why = permitted(action, &other, &both, &neighbors).unwrap_err();
                 assert!(
-                    why.contains("only KB_VIP 192.168.1.200/24 on DEV enp0s3"),
+                    why.contains(
+                        "only KB_VIP 192.168.1.200/24 on DEV enp0s3 or KB_POOL_VIP \
+                         192.168.1.201/24 on DEV enp0s3 is allowed"
+                    ),
                     "{why}"
                 );
             }
-            assert!(permitted(action, &configured, None, &neighbors).is_err());
+            let other = vip("192.168.1.20/24", "enp0s3");
+            let why = permitted(action, &other, &[], &neighbors).unwrap_err();
+            assert!(why.contains("none is configured"), "{why}");
         }
-        let looks = |vip: &Vip| permitted(Action::Status, vip, Some(&configured), &neighbors);
+        let looks = |vip: &Vip| permitted(Action::Status, vip, &both, &neighbors);
         assert!(looks(&vip("192.168.1.200/32", "enp0s3")).is_ok());
         assert!(looks(&vip("192.168.1.101/32", "enp0s3")).is_ok());
         assert!(
@@ -176,5 +195,6 @@ mod tests {
             "another network"
         );
         assert!(looks(&vip("192.168.1.200/32", "eth1")).is_err());
+        assert!(looks(&vip("192.168.1.201/32", "enp0s3")).is_ok());
     }
 }

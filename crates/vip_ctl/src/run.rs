@@ -6,7 +6,7 @@ use crate::privilege;
 use anyhow::{Context, Result};
 use failover_core::arp::{announce, link_to, who_has};
 use failover_core::clock;
-use failover_core::config::Config;
+use failover_core::config::{Cidr, Config};
 use failover_core::deadline::Deadline;
 use failover_core::exit::{Exit, usage};
 use failover_core::host::ThisHost;
@@ -116,15 +116,16 @@ pub fn run(request: &Request, elevated: bool, teller: &Teller) -> Result<Ending>
         return remote(name, request, &host);
     }
     let config = &host.config;
-    if request.action == Action::Add && !config.has_database() {
+    let vip = wanted(request, config)?;
+    let is_pools = config.kb_pool_vip == IpAddr::V4(vip.cidr.addr);
+    if request.action == Action::Add && !config.has_database() && !is_pools {
         return Err(usage(
             "this host has no database (KB_LOCALHOST_IP is none of KB_ALL_IP), and the database VIP \
              belongs on the primary's: name that with --host",
         ));
     }
-    let vip = wanted(request, config)?;
     if elevated {
-        permitted(request.action, &vip, host.vip.as_ref(), &neighbors(config)).map_err(usage)?;
+        permitted(request.action, &vip, &configured(&host), &neighbors(config)).map_err(usage)?;
     }
     let programs = Programs {
         only_roots: elevated,
@@ -160,6 +161,28 @@ fn keeps_rights(config: &Config, teller: &Teller) -> Result<bool> {
         ));
     }
     Ok(config.only_roots)
+}
+
+/// The addresses that root has written down, with their keys. That of the pool is among them, so that a pool
+/// which does not run as root can have this program as its `if_up_cmd`. It has the network of the other one.
+fn configured(host: &ThisHost) -> Vec<(&'static str, Vip)> {
+    let config = &host.config;
+    let pools = match (config.kb_pool_vip, &config.dev) {
+        (IpAddr::V4(addr), Some(dev)) => {
+            let prefix = config.kb_vip.map_or(32, |vip| vip.prefix);
+            let cidr = Cidr { addr, prefix };
+            Some((
+                "KB_POOL_VIP",
+                Vip {
+                    cidr,
+                    dev: dev.clone(),
+                },
+            ))
+        }
+        _ => None,
+    };
+    let own = host.vip.clone().map(|vip| ("KB_VIP", vip));
+    own.into_iter().chain(pools).collect()
 }
 
 /// The cluster's hosts on networks of this one, each with the device that leads there: a failover asks

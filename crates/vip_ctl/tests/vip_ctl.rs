@@ -275,6 +275,30 @@ fn file_capabilities_serve_another_user() {
     assert!(one_line(&run("add"), 1).contains(&mac.to_string()));
 }
 
+/// A pool that is not root's has this program as its own `if_up_cmd` and `if_down_cmd`.
+#[test]
+fn file_capabilities_serve_the_pools_address() {
+    let host = Installed::new();
+    host.copy_to("db", "KB_POOL_VIP=10.9.0.202");
+    host.set_capabilities();
+    let run = |args: &str| host.run_as_nobody(&host.program(), args);
+    let held = || {
+        let found = host.hosts.on_here(|| find("10.9.0.202".parse().unwrap()));
+        found.unwrap()
+    };
+    let added = run("add --force --vip 10.9.0.202/24");
+    assert_eq!(added.code, 0, "{added:?}");
+    assert_eq!(held().unwrap().prefix, 24);
+    assert_eq!(host.held(), None);
+    let removed = run("del --vip 10.9.0.202/24");
+    assert_eq!((removed.code, held()), (0, None), "{removed:?}");
+    // With another network it would take the way to other hosts.
+    let refused = run("add --force --vip 10.9.0.202/1");
+    let line = one_line(&refused, 2);
+    assert!(line.contains("or KB_POOL_VIP 10.9.0.202/24"), "{line}");
+    assert_eq!(held(), None);
+}
+
 #[test]
 fn file_capabilities_are_for_the_configured_address_only() {
     let host = Installed::new();

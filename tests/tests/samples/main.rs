@@ -2,6 +2,7 @@
 //! pool, cron and logrotate, and the manual by its reader.
 
 mod cluster;
+mod debian;
 mod log_lines;
 mod pool_keys;
 mod rotation;

@@ -39,6 +39,7 @@ use reader::Reader;
 pub use require_auth::{AuthMethod, RequireAuth};
 pub use secret::Secret;
 pub use ssl_mode::SslMode;
+use syntax::Value;
 
 /// `HAmodule.conf` has some 50 lines; what is larger than this is another file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -103,6 +104,23 @@ impl Config {
             Some(config) if findings.is_empty() => Ok(config),
             _ => Err(ConfigError { errors: findings }),
         }
+    }
+
+    /// What the file has for `key`, without its quotes, the words of a list `(a b)` with blanks between them:
+    /// for scripts, which need no reader of their own. `None`: nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or at least one key is wrong or missing.
+    pub fn written(path: &Path, key: &str) -> Result<Option<String>, ConfigError> {
+        Self::load(path)?;
+        let (contents, _) = contents(path)?;
+        let text = syntax::decode(&contents).unwrap_or_default();
+        let mut lines = syntax::parse(&text);
+        lines.retain(|line| line.key.as_deref() == Some(key));
+        let value = lines.pop().and_then(|line| line.value.ok());
+        Ok(value
+            .filter(|value| !value.is_empty())
+            .map(Value::into_text))
     }
 
     /// Everything there is to say about the file, for `--check-config`: errors and notes in the

@@ -44,6 +44,14 @@ impl Value {
             Self::List(words) => words.is_empty(),
         }
     }
+
+    /// As one text.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::List(words) => words.join(" "),
+        }
+    }
 }
 
 /// One line that is neither blank nor a comment.

@@ -837,6 +837,28 @@ fn a_file_is_found_loaded_and_checked() {
 }
 
 #[test]
+fn a_script_reads_a_value_as_it_is_written() {
+    let scratch = Scratch::new("written");
+    let more =
+        "ALL_NODE_NAME=(node101  \"node102\")\nKB_PORT=1\nKB_PORT='54321' # last\nCMD_IP_PATH=\n";
+    let path = scratch.file(format!("{KINGBASE}\n{more}").as_bytes());
+    let written = |key| Config::written(&path, key).expect("the sample");
+    for (key, expected) in [
+        ("KB_PORT", Some("54321")),
+        ("KB_ALL_IP", Some("(192.168.1.101 192.168.1.102)")),
+        ("ALL_NODE_NAME", Some("node101 node102")),
+        ("KB_PASS", Some("MTIzNDU2")),
+        ("CMD_IP_PATH", None),
+        ("NO_SUCH_KEY", None),
+    ] {
+        assert_eq!(written(key).as_deref(), expected, "{key}");
+    }
+    // Of a file that is wrong nothing is told.
+    let path = scratch.file(b"KB_PORT=54321\n");
+    assert!(Config::written(&path, "KB_PORT").is_err());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_clear_line() {
     let scratch = Scratch::new("unreadable");
     let fifo = scratch.0.join("fifo");
