@@ -5,10 +5,11 @@
 #     debian.sh install [BUILT_TOOLS_DIRECTORY]
 #     debian.sh primary
 #     debian.sh standby [PRIMARY_ADDRESS]
+#     debian.sh uninstall [BUILT_TOOLS_DIRECTORY]
 #
 # install: the tools into /opt/failover-tools, with what they need around them. primary, standby: what server
 # and pool have to know, from HAmodule.conf, and this host's server as the primary, or as a copy of it. Each can
-# be run again.
+# be run again. uninstall: the tools, and what is ours in the pool's files. Nothing is restarted by it.
 set -eu
 umask 022
 
@@ -46,11 +47,16 @@ password() { # KEY
     printf %s "$text"
 }
 
+# Ours are between the marks, both of them.
+check_marks() { # FILE
+    [ "$(grep -cxF -e "$begin" "$1")" = "$(grep -cxF -e "$end" "$1")" ] ||
+        fail "$1: \"$begin\" without \"$end\": take out what is ours by hand"
+}
+
 # Puts standard input into a file: in the place of what an earlier run has put there, else at its end. Owner and
 # mode stay.
 put() { # FILE
-    [ "$(grep -cxF -e "$begin" "$1")" = "$(grep -cxF -e "$end" "$1")" ] ||
-        fail "$1: \"$begin\" without \"$end\": take out what is ours by hand"
+    check_marks "$1"
     new=$1.failover-tools.new
     block=$({ echo "$begin" && cat && echo "$end"; })
     cp -p -- "$1" "$new"
@@ -60,6 +66,15 @@ put() { # FILE
         $0 == end { ours = 0 }
         END { if (!done) print ENVIRON["block"] }' "$1" >"$new"
     mv -f -- "$new" "$1"
+}
+
+# Takes out what was put in.
+take() { # FILE
+    [ -e "$1" ] || return 0
+    check_marks "$1"
+    cp -p -- "$1" "$1.failover-tools.new"
+    sed "\\|^$begin\$|,\\|^$end\$|d" "$1" >"$1.failover-tools.new"
+    mv -f -- "$1.failover-tools.new" "$1"
 }
 
 # Makes standard input a file of its own.
@@ -155,6 +170,18 @@ read_config() {
     [ -e "$etc/postgresql.conf" ] || fail "no $etc/postgresql.conf: pg_createcluster $version $name"
     set_port=$(pg_conftool -s "$version" "$name" show port)
     [ "$set_port" = "$port" ] || fail "KB_PORT: found $port, but $etc/postgresql.conf has port = $set_port"
+    pool=/etc/pgpool2
+    for file in "$etc/pg_hba.conf" "$pool/pgpool.conf" "$pool/pcp.conf" "$pool/pool_hba.conf"; do
+        check_marks "$file"
+    done
+}
+
+# t or f: is the server of that host in recovery? Nothing: it lets us not in.
+in_recovery() { # HOST
+    export PGPASSWORD="$sql_password"
+    as_postgres psql -X -A -t -w -d "host=$1 port=$port user=$user dbname=postgres connect_timeout=5" \
+        -c 'select pg_is_in_recovery()'
+    unset PGPASSWORD
 }
 
 configure_server() {
@@ -193,7 +220,7 @@ pool_settings() {
     *) half=off ;;
     esac
     case $(pgpool --version 2>&1) in
-    *" 4."[0-3]* | *" 3."*) delegate=delegate_IP ;;
+    *" 4."[0-3].* | *" 3."*) delegate=delegate_IP ;;
     *) delegate=delegate_ip ;;
     esac
     vip_ctl=$root/kingbasecluster/bin/vip_ctl
@@ -234,7 +261,6 @@ END
 }
 
 configure_pool() {
-    pool=/etc/pgpool2
     pool_settings | put "$pool/pgpool.conf"
     id=0
     for host in $all; do
@@ -253,6 +279,22 @@ configure_pool() {
     done | put "$pool/pool_hba.conf"
 }
 
+# The server's settings stay: with them a standby is one.
+uninstall_all() { # BUILT
+    rm -f -- /etc/cron.d/failover-tools /etc/logrotate.d/failover-tools \
+        /etc/polkit-1/rules.d/50-failover-tools.rules /etc/sudoers.d/failover-tools /etc/pgpool2/pgpool_node_id
+    for file in pgpool.conf pcp.conf pool_hba.conf; do
+        take "/etc/pgpool2/$file"
+    done
+    # Nobody else starts it at boot.
+    for file in /etc/postgresql/*/*/conf.d/failover-tools.conf; do
+        [ ! -e "$file" ] || sed -i 's/^manual$/auto/' "${file%/conf.d/*}/start.conf"
+    done
+    sh "$here/install.sh" uninstall "$root" postgres "$1"
+    find "$root/db/bin" "$root/kingbasecluster/bin" -lname '/usr/*' -delete
+    say "uninstalled. $root/db/etc, logs, state and the server's settings for replication are yours to remove"
+}
+
 psql_here() {
     as_postgres psql -X -A -t -q -v ON_ERROR_STOP=1 -p "$port" -d postgres
 }
@@ -260,8 +302,11 @@ psql_here() {
 make_primary() {
     read_config
     [ ! -e "$data/standby.signal" ] || fail "$data is a standby's: debian.sh standby"
-    set -- $all
-    for other; do [ "$other" = "$me" ] || break; done
+    for host in $all; do
+        [ "$host" != "$me" ] || continue
+        other=$host
+        [ "$(in_recovery "$host" 2>/dev/null || :)" != f ] || fail "$host is a primary already: debian.sh standby here"
+    done
     configure_server "$other"
     configure_pool
     pg_ctlcluster "$version" "$name" restart
@@ -286,6 +331,10 @@ make_standby() { # [PRIMARY]
     read_config
     set -- "$@" $all
     for primary; do [ "$primary" = "$me" ] || break; done
+    if [ ! -e "$data/standby.signal" ]; then
+        answer=$(in_recovery "$primary") || fail "$primary: no login (debian.sh primary there first)"
+        [ "$answer" = f ] || fail "$primary is no primary: debian.sh standby ADDRESS-OF-THE-PRIMARY"
+    fi
     configure_server "$primary"
     configure_pool
     [ -e "$data/standby.signal" ] || copy_primary
@@ -295,9 +344,6 @@ make_standby() { # [PRIMARY]
 
 # What was there is kept: it may be somebody's.
 copy_primary() {
-    answer=$(as_postgres psql -X -A -t -w -h "$primary" -p "$port" -U "$user" -d postgres \
-        -c 'select pg_is_in_recovery()') || fail "$primary: no login (debian.sh primary there first)"
-    [ "$answer" = f ] || fail "$primary has no primary"
     kept=$data.before-failover-tools
     [ ! -e "$kept" ] || fail "$kept is there already: move it away"
     pg_ctlcluster "$version" "$name" stop || [ $? -eq 2 ] # it does not run
@@ -312,7 +358,8 @@ action=${1-}
 [ $# -eq 0 ] || shift
 case $action in
 install) install_all "${1-$here/../target/release}" ;;
+uninstall) uninstall_all "${1-$here/../target/release}" ;;
 primary) make_primary ;;
 standby) make_standby "$@" ;;
-*) fail "usage: debian.sh install [BUILT_TOOLS_DIRECTORY] | primary | standby [PRIMARY_ADDRESS]" ;;
+*) fail "usage: debian.sh install|uninstall [BUILT_TOOLS_DIRECTORY] | primary | standby [PRIMARY_ADDRESS]" ;;
 esac

@@ -70,7 +70,9 @@ fn type_in(lab: &Lab, node: &Node, command: &str) -> Result<()> {
         let other = others.next().context("two hosts")?.read(PUBLIC_KEY)?;
         command = command.replace(KEY_OF_THE_OTHER, other.trim());
     }
-    shell(node, &command).map(drop)
+    let said = shell(node, &command)?;
+    eprintln!("{}: {command}{said}", node.name());
+    Ok(())
 }
 
 /// What the section's reader does for the applications: here they are the lab's own client and prober.
@@ -93,19 +95,24 @@ fn let_applications_in(lab: &Lab) -> Result<()> {
     lab.node(101).psql(tables).map(drop)
 }
 
-/// A password that the pool's files cannot hold is refused before anything is written.
+/// What cannot go well is refused before anything is written.
+fn is_refused(node: &Node, action: &str, why: &str) -> Result<()> {
+    let sums = format!("md5sum {ETC}/*.conf /etc/pgpool2/*; ls {ETC}/conf.d");
+    let before = shell(node, &sums)?;
+    let script = format!("{PROJECT}/etc/debian.sh");
+    let run = node.run(&["sh", &script, action], COMMAND)?;
+    ensure!(run.code == Some(1) && run.stderr.contains(why), "{run}");
+    let after = shell(node, &sums)?;
+    ensure!(after == before, "{before}\n{after}");
+    Ok(())
+}
+
+/// A password that the pool's files cannot hold.
 fn a_bad_password_is_refused(node: &Node) -> Result<()> {
     let conf = "/opt/failover-tools/db/etc/HAmodule.conf";
     let bad = format!("cp -p {conf} /root/good; sed -i 's/^KB_PASS=.*/KB_PASS=YTpi/' {conf}");
     shell(node, &bad)?;
-    let script = format!("{PROJECT}/etc/debian.sh");
-    let run = node.run(&["sh", &script, "primary"], COMMAND)?;
-    ensure!(
-        run.code == Some(1) && run.stderr.contains("KB_PASS: the pool's files"),
-        "{run}"
-    );
-    let written = format!("{ETC}/conf.d/failover-tools.conf");
-    ensure!(!node.path(&written)?.exists(), "{written}");
+    is_refused(node, "primary", "KB_PASS: the pool's files")?;
     shell(node, &format!("mv /root/good {conf}")).map(drop)
 }
 
@@ -121,7 +128,35 @@ fn again(lab: &Lab, node: &Node) -> Result<()> {
     }
     let after = shell(node, &sums)?;
     ensure!(after == before, "{before}\n{after}");
+    is_refused(node, "primary", "is a standby's")?;
+    is_refused(lab.node(102), "standby", "is no primary")?;
+    // Somebody has taken out one of two marks: nothing of it may be lost.
+    let hba = "/etc/pgpool2/pool_hba.conf";
+    shell(
+        node,
+        &format!("cp -p {hba} /root/good; sed -i '/failover-tools: end/d' {hba}"),
+    )?;
+    is_refused(node, "standby", "by hand")?;
+    shell(node, &format!("mv /root/good {hba}"))?;
     wait_for("it to stream again", BY_CRON, || lab.is_whole(102))
+}
+
+/// Nothing of ours is called any more, and the pool's files are as the package has left them. The standby goes
+/// on.
+fn uninstall(lab: &Lab, node: &Node) -> Result<()> {
+    shell(node, &format!("sh {PROJECT}/etc/debian.sh uninstall"))?;
+    let left = "set -e
+        cmp /usr/share/pgpool2/pgpool.conf /etc/pgpool2/pgpool.conf
+        ! grep failover-tools -r /etc/pgpool2 /etc/cron.d /etc/logrotate.d /etc/polkit-1/rules.d
+        ls -A /opt/failover-tools/db/bin /opt/failover-tools/kingbasecluster/bin
+        pg_ctlcluster 15 main restart";
+    let left = shell(node, left)?;
+    ensure!(
+        left.lines()
+            .all(|line| line.is_empty() || line.starts_with("/opt/")),
+        "{left}"
+    );
+    wait_for("it to stream", COMMAND, || lab.streams(node.number(), 102))
 }
 
 fn logs_are_explained(lab: &Lab) -> Result<()> {
@@ -159,16 +194,19 @@ fn two_hosts_of_debians_packages_by_the_page() -> Result<()> {
                 let node = lab.node(*number);
                 if command.contains("debian.sh primary") {
                     a_bad_password_is_refused(node)?;
+                    is_refused(node, "standby", "debian.sh primary there first")?;
                 }
-                let begun = Instant::now();
+                if command.contains("debian.sh standby") {
+                    is_refused(node, "primary", "is a primary already")?;
+                }
                 type_in(lab, node, command).with_context(|| command.clone())?;
-                eprintln!("{} {:.1?}: {command}", node.name(), begun.elapsed());
             }
         }
         let_applications_in(lab)?;
         fails_over_and_recovers(lab)?;
         again(lab, lab.node(101))?;
-        logs_are_explained(lab)
+        logs_are_explained(lab)?;
+        uninstall(lab, lab.node(101))
     })
 }
 
