@@ -90,11 +90,10 @@ as_postgres() {
 }
 
 install_all() { # BUILT
-    version=$(ls /usr/lib/postgresql 2>/dev/null | sort -V | tail -n 1)
-    [ -n "$version" ] || fail "no /usr/lib/postgresql: apt-get install postgresql-15"
+    version=$(ls -d /etc/postgresql/*/main 2>/dev/null | cut -d/ -f4 | sort -V | tail -n 1)
+    [ -e "$conf" ] || [ -n "$version" ] || fail "no cluster in /etc/postgresql: apt-get install postgresql-15"
     [ -d /etc/pgpool2 ] || fail "no /etc/pgpool2: apt-get install pgpool2"
     sh "$here/install.sh" install "$root" postgres "$1"
-    ln -sfn -- "/usr/lib/postgresql/$version/bin/"* "$root/db/bin/"
     ln -sfn -- /usr/sbin/pcp_* "$root/kingbasecluster/bin/"
     install -d -o postgres -g postgres /var/log/failover-tools /var/lib/postgresql/failover-tools
     install -d -- "$root/db/etc"
@@ -104,16 +103,30 @@ install_all() { # BUILT
             -e "s#^KB_DATA_PATH=.*#KB_DATA_PATH=/var/lib/postgresql/$version/main#" \
             "$here/HAmodule.debian.conf" | write "$conf" 0640 root:postgres
     fi
+    find_cluster
+    ln -sfn -- "/usr/lib/postgresql/$version/bin/"* "$root/db/bin/"
     sed -e 's#kingbase kingbase#postgres postgres#' \
         -e 's#/home/kingbase/cluster/R3HA/log/database.log#/var/lib/postgresql/failover-tools/database.log#' \
         -e 's#/home/kingbase/cluster/R3HA/log#/var/log/failover-tools#' \
         "$here/failover-tools.logrotate" | write /etc/logrotate.d/failover-tools 0644 root:root
-    allow_unit "$version"
+    allow_unit
     make_key
 }
 
+# The cluster of HAmodule.conf, by its data directory.
+find_cluster() {
+    data=$(get KB_DATA_PATH)
+    case $data in
+    /var/lib/postgresql/*/*) ;;
+    *) fail "KB_DATA_PATH: found $data, expected /var/lib/postgresql/VERSION/NAME, as pg_createcluster makes it" ;;
+    esac
+    name=${data##*/} version=${data%/*} version=${version##*/}
+    etc=/etc/postgresql/$version/$name
+    [ -e "$etc/postgresql.conf" ] || fail "no $etc/postgresql.conf: pg_createcluster $version $name"
+}
+
 # The database's user may stop and start the server's unit, and nothing else.
-allow_unit() { # VERSION
+allow_unit() {
     if [ -d /etc/polkit-1/rules.d ]; then
         rule=/etc/polkit-1/rules.d/50-failover-tools.rules sample=failover-tools.polkit.rules mode=0644
     elif [ -d /etc/sudoers.d ]; then
@@ -121,7 +134,7 @@ allow_unit() { # VERSION
     else
         fail "neither polkit nor sudo: apt-get install polkitd (postgres has to stop and start the server's unit)"
     fi
-    sed "s#postgresql@15-main#postgresql@$1-main#" "$here/$sample" | write "$rule" "$mode" root:root
+    sed "s#postgresql@15-main#postgresql@$version-$name#" "$here/$sample" | write "$rule" "$mode" root:root
 }
 
 # The key by which postgres gets from host to host.
@@ -156,23 +169,20 @@ read_config() {
     pcp_user=$(get PCP_USER)
     user=$(get KB_USER)
     port=$(get KB_PORT)
-    data=$(get KB_DATA_PATH)
     sql_password=$(password KB_PASS)
     pcp_password=$(password PCP_PASS)
     # A user of its own for the checks, the same on all hosts; it can be reckoned from KB_PASS only.
     check_password=$(printf 'pool_check %s' "$sql_password" | sha256sum | cut -c 1-40)
-    case $data in
-    /var/lib/postgresql/*/*) ;;
-    *) fail "KB_DATA_PATH: found $data, expected /var/lib/postgresql/VERSION/NAME, as pg_createcluster makes it" ;;
+    case $user$pcp_user in
+    *[!A-Za-z0-9_]*) fail "KB_USER, PCP_USER: found $user and $pcp_user, expected letters, digits and _" ;;
     esac
-    name=${data##*/} version=${data%/*} version=${version##*/}
-    etc=/etc/postgresql/$version/$name
-    [ -e "$etc/postgresql.conf" ] || fail "no $etc/postgresql.conf: pg_createcluster $version $name"
+    find_cluster
     set_port=$(pg_conftool -s "$version" "$name" show port)
     [ "$set_port" = "$port" ] || fail "KB_PORT: found $port, but $etc/postgresql.conf has port = $set_port"
     pool=/etc/pgpool2
-    for file in "$etc/pg_hba.conf" "$pool/pgpool.conf" "$pool/pcp.conf" "$pool/pool_hba.conf"; do
-        check_marks "$file"
+    passwords=$(getent passwd postgres | cut -d: -f6)/.pgpass
+    for file in "$etc/pg_hba.conf" "$pool/pgpool.conf" "$pool/pcp.conf" "$pool/pool_hba.conf" "$passwords"; do
+        [ ! -e "$file" ] || check_marks "$file"
     done
 }
 
@@ -201,7 +211,6 @@ END
     done | put "$etc/pg_hba.conf"
     # At boot network_rewind starts it, after it has looked who is the primary.
     sed -i 's/^auto$/manual/' "$etc/start.conf"
-    passwords=$(getent passwd postgres | cut -d: -f6)/.pgpass
     [ -e "$passwords" ] || write "$passwords" 0600 postgres:postgres </dev/null
     # The first line that fits counts, and this one fits no other server.
     for host in $all; do
@@ -312,6 +321,8 @@ make_primary() {
     pg_ctlcluster "$version" "$name" restart
     psql_here <<END
 set synchronous_commit = local;
+set log_statement = 'none';
+set log_min_duration_statement = -1;
 do \$\$ begin
     if not exists (select from pg_roles where rolname = '$user') then create role "$user" superuser; end if;
     if not exists (select from pg_roles where rolname = 'pool_check') then create role pool_check; end if;
@@ -342,15 +353,23 @@ make_standby() { # [PRIMARY]
     say "this host has a standby of $primary"
 }
 
-# What was there is kept: it may be somebody's.
+# Beside its place, and put there when it is whole. What was there is kept: it may be somebody's.
 copy_primary() {
-    kept=$data.before-failover-tools
-    [ ! -e "$kept" ] || fail "$kept is there already: move it away"
-    pg_ctlcluster "$version" "$name" stop || [ $? -eq 2 ] # it does not run
-    [ ! -e "$data" ] || mv -T -- "$data" "$kept"
-    say "copies $primary; what was in $data is in $kept"
-    as_postgres pg_basebackup -w -h "$primary" -p "$port" -U "$user" -S "slot_$node" -X stream -D "$data" --checkpoint=fast
-    as_postgres touch "$data/standby.signal"
+    kept=$data.before-failover-tools copy=$data.failover-tools.new
+    # Without the data directory: an earlier run was killed between the two renames.
+    if [ -e "$data" ] || [ ! -e "$copy/standby.signal" ]; then
+        [ ! -e "$data" ] || [ ! -e "$kept" ] || fail "$kept is there already: move it away"
+        rm -rf -- "$copy"
+        as_postgres pg_basebackup -w -h "$primary" -p "$port" -U "$user" -S "slot_$node" -X stream \
+            --checkpoint=fast -D "$copy"
+        as_postgres touch "$copy/standby.signal"
+    fi
+    if [ -e "$data" ]; then
+        pg_ctlcluster "$version" "$name" stop || [ $? -eq 2 ] # it does not run
+        mv -T -- "$data" "$kept"
+        say "what was in $data is in $kept now"
+    fi
+    mv -T -- "$copy" "$data"
 }
 
 [ "$(id -u)" = 0 ] || fail "run it as root"

@@ -128,6 +128,10 @@ fn again(lab: &Lab, node: &Node) -> Result<()> {
     }
     let after = shell(node, &sums)?;
     ensure!(after == before, "{before}\n{after}");
+    // As a run leaves it that is killed before the copy is in its place.
+    let killed = "pg_ctlcluster 15 main stop && cd /var/lib/postgresql/15 && mv main main.failover-tools.new";
+    shell(node, killed)?;
+    shell(node, &format!("sh {PROJECT}/etc/debian.sh standby"))?;
     is_refused(node, "primary", "is a standby's")?;
     is_refused(lab.node(102), "standby", "is no primary")?;
     // Somebody has taken out one of two marks: nothing of it may be lost.
