@@ -106,10 +106,10 @@ impl Drill {
     }
 }
 
-/// A seed that is another one each time.
+/// Milliseconds since 1970: a seed that is another one each time, and what cron goes by.
 #[allow(
     clippy::disallowed_methods,
-    reason = "a seed, and no time that is waited for"
+    reason = "a seed, and the time of day by which cron goes"
 )]
 pub fn by_the_clock() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
