@@ -315,6 +315,27 @@ pub fn follows_another(host: &str, in_recovery: Option<bool>) -> Option<String> 
     ))
 }
 
+/// Where a standby goes that a failover has held for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back<T> {
+    /// Nowhere: it is held by another failover, which counts on that.
+    Nowhere,
+    /// To the old primary.
+    Old,
+    /// To whom another failover had had it follow before.
+    To(T),
+}
+
+/// Of a standby whose hold is `ours`, or another failover's that may be under way still (`young`); it was
+/// taken from `before`.
+pub fn back_to<T>(ours: bool, young: bool, before: Option<T>) -> Back<T> {
+    match (ours, before) {
+        (true, Some(before)) => Back::To(before),
+        (false, _) if young => Back::Nowhere,
+        _ => Back::Old,
+    }
+}
+
 /// What is said where the pool on the host `pool` knows nobody to promote; `seen`: what the hosts say.
 pub fn nobody_left(seen: &HashMap<IpAddr, Status>, pool: IpAddr) -> String {
     let candidates: Vec<Candidate> = seen
@@ -745,5 +766,24 @@ mod tests {
         assert_eq!(lag_refusal(u64::MAX, None), None);
         assert_eq!(lag_refusal(16 << 20, Some(16)), None);
         assert!(lag_refusal((16 << 20) + 1, Some(16)).is_some());
+    }
+
+    #[test]
+    fn what_was_held_for_nothing_goes_back_to_where_it_was() {
+        let before = || Some("node102");
+        for (what, ours, young, before, expected) in [
+            ("nobody else has told it", true, true, None, Back::Old),
+            (
+                "taken from another one",
+                true,
+                true,
+                before(),
+                Back::To("node102"),
+            ),
+            ("taken by another one", false, true, before(), Back::Nowhere),
+            ("by one of long ago", false, false, before(), Back::Old),
+        ] {
+            assert_eq!(back_to(ours, young, before), expected, "{what}");
+        }
     }
 }

@@ -12,8 +12,8 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Candidate, choose, follows_another, may_acknowledge_on, may_listen, promoted, promoted_since,
-    quorum, quorum_besides, replaced_before,
+    Back, Candidate, back_to, choose, follows_another, may_acknowledge_on, may_listen, promoted,
+    promoted_since, quorum, quorum_besides, replaced_before,
 };
 use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
@@ -191,29 +191,16 @@ impl Failover {
             return;
         }
         let held = world.hosts[standby].state.held;
-        let (ours, before) = match held {
-            Some(held) if world.options.gives_back => {
-                let young = world.now - held.at < MARK;
-                (
-                    held.by == self.me || !young,
-                    held.before.filter(|_| held.by == self.me),
-                )
-            }
-            _ => (true, None),
+        let back = match held.filter(|_| world.options.gives_back) {
+            Some(held) => back_to(held.by == self.me, world.now - held.at < MARK, held.before),
+            None => Back::Old,
         };
-        match before {
-            Some((leader, newer)) => {
-                follow(world, self.me_at(), standby, Named::Host(leader), newer);
-            }
-            None if ours => drop(follow(
-                world,
-                self.me_at(),
-                standby,
-                Named::Host(self.old),
-                0,
-            )),
-            None => {}
-        }
+        let (whom, newer) = match back {
+            Back::Nowhere => return,
+            Back::Old => (self.old, 0),
+            Back::To(before) => before,
+        };
+        follow(world, self.me_at(), standby, Named::Host(whom), newer);
     }
 
     /// This process, and its host.

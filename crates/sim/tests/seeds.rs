@@ -154,15 +154,18 @@ fn first_world() -> Options {
 
 /// The same with the mends of then only: a later one may cover for one that is taken out.
 fn first_mends() -> Options {
-    Options {
-        newer: false,
-        gives_back: false,
-        keeps_mark: false,
-        fenced_old: false,
-        leaves_word: false,
-        coming: false,
-        ..first_world()
+    let mut options = first_world();
+    for later in [
+        "newer",
+        "gives_back",
+        "keeps_mark",
+        "fenced_old",
+        "leaves_word",
+        "coming",
+    ] {
+        assert!(options.take_out(later), "{later}");
     }
+    options
 }
 
 /// Three databases, synchronous, `SYNC_DEGRADE=never`; an old primary comes back by itself.

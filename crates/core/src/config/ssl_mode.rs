@@ -1,7 +1,6 @@
 //! `KB_SSLMODE`: whether a session is encrypted, and what the server's certificate is looked at for, as
 //! libpq's `sslmode`.
 
-use super::Config;
 use std::fmt;
 
 /// How much TLS there must be.
@@ -35,20 +34,5 @@ impl fmt::Display for SslMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = SSL_MODES.iter().find(|(mode, _)| mode == self);
         f.write_str(name.map_or("", |(_, name)| name))
-    }
-}
-
-impl Config {
-    /// The same for the server's own programs, as options of a connection string; none where all is as they
-    /// have it anyway.
-    pub fn tls_options(&self) -> Vec<(&'static str, String)> {
-        let mode = (self.kb_sslmode != SslMode::Prefer).then(|| self.kb_sslmode.to_string());
-        let root = self.kb_sslrootcert.as_ref();
-        let root = root.map(|it| it.display().to_string());
-        let options = [("sslmode", mode), ("sslrootcert", root)];
-        options
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect()
     }
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod against_libpq;
 
+use crate::config::{Config, SslMode};
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -314,6 +315,20 @@ pub fn build(pairs: &[(&str, &str)]) -> String {
         .map(|(keyword, value)| format!("{keyword}={}", written(value, Place::Bare)))
         .collect();
     words.join(" ")
+}
+
+/// The same for the server's own programs, which encrypt their sessions as the tools do; nothing is added where
+/// that is so anyway.
+pub fn build_with_tls(pairs: &[(&str, &str)], config: &Config) -> String {
+    let mode = config.kb_sslmode.to_string();
+    let root = config.kb_sslrootcert.as_ref();
+    let root = root.map(|it| it.display().to_string());
+    let mode = (config.kb_sslmode != SslMode::Prefer).then_some(mode.as_str());
+    let tls = [("sslmode", mode), ("sslrootcert", root.as_deref())];
+    let tls = tls
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    build(&pairs.iter().copied().chain(tls).collect::<Vec<_>>())
 }
 
 fn written(value: &str, place: Place) -> String {

@@ -352,12 +352,9 @@ impl<'a> StandbyFiles<'a> {
     fn made_up(&self, host: &str) -> String {
         let config = self.config;
         let password = self.names.conninfo_password.written(&config.kb_pass);
-        let tls = config.tls_options();
-        let tls = tls.iter().map(|(key, value)| (*key, value.as_str()));
-        let port = config.kb_port.to_string();
         let ours = [
             ("host", host),
-            ("port", &port),
+            ("port", &config.kb_port.to_string()),
             ("user", &config.kb_user),
             ("password", &password),
             // Replication needs none; the synchronization of slots (17 and later) does.
@@ -365,7 +362,7 @@ impl<'a> StandbyFiles<'a> {
             ("application_name", &config.node_name),
             ("connect_timeout", "10"),
         ];
-        conninfo::build(&ours.into_iter().chain(tls).collect::<Vec<_>>())
+        conninfo::build_with_tls(&ours, config)
     }
 
     fn write(&self, file: &Path, text: &str) -> Result<()> {

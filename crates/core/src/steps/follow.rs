@@ -21,7 +21,7 @@ use crate::standby::{NOBODY, Pointed, StandbyFiles};
 use crate::state::{FenceMark, Followed, InstanceLock, LockError, StateDir, failover_mark};
 use crate::status;
 use anyhow::{Context, Result, bail};
-use failover_rules::failover::follows_another;
+use failover_rules::failover::{Back, back_to, follows_another};
 use failover_rules::plan::failover::{self as plan, ANSWER_TIME};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -91,8 +91,6 @@ pub struct Follow<'a> {
     /// The server does not run: its settings are for its next start.
     down: bool,
     lock: Option<InstanceLock>,
-    /// There is no lock to be had: nobody else has it.
-    lockless: bool,
     /// The receivers of the old primary.
     before: Vec<Process>,
     pointed: Option<Pointed>,
@@ -146,7 +144,6 @@ pub fn follow(here: &Here<'_>, whom: Whom, frame: Frame<'_>) -> Result<()> {
         goes_back: false,
         down: false,
         lock: None,
-        lockless: false,
         before: Vec::new(),
         pointed: None,
     };
@@ -162,8 +159,10 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         return Ok(context.leave(format!("it follows {by_now} by now")));
     }
     if context.is_let_go() {
-        let state = state.load().unwrap_or_default();
-        match back_to(state.held.as_ref(), context.journal.run(), clock::seconds()) {
+        match let_go_to(
+            state.load().ok().and_then(|it| it.held),
+            context.journal.run(),
+        ) {
             Back::Nowhere => return Ok(context.leave("another failover holds it by now")),
             Back::Old => {}
             Back::To(before) => go_back(context, &before)?,
@@ -174,18 +173,17 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         // A log directory that is gone must not stop a failover.
         Err(error @ LockError::Nowhere { .. }) => {
             context.journal.stamped(format!("warning: {error}"));
-            context.lockless = true;
             None
         }
         Err(error) => {
             // The recovery that has the lock asks for the mark once more before it starts the server.
             let before = is_free(context, &state, follows.as_deref(), deadline)?;
-            note(context, &state, before)?;
+            note(context, &state, before, true)?;
             return Err(error.into());
         }
     };
     if state.rewind_is_unfinished(instance.data()) {
-        note(context, &state, None)?;
+        note(context, &state, None, false)?;
         return Ok(context.leave("a rewind of this node is unfinished: it stays down"));
     }
     // Whoever is promoted now, this host must not be it later.
@@ -202,7 +200,7 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         Some(false) => bail!("its database is a primary: it follows nobody"),
         None if !now.running && follows.is_none() => {
             // A recovery of it must not begin from the old primary.
-            note(context, &state, before)?;
+            note(context, &state, before, false)?;
             return Ok(context.leave("its database does not run, and is no standby"));
         }
         None if !now.running => context.down = true,
@@ -211,32 +209,21 @@ fn check(context: &mut Follow<'_>, deadline: Deadline) -> Result<Done> {
         }
         _ => {}
     }
-    note(context, &state, before)?;
+    note(context, &state, before, false)?;
     Ok(Done::Did(match context.down {
         true => "a standby is down".to_owned(),
         false => "a standby runs".to_owned(),
     }))
 }
 
-/// Where a standby that was held for nothing goes.
-#[derive(Debug, PartialEq, Eq)]
-enum Back {
-    /// Nowhere: it is held by another failover, which counts on that.
-    Nowhere,
-    /// To the old primary.
-    Old,
-    /// To whom another failover had had it follow before.
-    To(Followed),
-}
-
-fn back_to(held: Option<&FenceMark>, run: &str, now: u64) -> Back {
+fn let_go_to(held: Option<FenceMark>, run: &str) -> Back<Followed> {
     match held {
-        Some(mark) if mark.run == run => match &mark.before {
-            Some(before) => Back::To(before.clone()),
-            None => Back::Old,
-        },
-        Some(mark) if mark.is_young(now) => Back::Nowhere,
-        _ => Back::Old,
+        Some(mark) => back_to(
+            mark.run == run,
+            mark.is_young(clock::seconds()),
+            mark.before,
+        ),
+        None => Back::Old,
     }
 }
 
@@ -304,7 +291,12 @@ fn is_free(
 }
 
 /// For the runs of the recovery on this host, which would point it back to the old primary.
-fn note(context: &Follow<'_>, state: &StateDir, before: Option<Followed>) -> Result<()> {
+fn note(
+    context: &Follow<'_>,
+    state: &StateDir,
+    before: Option<Followed>,
+    word_only: bool,
+) -> Result<()> {
     let newer = match context.whom {
         Whom::Nobody { newer, .. } => newer,
         Whom::Host(leader) => leader.timeline,
@@ -312,8 +304,7 @@ fn note(context: &Follow<'_>, state: &StateDir, before: Option<Followed>) -> Res
     let held = FenceMark {
         newer,
         before,
-        // Who holds the lock may be writing them.
-        word_only: context.lock.is_none() && !context.lockless,
+        word_only,
         ..failover_mark(context.config(), context.journal)
     };
     let timeline = context.leader().map(|it| it.timeline);
@@ -454,9 +445,9 @@ mod tests {
             host: "192.168.1.102".to_owned(),
             timeline: 2,
         };
-        let mark = |run: &str, before| FenceMark {
+        let mark = |run: &str, at, before| FenceMark {
             since: String::new(),
-            at: 1_000,
+            at,
             run: run.to_owned(),
             lasts: 60,
             newer: 2,
@@ -464,21 +455,21 @@ mod tests {
             before,
             word_only: false,
         };
-        let (ours, theirs) = (mark("ours", None), mark("theirs", Some(before.clone())));
-        let taken = mark("ours", Some(before.clone()));
-        for (what, held, now, expected) in [
-            ("nobody else has told it", Some(&ours), 1_010, Back::Old),
+        let now = clock::seconds();
+        let theirs = |at| Some(mark("theirs", at, Some(before.clone())));
+        let taken = Some(mark("ours", now, Some(before.clone())));
+        for (what, held, expected) in [
             (
-                "taken from another one",
-                Some(&taken),
-                1_010,
-                Back::To(before),
+                "nobody else has told it",
+                Some(mark("ours", now, None)),
+                Back::Old,
             ),
-            ("taken by another one", Some(&theirs), 1_010, Back::Nowhere),
-            ("by one of long ago", Some(&theirs), 2_000, Back::Old),
-            ("no mark", None, 1_010, Back::Old),
+            ("taken from another one", taken, Back::To(before.clone())),
+            ("taken by another one", theirs(now), Back::Nowhere),
+            ("by one of long ago", theirs(0), Back::Old),
+            ("no mark", None, Back::Old),
         ] {
-            assert_eq!(back_to(held, "ours", now), expected, "{what}");
+            assert_eq!(let_go_to(held, "ours"), expected, "{what}");
         }
     }
 }

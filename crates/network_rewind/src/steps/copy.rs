@@ -133,15 +133,14 @@ fn make_copy(work: &mut Work<'_>, new: &Path, deadline: Deadline) -> Result<()> 
     files::remove_dir(new)?;
     // What tells a copy from the old directory must not be in the old one by accident.
     durable::remove(&work.data().join(WHOLE))?;
-    let (host, port) = (work.primary.to_string(), work.config().kb_port.to_string());
+    let (config, host) = (work.config(), work.primary.to_string());
+    let port = config.kb_port.to_string();
     let login = [
         ("host", host.as_str()),
         ("port", &port),
-        ("user", &work.config().kb_user),
+        ("user", &config.kb_user),
     ];
-    let tls = work.config().tls_options();
-    let tls = tls.iter().map(|(key, value)| (*key, value.as_str()));
-    let source = conninfo::build(&login.into_iter().chain(tls).collect::<Vec<_>>());
+    let source = conninfo::build_with_tls(&login, config);
     let source = format!("{source} {}", names.source_options);
     let command = with_password(work, work.instance.command(names.basebackup))
         .arg("-D")

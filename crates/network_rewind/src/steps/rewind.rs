@@ -8,6 +8,7 @@ use crate::steps::programs::run_into_log;
 use crate::steps::{archive, files, login, own, room};
 use crate::work::{Break, Work};
 use anyhow::{Context, Error, Result, bail};
+use failover_core::conninfo;
 use failover_core::deadline::Deadline;
 use failover_core::durable;
 use failover_core::history::History;
@@ -488,18 +489,17 @@ fn see_that_it_is_down(work: &Work<'_>) -> Result<()> {
 /// The connection string of the source.
 fn source(work: &Work<'_>) -> String {
     let names = work.names();
-    let tls: String = work
-        .config()
-        .tls_options()
-        .iter()
-        .map(|(key, text)| format!(" {key}={}", value(text)))
-        .collect();
+    let (config, host) = (work.config(), work.primary.to_string());
+    let port = config.kb_port.to_string();
+    let login = [
+        ("host", host.as_str()),
+        ("port", &port),
+        ("user", &config.kb_user),
+        ("dbname", &config.kb_dataname),
+    ];
     let source = format!(
-        "host={} port={} user={} dbname={}{tls} {} {}",
-        work.primary,
-        work.config().kb_port,
-        value(&work.config().kb_user),
-        value(&work.config().kb_dataname),
+        "{} {} {}",
+        conninfo::build_with_tls(&login, config),
         names.source_options,
         names.rewind_source_options
     );
@@ -658,12 +658,6 @@ fn sync_rewound(work: &Work<'_>) -> Result<()> {
             .with_context(|| format!("failed to sync {}", place.display()))?;
     }
     Ok(())
-}
-
-/// A value in a connection string.
-fn value(text: &str) -> String {
-    let built = failover_core::conninfo::build(&[("v", text)]);
-    built.strip_prefix("v=").unwrap_or(&built).to_owned()
 }
 
 /// The server's own programs get the password where only the database's user can see it.
