@@ -154,7 +154,11 @@ fn copy_control_file(file: c_int) {
         let mut options = File::options();
         let opened = options.write(true).create(true).mode(0o600).open(path);
         if let Err(error) = opened.and_then(|mut file| file.write_all(bytes)) {
-            eprintln!("control_file_copy {}: {error}", path.display());
+            let _ = writeln!(
+                std::io::stderr(),
+                "control_file_copy {}: {error}",
+                path.display()
+            );
         }
     }
 }
@@ -225,6 +229,24 @@ fn line_of_today(line: &[u8]) -> Vec<u8> {
         return format!("wal_keep_size = {}MB\n", number.unwrap_or(0) * 16).into_bytes();
     }
     line.to_vec()
+}
+
+/// Commands of the archive: the programs in them see what is on the disk.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
+    let real = real!(system as unsafe extern "C" fn(*const c_char) -> c_int);
+    if command.is_null() {
+        // SAFETY: it asks whether there is a shell.
+        return unsafe { real(command) };
+    }
+    // SAFETY: the caller's promise.
+    let theirs = unsafe { CStr::from_ptr(command) };
+    let ours = CString::new(names::in_command(theirs.to_bytes())).unwrap_or_default();
+    // SAFETY: a C string.
+    unsafe { real(ours.as_ptr()) }
 }
 
 /// # Safety

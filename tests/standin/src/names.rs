@@ -76,9 +76,30 @@ pub fn translate(path: &[u8], room: &mut [u8]) -> bool {
     put(&[0])
 }
 
+/// A command of the shell with V8R3's names in the place of PostgreSQL's: `%p` is one of those.
+pub fn in_command(command: &[u8]) -> Vec<u8> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
+    let mut translated = Vec::new();
+    for part in command.chunk_by(|one, next| is_of_name(one) == is_of_name(next)) {
+        translated.extend(on_disk(part).map_or(part, str::as_bytes));
+    }
+    translated
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_has_the_names_on_the_disk() {
+        let command = |text: &str| String::from_utf8(in_command(text.as_bytes())).unwrap();
+        assert_eq!(
+            command("cp \"pg_wal/0001\" '/pg_walk/0001' && echo ä"),
+            "cp \"sys_xlog/0001\" '/pg_walk/0001' && echo ä"
+        );
+        assert_eq!(command("pg_wal"), "sys_xlog");
+        assert_eq!(command(""), "");
+    }
 
     fn translated(path: &str) -> String {
         let mut room = [0xff; 64];

@@ -37,6 +37,8 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Of the time for stopping a server, what is kept for stopping it hard: milliseconds are enough.
 const HARD_STOP_TIME: Duration = Duration::from_secs(1);
+/// What share of its time a server may wait for its archive.
+const ARCHIVE_SHARE: u32 = 8;
 /// For reading a small file. The database's disk may hang for good: it may be why we are here.
 const DISK_TIME: Duration = Duration::from_millis(300);
 /// For a program that only reads a file.
@@ -89,6 +91,12 @@ impl Process {
     /// Whether it is there, perhaps as a zombie.
     pub fn is_still_there(&self) -> bool {
         process(self.pid).is_some_and(|now| now.start == self.start)
+    }
+
+    /// What the server has given it for a title.
+    fn title(&self) -> String {
+        let title = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&title).into_owned()
     }
 
     /// Whether SIGKILL waits for it to come back from the kernel. Nothing of the program itself is
@@ -474,6 +482,7 @@ impl Instance {
     fn stop_processes(&self, deadline: Deadline) -> Result<Stopped, StopError> {
         let given = deadline.remaining();
         let rest = Rest::of(given);
+        let patience = given / ARCHIVE_SHARE;
         let mut processes = self.processes()?;
         if processes.is_empty() {
             return Ok(Stopped::WasDown);
@@ -492,11 +501,17 @@ impl Instance {
                 break;
             };
             send(signal, postmaster.pid);
-            let gone = before(deadline, kept).poll(LOOK_INTERVAL, || {
+            let limit = before(deadline, kept);
+            let mut archives = None;
+            let ended = limit.poll(LOOK_INTERVAL, || {
                 processes = self.processes().ok()?;
-                processes.is_empty().then_some(())
+                let waits = !processes.is_empty();
+                let ends = waits
+                    && how == Stopped::Fast
+                    && self.merely_archives(&processes, &mut archives, patience, limit);
+                (!waits || ends).then_some(!waits)
             });
-            if gone.is_some() {
+            if ended == Some(true) {
                 return Ok(how);
             }
         }
@@ -522,14 +537,35 @@ impl Instance {
         }
     }
 
+    /// Whether nothing is left of a server but what waits for its archive, for as long as `patience`, and all
+    /// that it had is on the disk. An archive that fails holds up a clean stop for seconds, one that hangs for
+    /// ever.
+    fn merely_archives(
+        &self,
+        processes: &[Process],
+        until: &mut Option<Deadline>,
+        patience: Duration,
+        limit: Deadline,
+    ) -> bool {
+        let postmaster = Self::postmaster(processes).map(|it| it.pid);
+        let mut others = processes.iter().filter(|it| Some(it.pid) != postmaster);
+        // Who asks for a session is turned away, and is seen for a moment.
+        let merely = others.all(|it| is_of_the_archive(&it.title()));
+        let begun = || Deadline::after(patience);
+        if !merely || !until.get_or_insert_with(begun).passed() {
+            return false;
+        }
+        // Its last checkpoint may be under way still: asked again after as long.
+        *until = None;
+        let control = self.control_data(limit);
+        control.is_ok_and(|it| it.state.starts_with("shut down"))
+    }
+
     /// Its WAL receivers: one, or none while it connects to nobody. By their titles, which the server
     /// gives them as they start: it has to take no session for that.
     pub fn wal_receivers(&self) -> io::Result<Vec<Process>> {
         let mut found = self.processes()?;
-        found.retain(|it| {
-            let title = fs::read(format!("/proc/{}/cmdline", it.pid)).unwrap_or_default();
-            is_wal_receiver(&String::from_utf8_lossy(&title))
-        });
+        found.retain(|it| is_wal_receiver(&it.title()));
         Ok(found)
     }
 
@@ -900,6 +936,15 @@ pub(crate) fn is_wal_receiver(title: &str) -> bool {
     parts.any(|part| part.starts_with("walreceiver") || part.starts_with("wal receiver process"))
 }
 
+/// Whether `title` is that of a process which may be there while a server that is shut down waits for its
+/// archive: `postgres: main: archiver failed on 000000010000000000000001`; up to version 9.6
+/// `postgres: archiver process`. From 18 on the checkpointer and the I/O workers stay until it is done.
+fn is_of_the_archive(title: &str) -> bool {
+    const STAY: [&str; 4] = ["archiver", "logger", "checkpointer", "io worker"];
+    let mut parts = title.split(": ").skip(1);
+    parts.any(|part| STAY.iter().any(|it| part.starts_with(it)))
+}
+
 /// Others may enter a data directory that is barred. No version of the server starts on such a one, and no
 /// program that works on the directory minds: so nobody, a supervisor above all, starts what is changed
 /// just now, or is only half there.
@@ -1084,6 +1129,39 @@ mod tests {
             ("/usr/lib/postgresql/15/bin/postgres", false),
         ] {
             assert_eq!(is_wal_receiver(title), expected, "{title}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_archive_is_told_by_its_title() {
+        for (title, expected) in [
+            ("postgres: archiver ", true),
+            (
+                "postgres: main: archiver failed on 000000010000000000000001",
+                true,
+            ),
+            (
+                "kingbase: archiver process   last was 000000010000000000000001",
+                true,
+            ),
+            ("postgres: node101: logger ", true),
+            (
+                "postgres: checkpointer performing shutdown checkpoint",
+                true,
+            ),
+            ("postgres: io worker 2", true),
+            (
+                "postgres: node101: walsender u 10.0.0.2(54538) streaming 0/2000000",
+                false,
+            ),
+            ("postgres: u archiver [local] idle", false),
+            (
+                "postgres: startup recovering 000000010000000000000001",
+                false,
+            ),
+            ("/usr/lib/postgresql/15/bin/postgres", false),
+        ] {
+            assert_eq!(is_of_the_archive(title), expected, "{title}");
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::layout::{DATA, DB_BIN, DB_ETC, R3HA, SQL_PASSWORD, USER};
-use lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions, wait_for};
 
 use super::{SHORT, assert_kept, consent, v8r3};
 use crate::drill::{killed_with_rows_of_its_own, recovers, same_end};
@@ -251,6 +251,24 @@ fn refused_words() -> [(String, &'static str); 7] {
             "unrecognized option",
         ),
     ]
+}
+
+/// A server whose archive fails would take three seconds for each clean stop.
+#[test]
+fn the_stand_in_archives() -> Result<()> {
+    let options = LabOptions {
+        pools: 0,
+        ..v8r3("v8r3-archives")
+    };
+    Lab::with(options, |lab| {
+        let node = lab.node(101);
+        let segment = node.psql("select pg_walfile_name(pg_switch_wal())")?;
+        wait_for("the segment in the archive", SHORT, || {
+            let file = node.path(&format!("{R3HA}/archive/{segment}"))?;
+            ensure!(file.metadata()?.len() == 16 << 20, "it is not whole");
+            Ok(())
+        })
+    })
 }
 
 #[test]
