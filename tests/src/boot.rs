@@ -73,7 +73,7 @@ pub fn boot(file: &Path) -> Result<()> {
         BufReader::new(pipe).read_line(&mut line)?;
     }
     ensure!(line == READY, "the host's first process has ended");
-    println!("{}", child.id());
+    writeln!(stdout(), "{}", child.id())?;
     Ok(())
 }
 

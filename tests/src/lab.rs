@@ -598,11 +598,11 @@ impl Drop for Lab {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("logs of the hosts: {}", self.save_logs());
+            crate::complain!("logs of the hosts: {}", self.save_logs());
         }
         // Nobody is left to hand an error to; the next start of this name tries again.
         if let Err(error) = remove_all(&self.shared.options.name) {
-            eprintln!(
+            crate::complain!(
                 "lab {} is not all gone: {error:#}",
                 self.shared.options.name
             );

@@ -1,5 +1,10 @@
 //! A node dies, and the cluster goes on: whole failovers on real hosts. Needs root.
 
+#![allow(
+    clippy::print_stderr,
+    reason = "the harness keeps what a test prints, and shows it where that one fails"
+)]
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};

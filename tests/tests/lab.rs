@@ -427,3 +427,32 @@ fn killed_owner_is_cleaned_up() -> Result<()> {
     assert_eq!(remains(name), Vec::<String>::new());
     Ok(())
 }
+
+/// `drills --list | head -1`: the programs of the workspace, and the tools.
+#[test]
+fn nobody_has_to_listen() -> Result<()> {
+    let tools = LabOptions::default().tools;
+    let rows: [(&Path, &str); 10] = [
+        (Path::new(env!("CARGO_BIN_EXE_drills")), "--list"),
+        (Path::new(env!("CARGO_BIN_EXE_drills")), "--help"),
+        (Path::new(env!("CARGO_BIN_EXE_lab")), "--help"),
+        (Path::new(env!("CARGO_BIN_EXE_bench")), "--help"),
+        (Path::new(env!("CARGO_BIN_EXE_demo")), "--help"),
+        (&tools.join("failover_stream"), "--help"),
+        (&tools.join("network_rewind"), "--version"),
+        (&tools.join("attach_node"), "--help"),
+        (&tools.join("vip_ctl"), "--help"),
+        (&tools.join("rw_check"), "--version"),
+    ];
+    for (program, word) in rows {
+        let what = format!("{} {word}", program.display());
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = Command::new(program);
+        command.arg(word).stdout(writer).stderr(Stdio::piped());
+        let out = command.spawn()?.wait_with_output()?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success() && said.is_empty(), "{what}: {said}");
+    }
+    Ok(())
+}

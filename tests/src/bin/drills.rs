@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode> {
     let chosen = chosen(&cli)?;
     if cli.list {
         for drill in chosen {
-            println!("{:<28} {}", drill.name(), drill.what);
+            lab::say!("{:<28} {}", drill.name(), drill.what);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -60,35 +60,36 @@ fn main() -> Result<ExitCode> {
         let outcome = drill.run_with(seed);
         outcome.keep()?;
         if cli.rounds > 1 || cli.seed.is_some() {
-            println!("{}", measured(&outcome, seed));
+            lab::say!("{}", measured(&outcome, seed));
             outcome.keep_logs(seed)?;
         }
         let (gap, took) = (outcome.gap.as_secs_f64(), outcome.took.as_secs_f64());
         if outcome.passed() {
-            println!(
+            lab::say!(
                 "{:<28} passed: gap {gap:.1} s, {took:.0} s in all",
                 outcome.name
             );
             continue;
         }
-        println!(
+        lab::say!(
             "{:<28} FAILED after {took:.0} s: {}",
-            outcome.name, drill.what
+            outcome.name,
+            drill.what
         );
         for problem in &outcome.problems {
-            println!("  {problem}");
+            lab::say!("  {problem}");
         }
-        print!("{}", outcome.screen);
+        lab::show(&outcome.screen);
         failed.push(outcome.name);
     }
-    println!(
+    lab::say!(
         "{} drills, {} failed, {:.0} s",
         chosen.len() as u64 * cli.rounds,
         failed.len(),
         begun.elapsed().as_secs_f64()
     );
     if !failed.is_empty() {
-        println!("failed: {}", failed.join(" "));
+        lab::say!("failed: {}", failed.join(" "));
         return Ok(ExitCode::FAILURE);
     }
     if cli.table {

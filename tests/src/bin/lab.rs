@@ -1,6 +1,7 @@
 //! `lab`: drives a cluster of hosts by hand.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -172,7 +173,7 @@ fn main() -> Result<()> {
         Action::Status => status(&attach()?),
         Action::Exec { node, command } => exec(host(&attach()?, node)?, &command),
         Action::Psql { node, sql } => {
-            println!("{}", host(&attach()?, node)?.psql(&sql)?);
+            lab::say!("{}", host(&attach()?, node)?.psql(&sql)?);
             Ok(())
         }
         Action::PowerOff { node } => host(&attach()?, node)?.power_off(),
@@ -238,7 +239,7 @@ fn start(name: String, up: Up) -> Result<()> {
     }
     let begin = Instant::now();
     let lab = Lab::start(options)?;
-    println!("up after {:.1} s", begin.elapsed().as_secs_f64());
+    lab::say!("up after {:.1} s", begin.elapsed().as_secs_f64());
     status(&lab)?;
     lab.keep()
 }
@@ -246,7 +247,7 @@ fn start(name: String, up: Up) -> Result<()> {
 fn status(lab: &Lab) -> Result<()> {
     let pool = if lab.options().pools > 0 {
         lab.pool_nodes().unwrap_or_else(|error| {
-            println!("pool: {error:#}");
+            lab::say!("pool: {error:#}");
             Vec::new()
         })
     } else {
@@ -255,7 +256,7 @@ fn status(lab: &Lab) -> Result<()> {
     let pool: BTreeMap<u8, _> = pool.iter().map(|node| (node.id, node)).collect();
     for node in lab.nodes() {
         if !node.is_up() {
-            println!("{}  off", node.name());
+            lab::say!("{}  off", node.name());
             continue;
         }
         let database = match node.in_recovery() {
@@ -267,7 +268,7 @@ fn status(lab: &Lab) -> Result<()> {
         let seen = pool.get(&node.id()).map_or_else(String::new, |seen| {
             format!("  pool says: {} {}", seen.status, seen.role)
         });
-        println!(
+        lab::say!(
             "{}  {}  database: {database}{seen}",
             node.name(),
             node.addresses()?.join(" ")
@@ -292,8 +293,8 @@ fn exec(node: &Node, command: &[String]) -> Result<()> {
 fn recover(node: &Node, args: &[String]) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let run = node.recover(&args, RECOVERY)?;
-    print!("{}", run.stdout);
-    eprint!("{}", run.stderr);
+    lab::show(&run.stdout);
+    let _ = write!(io::stderr(), "{}", run.stderr);
     std::process::exit(run.code.unwrap_or(1))
 }
 
@@ -305,19 +306,19 @@ fn client(lab: &Lab, length: Duration) -> Result<()> {
         Ok(())
     })?;
     let report = client.stop();
-    println!(
+    lab::say!(
         "{} rows acknowledged, longest gap {:.3} s",
         report.acknowledged.len(),
         report.longest_gap.as_secs_f64()
     );
     for node in lab.nodes() {
         match lab.rows_present(node) {
-            Ok(present) => println!(
+            Ok(present) => lab::say!(
                 "{}: {} of them lost",
                 node.name(),
                 report.lost(&present).len()
             ),
-            Err(error) => println!("{error:#}"),
+            Err(error) => lab::say!("{error:#}"),
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ fn main() -> Result<ExitCode> {
     let mut flaws = Vec::new();
     for suite in &all {
         for name in run(suite, &filter)? {
-            println!("\nonce more, alone: {} {name}", suite.name);
+            lab::say!("\nonce more, alone: {} {name}", suite.name);
             let passed = alone(suite, &name)?;
             flaws.push(Flaw {
                 test: format!("{} {name}", suite.name),
@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode> {
         }
     }
     let (text, good) = verdict(&flaws, TOLERATED);
-    println!("\n{text}");
+    lab::say!("\n{text}");
     Ok(match good {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -77,7 +77,7 @@ fn threads() -> Vec<String> {
 
 /// Runs a suite, shows what it says, and tells which of its tests failed.
 fn run(suite: &Suite, filter: &[String]) -> Result<Vec<String>> {
-    println!("\n     Running {}", suite.name);
+    lab::say!("\n     Running {}", suite.name);
     let mut child = command(suite)
         .args(threads())
         .args(filter)
@@ -88,7 +88,7 @@ fn run(suite: &Suite, filter: &[String]) -> Result<Vec<String>> {
     let mut text = String::new();
     for line in BufReader::new(out).lines() {
         let line = line.context("failed to read what the tests say")?;
-        println!("{line}");
+        lab::say!("{line}");
         std::io::stdout().flush()?;
         text.push_str(&line);
         text.push('\n');

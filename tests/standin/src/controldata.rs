@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,7 +27,11 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     for line in BufReader::new(output).lines() {
         let line = line?;
         if !LATER.iter().any(|later| line.starts_with(later)) {
-            println!("{}", line.replace("pg_control", "sys_control"));
+            writeln!(
+                std::io::stdout(),
+                "{}",
+                line.replace("pg_control", "sys_control")
+            )?;
         }
     }
     let code = child

@@ -18,6 +18,7 @@ mod server;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     match run(&name, &args.collect::<Vec<_>>()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{name}: {error:#}");
+            let _ = writeln!(io::stderr(), "{name}: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,7 @@
 //! and the messages of the case study.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
@@ -24,7 +24,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let mut child = dying_with_us(with_password(&mut command))
         .spawn()
         .context("sys_rewind")?;
-    println!("datadir_source = {}", data.display());
+    writeln!(std::io::stdout(), "datadir_source = {}", data.display())?;
     let mut report = Report::begin(&data);
     let output = child.stderr.take().context("its output")?;
     for line in BufReader::new(output).split(b'\n') {
@@ -35,7 +35,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     }
     let status = child.wait()?;
     if !status.success() {
-        println!("Failure, exiting");
+        writeln!(std::io::stdout(), "Failure, exiting")?;
     }
     Ok(if status.success() {
         ExitCode::SUCCESS
@@ -91,24 +91,25 @@ impl Report {
         if let Some(found) = line.strip_prefix("rewinding from last common checkpoint at ") {
             let (at, timeline) = found.split_once(" on timeline ").context("no timeline")?;
             self.checkpoint = (at.to_owned(), timeline.trim().parse()?);
-            println!("{line}");
-            println!(
+            writeln!(std::io::stdout(), "{line}")?;
+            writeln!(
+                std::io::stdout(),
                 "find last common checkpoint start time from {}",
                 took(self.begun, now())
-            );
+            )?;
         } else if line.starts_with("need to copy ") {
             self.copying = now();
-            println!("Rewind datadir file from source");
+            writeln!(std::io::stdout(), "Rewind datadir file from source")?;
         } else if line == "Done!" {
             self.end()?;
-            println!("{line}");
+            writeln!(std::io::stdout(), "{line}")?;
         } else if let Some(why) = line
             .strip_prefix("error: ")
             .or(line.strip_prefix("fatal: "))
         {
-            println!("{why}");
+            writeln!(std::io::stdout(), "{why}")?;
         } else if line.starts_with("reading ") || line.starts_with("no rewind required") {
-            println!("{line}");
+            writeln!(std::io::stdout(), "{line}")?;
         }
         Ok(())
     }
@@ -116,16 +117,18 @@ impl Report {
     fn end(&self) -> Result<()> {
         let (at, timeline) = control(&self.data)?;
         let (from, of) = &self.checkpoint;
-        println!(
+        writeln!(
+            std::io::stdout(),
             "update the control file: minRecoveryPoint is '{at}', minRecoveryPointTLI is \
              '{timeline}', and database state is 'in archive recovery'"
-        );
-        println!(
+        )?;
+        writeln!(
+            std::io::stdout(),
             "rewind start wal location {from} (file {}), end wal location {at} (file {}). time from {}",
             segment(*of, from)?,
             segment(timeline, &at)?,
             took(self.copying, now())
-        );
+        )?;
         Ok(())
     }
 }

@@ -3,10 +3,18 @@
 use failover_sim::plan::HARD;
 use failover_sim::{Options, Plan, Violation, run, run_plan, shrink};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+/// As `println!`, which panics where nobody listens any more (`simulate ... | head -1`).
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
 
 const USAGE: &str = "usage: simulate [--seeds N] [--from N] [--hard] [--today] [--without MEND]... \
                      [--replay SEED [--trace]] [--show N] [--kind KIND]";
@@ -100,10 +108,10 @@ fn all(args: &Args) -> Vec<(u64, Violation)> {
 
 fn describe(seed: u64, options: Options) {
     let plan = shrink(seed, options);
-    println!("  {:?}", plan.setup);
+    say!("  {:?}", plan.setup);
     for fault in &plan.faults {
         let (at, until) = (fault.at as f64 / 1e3, fault.until as f64 / 1e3);
-        println!("  {:?} from {at} s to {until} s", fault.what);
+        say!("  {:?} from {at} s to {until} s", fault.what);
     }
 }
 
@@ -119,15 +127,15 @@ fn replay(seed: u64, options: Options) -> ExitCode {
         false => Plan::draw(seed, options.obstacles),
     };
     let outcome = run_plan(&plan, seed, options);
-    println!("{:?}", plan.setup);
-    outcome.trace.iter().for_each(|line| println!("{line}"));
+    say!("{:?}", plan.setup);
+    outcome.trace.iter().for_each(|line| say!("{line}"));
     match outcome.violation {
         Some(it) => {
-            println!("seed {seed}: {:?} at {} ms: {}", it.what, it.when, it.story);
+            say!("seed {seed}: {:?} at {} ms: {}", it.what, it.when, it.story);
             ExitCode::FAILURE
         }
         None => {
-            println!("seed {seed}: all is well");
+            say!("seed {seed}: all is well");
             ExitCode::SUCCESS
         }
     }
@@ -137,7 +145,7 @@ fn main() -> ExitCode {
     let args = match args() {
         Ok(args) => args,
         Err(text) => {
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
             return ExitCode::from(2);
         }
     };
@@ -147,7 +155,7 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let failed = all(&args);
     let seconds = begin.elapsed().as_secs_f64();
-    println!(
+    say!(
         "{} seeds in {seconds:.1} s ({:.0} a second), {} failed",
         args.seeds,
         args.seeds as f64 / seconds,
@@ -158,14 +166,14 @@ fn main() -> ExitCode {
         *kinds.entry(format!("{:?}", it.what)).or_default() += 1;
     }
     for (kind, count) in kinds {
-        println!("{count:>6} {kind}");
+        say!("{count:>6} {kind}");
     }
     let wanted = |it: &&(u64, Violation)| {
         let kind = args.kind.as_ref();
         kind.is_none_or(|kind| format!("{:?}", it.1.what) == *kind)
     };
     for (seed, it) in failed.iter().filter(wanted).take(args.show) {
-        println!("seed {seed}: {:?} at {} ms: {}", it.what, it.when, it.story);
+        say!("seed {seed}: {:?} at {} ms: {}", it.what, it.when, it.story);
         describe(*seed, args.options);
     }
     match failed.is_empty() {

@@ -79,21 +79,21 @@ fn main() -> Result<()> {
             Name::Large => recovery::run(&cli.lab, cli.repetitions, beside, true)?,
             Name::Idle => idle::run(&cli.lab, cli.repetitions, beside)?,
         };
-        print!("{}", text(&part));
+        lab::show(&text(&part));
         for steps in &part.steps {
-            println!("{}", steps.chart());
+            lab::say!("{}", steps.chart());
         }
         parts.push(part);
     }
     let minutes = begin.elapsed().as_secs() / 60;
-    println!("{minutes} minutes, {} repetitions", cli.repetitions);
+    lab::say!("{minutes} minutes, {} repetitions", cli.repetitions);
     match cli.docs {
         Some(docs) if cli.only.is_none() && beside.is_none() && cli.repetitions >= COMPLETE => {
             let run = format!("{} repetitions, {minutes} minutes. {load}", cli.repetitions);
             write_docs(&docs, &parts, &run)
         }
         Some(_) => {
-            println!("not a complete run: the docs stay as they are");
+            lab::say!("not a complete run: the docs stay as they are");
             Ok(())
         }
         None => Ok(()),
@@ -117,7 +117,7 @@ fn beside_before(what: &str, ours: Option<f64>, before: Option<f64>) -> Verdict 
 
 /// For whoever waits.
 fn progress(what: &str, done: usize, of: usize) {
-    eprintln!("{what}: repetition {} of {of}", done + 1);
+    lab::complain!("{what}: repetition {} of {of}", done + 1);
 }
 
 /// How often something was measured anew.
@@ -128,7 +128,7 @@ static REPEATED: AtomicUsize = AtomicUsize::new(0);
 fn measured(what: &str, ours: bool, mut measure: impl FnMut() -> Result<()>) -> Result<()> {
     match measure() {
         Err(error) if !ours => {
-            eprintln!("{what} failed, once more: {error:#}");
+            lab::complain!("{what} failed, once more: {error:#}");
             REPEATED.fetch_add(1, Ordering::Relaxed);
             measure().with_context(|| what.to_owned())
         }

@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     }
 
     let report = watch.finish(101)?;
-    println!();
+    lab::say!();
     say(&format!(
         "longest outage seen by the client: {:.1} s, nearly all of it the pool's time to notice",
         report.longest_gap.as_secs_f64()
@@ -79,7 +79,7 @@ fn main() -> Result<()> {
 fn fail_over(lab: &Lab, client: &Client, old: &Node, new: &Node) -> Result<()> {
     let ends = |log: &str| log.matches(" failover end---").count();
     let (before, written) = (ends(&new.failover_log()?), client.acknowledged().len());
-    println!();
+    lab::say!();
     say(&format!(
         "the power of {}, the primary's host, is cut",
         old.name()
@@ -106,9 +106,9 @@ fn fail_over(lab: &Lab, client: &Client, old: &Node, new: &Node) -> Result<()> {
         ensure!(rows > 100, "{rows} rows since the power cut");
         Ok(())
     })?;
-    println!();
+    lab::say!();
     show_nodes(&lab.pool_nodes()?);
-    println!();
+    lab::say!();
     show_steps(new, "failover_stream", "promote")
 }
 
@@ -116,7 +116,7 @@ fn fail_over(lab: &Lab, client: &Client, old: &Node, new: &Node) -> Result<()> {
 fn recover(lab: &Lab, old: &Node, new: &Node) -> Result<()> {
     let ends = |log: &str| log.matches("recovery success,exit script").count();
     let before = ends(&old.recovery_log()?);
-    println!();
+    lab::say!();
     say(&format!(
         "the power of {} comes back, its database is down; cron starts network_rewind at the next \
          full minute",
@@ -136,9 +136,9 @@ fn recover(lab: &Lab, old: &Node, new: &Node) -> Result<()> {
         );
         Ok(())
     })?;
-    println!();
+    lab::say!();
     show_nodes(&lab.pool_nodes()?);
-    println!();
+    lab::say!();
     show_steps(old, "network_rewind", "recover")
 }
 
@@ -156,7 +156,7 @@ fn seen_by(primary: &Node, standby: &Node) -> Result<String> {
 }
 
 fn say(text: &str) {
-    println!("== {text}");
+    lab::say!("== {text}");
 }
 
 /// The part of a line of the pool's log after time and process, if it belongs to the story.
@@ -174,12 +174,15 @@ fn every(line: &str) -> Option<&str> {
 }
 
 fn show_nodes(nodes: &[PoolNode]) {
-    println!(" node_id |   hostname    | status |  role");
-    println!("---------+---------------+--------+---------");
+    lab::say!(" node_id |   hostname    | status |  role");
+    lab::say!("---------+---------------+--------+---------");
     for node in nodes {
-        println!(
+        lab::say!(
             " {:<7} | {:<13} | {:<6} | {}",
-            node.id, node.hostname, node.status, node.role
+            node.id,
+            node.hostname,
+            node.status,
+            node.role
         );
     }
 }
@@ -198,9 +201,13 @@ fn show_steps(node: &Node, tool: &str, step: &str) -> Result<()> {
     let total: u64 = steps.iter().map(|event| event.milliseconds).sum();
     say(&format!("time inside {tool}: {total} ms"));
     for event in steps {
-        println!(
+        lab::say!(
             "   {:<20} {:>5} ms  {} on {}: {}",
-            event.step, event.milliseconds, event.outcome, event.host, event.detail
+            event.step,
+            event.milliseconds,
+            event.outcome,
+            event.host,
+            event.detail
         );
     }
     Ok(())

@@ -40,7 +40,7 @@ impl<'a> Story<'a> {
         let after = self.begun.elapsed().as_secs_f64();
         for (who, news) in &mut self.speakers {
             for line in news()? {
-                println!("{after:7.1} s  {who:<7} | {line}");
+                lab::say!("{after:7.1} s  {who:<7} | {line}");
             }
         }
         Ok(())
