@@ -23,10 +23,10 @@ use failover_core::status::Status;
 use failover_core::steps::{Leader, Order, Promotion};
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
-use failover_rules::failover::{self as decide, Candidate, Unfit};
+use failover_rules::failover::{self as decide, Candidate, HoldEnd, Unfit};
 use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_promote, needs_hold};
 use failover_rules::plan::failover::{
-    self as plan, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
+    self as plan, ANSWER_TIME, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -420,8 +420,8 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let mut living = fencing::living(&failover.crew, &unheard);
     // Where nobody listens on the database's port nothing streams.
     living.retain(|host| fencing::may_stream(&failover.crew, *host));
-    let listens =
-        |host: IpAddr| decide::may_acknowledge_on(seen.get(&host), living.contains(&host));
+    // One that was down may have been started since: its own copy knows.
+    let answers = |host: IpAddr| seen.contains_key(&host) || living.contains(&host);
     // Also to those that have not answered yet: whatever they are asked next, they answer it held.
     let newer = newest_timeline(&failover.findings).saturating_add(1);
     let order = Order::Hold {
@@ -431,18 +431,25 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     let round = Round::give(&failover.standbys, &order, deadline);
     failover.held = failover.standbys.iter().map(Peer::address).collect();
     let mut missing = Vec::new();
-    for (host, end) in round.ends(listens, deadline, failover.journal) {
-        let Err(error) = end else {
-            continue;
+    for (host, end) in round.ends(answers, deadline, failover.journal) {
+        let (error, end) = match end {
+            Ok(_) => continue,
+            Err(error @ PeerError::Failed(_)) => (error.to_string(), HoldEnd::Refused),
+            Err(error) => (error.to_string(), HoldEnd::Silent),
         };
-        let error = error.to_string();
         // A second primary is the worst end. Where this failover has heard of the other one's, it is chosen.
         if error.contains(decide::ANOTHER_FAILOVER)
             && !matches!(decide::promoted(&failover.findings.standbys), Ok(Some(_)))
         {
             bail!("{host}: {error}");
         }
-        if listens(host) {
+        let heard = match end {
+            HoldEnd::Refused => status_anew(failover, host),
+            HoldEnd::Silent | HoldEnd::Held => seen.get(&host).cloned(),
+        };
+        let may = |lives| decide::may_acknowledge_on(heard.as_ref(), end, lives);
+        let by_now = || heard.is_some() && may(true) && lives_by_now(failover, host);
+        if may(living.contains(&host)) || by_now() {
             missing.push(format!("{host}: {error}"));
         }
     }
@@ -457,6 +464,18 @@ fn hold(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
         decide::unheld(&missing.join("; "), config.sync_flag, gives_up).map_err(Error::msg)?;
     failover.journal.stamped(format!("warning: {text}"));
     Ok(Done::Did(text))
+}
+
+/// How the instance of a standby is that has just refused to be held.
+fn status_anew(failover: &Failover<'_>, host: IpAddr) -> Option<Status> {
+    let peer = failover.standbys.iter().find(|it| it.address() == host)?;
+    peer.report(Order::Status, ANSWER_TIME, failover.journal)
+        .ok()
+}
+
+/// Whether a standby of which the order's end is not known shows life now, whatever it was before.
+fn lives_by_now(failover: &Failover<'_>, host: IpAddr) -> bool {
+    fencing::living(&failover.crew, &[host]).contains(&host)
 }
 
 /// Where the old primary's host may be on another side of a cut, more than half is seen without it.

@@ -48,10 +48,30 @@ pub fn may_listen(status: &Status) -> bool {
     (status.running || status.in_work) && status.in_recovery != Some(false)
 }
 
-/// Whether a standby that was not held may go on acknowledging the old primary. One that said nothing may,
-/// as long as its host shows life: its sshd may be all that is dead.
-pub fn may_acknowledge_on(heard: Option<&Status>, lives: bool) -> bool {
-    heard.map_or(lives, may_listen)
+/// What came of the order to a standby to listen to the old primary no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// It listens to nobody, and will not.
+    Held,
+    /// Its own copy of the tools could not do it: somebody else works on its database, for instance.
+    Refused,
+    /// Nobody knows.
+    Silent,
+}
+
+/// Whether a standby may go on acknowledging the old primary after the order to hold it; `heard`: the last
+/// that it has said of itself. One that has refused was asked anew: a standby that was down when it was
+/// looked at may be being started by now. Of one that says nothing, nobody knows, as long as its host shows
+/// life: its sshd may be all that is dead.
+pub fn may_acknowledge_on(heard: Option<&Status>, end: HoldEnd, lives: bool) -> bool {
+    match (end, heard) {
+        (HoldEnd::Held, _) => false,
+        (HoldEnd::Refused, heard) => heard.is_none_or(may_listen),
+        (HoldEnd::Silent, None) => lives,
+        (HoldEnd::Silent, Some(heard)) => {
+            may_listen(heard) || (lives && heard.in_recovery != Some(false))
+        }
+    }
 }
 
 /// Whether a failover goes on though a standby may still acknowledge the old primary: a warning, or what a
@@ -742,10 +762,42 @@ mod tests {
             ..Status::default()
         };
         assert!(may_listen(&recovered), "it is about to be started");
-        assert!(may_acknowledge_on(Some(&status(true, Some(true))), false));
-        assert!(!may_acknowledge_on(Some(&status(false, None)), true));
-        assert!(may_acknowledge_on(None, true), "only its sshd may be dead");
-        assert!(!may_acknowledge_on(None, false));
+    }
+
+    /// The state of a standby is older than what came of the order to hold it.
+    #[test]
+    fn who_may_acknowledge_after_the_order_to_hold_it() {
+        let status = |running, in_recovery| {
+            Some(Status {
+                running,
+                in_recovery,
+                ..Status::default()
+            })
+        };
+        let (runs, down) = (status(true, Some(true)), status(false, None));
+        let primary = status(true, Some(false));
+        let started = down.clone().map(|it| Status {
+            in_work: true,
+            ..it
+        });
+        for (what, heard, [held, refused, silent, lives]) in [
+            ("it runs", &runs, [false, true, true, true]),
+            ("it was down", &down, [false, false, false, true]),
+            ("it is being started", &started, [false, true, true, true]),
+            ("it is a primary", &primary, [false; 4]),
+            // Only its sshd may be dead; where nothing lives nobody acknowledges.
+            ("it says nothing", &None, [false, true, false, true]),
+        ] {
+            for (end, living, expected) in [
+                (HoldEnd::Held, true, held),
+                (HoldEnd::Refused, false, refused),
+                (HoldEnd::Silent, false, silent),
+                (HoldEnd::Silent, true, lives),
+            ] {
+                let may = may_acknowledge_on(heard.as_ref(), end, living);
+                assert_eq!(may, expected, "{what}, {end:?}, lives: {living}");
+            }
+        }
     }
 
     #[test]

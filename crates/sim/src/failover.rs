@@ -12,8 +12,8 @@ use failover_rules::facts::policy::{FailoverQuorum, SyncDegrade};
 use failover_rules::facts::report::FenceReport;
 use failover_rules::facts::status::Status;
 use failover_rules::failover::{
-    Back, Candidate, back_to, choose, follows_another, may_acknowledge_on, may_listen, promoted,
-    promoted_since, quorum, quorum_besides, replaced_before,
+    Back, Candidate, HoldEnd, back_to, choose, follows_another, may_acknowledge_on, may_listen,
+    promoted, promoted_since, quorum, quorum_besides, replaced_before,
 };
 use failover_rules::fencing::{
     Ask, Fencing, Heard, Limits, Needed, NoReport, OldPrimary, Signs, VipHolder, fenced,
@@ -373,9 +373,19 @@ impl Failover {
         self.have_follow(world, Named::Nobody, newer, None);
         let followed = &self.followed;
         let missing = |it: &usize| {
-            let heard = self.standbys.get(&ip(*it));
             let lives = world.reach(self.host, *it);
-            may_acknowledge_on(heard, lives) && !followed.contains(it)
+            let end = match world.login(self.host, *it) {
+                _ if followed.contains(it) => HoldEnd::Held,
+                true => HoldEnd::Refused,
+                false => HoldEnd::Silent,
+            };
+            let anew = status_of(world, self.host, *it).ok();
+            let heard = self.standbys.get(&ip(*it));
+            match world.options.asked_since {
+                true if end == HoldEnd::Refused => may_acknowledge_on(anew.as_ref(), end, lives),
+                true => may_acknowledge_on(heard, end, lives),
+                false => end != HoldEnd::Held && heard.map_or(lives, may_listen),
+            }
         };
         if let Some(missing) = self.others(world).into_iter().find(missing) {
             if world.now < self.since + HOLDING {

@@ -62,6 +62,8 @@ pub struct Options {
     pub leaves_word: bool,
     /// A primary that serves its clients is not stopped while all others are being recovered.
     pub coming: bool,
+    /// A standby that could not be held counts as listening, whatever it was when it was looked at.
+    pub asked_since: bool,
     /// Standbys have obstacles: no mend, but a part of what happens.
     pub obstacles: bool,
     /// The story is kept.
@@ -99,6 +101,7 @@ impl Default for Options {
             fenced_old: true,
             leaves_word: true,
             coming: true,
+            asked_since: true,
             obstacles: true,
             trace: false,
         }
@@ -137,13 +140,14 @@ impl Options {
             fenced_old: false,
             leaves_word: false,
             coming: false,
+            asked_since: false,
             obstacles: false,
             trace: false,
         }
     }
 
     /// The names of the switches.
-    pub const NAMES: [&str; 28] = [
+    pub const NAMES: [&str; 29] = [
         "hold",
         "follow",
         "fence_mark",
@@ -172,6 +176,7 @@ impl Options {
         "fenced_old",
         "leaves_word",
         "coming",
+        "asked_since",
     ];
 
     /// The rows that are taken out.
@@ -225,6 +230,7 @@ impl Options {
             "fenced_old" => &mut self.fenced_old,
             "leaves_word" => &mut self.leaves_word,
             "coming" => &mut self.coming,
+            "asked_since" => &mut self.asked_since,
             _ => return false,
         };
         *switch = false;

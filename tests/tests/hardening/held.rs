@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::layout::DB_BIN;
-use lab::{Lab, LabOptions, wait_for};
+use lab::layout::{DB_BIN, LOG};
+use lab::{Lab, LabOptions, Node, wait_for};
 
 use crate::scene::{FAILOVER, PRIMARY_DOWN, SECOND_DOWN, SOON, assert_only_primary, log_line};
 
@@ -80,6 +80,56 @@ fn a_standby_whose_replay_is_paused_is_held_too() -> Result<()> {
     let primary = if new.in_recovery()? { other } else { new };
     let lost = report.lost(&lab.rows_present(primary)?);
     ensure!(lost.is_empty(), "lost {lost:?}");
+    Ok(())
+}
+
+/// Puts something in the place of the tool on this host: once it has told how the database is, a recovery has
+/// the instance, as it has while it starts a standby.
+fn recovers_once_it_was_looked_at(node: &Node) -> Result<()> {
+    let program = format!("{DB_BIN}/failover_stream");
+    let real = format!("{program}.real");
+    node.run(&["mv", &program, &real], SOON)?.success()?;
+    let lock = format!("{LOG}/instance.lock");
+    let script = format!(
+        "#!/bin/sh\n\
+         {real} \"$@\"\n\
+         code=$?\n\
+         case \"$*\" in *'--step status'*)\n\
+         if [ ! -e /tmp/seen ]; then\n\
+         touch /tmp/seen {lock}\n\
+         setsid flock {lock} sleep 600 >/dev/null 2>&1 </dev/null &\n\
+         while flock -n {lock} true; do sleep 0.01; done\n\
+         fi;;\n\
+         esac\n\
+         exit $code\n"
+    );
+    node.write(&program, &script, 0o755, 0)
+}
+
+/// A standby that was down when it was looked at is being started while the others are held: it may come up,
+/// and acknowledge the old primary, any moment.
+#[test]
+fn a_standby_that_is_being_started_is_not_passed_over() -> Result<()> {
+    let lab = three_hosts("hard-started")?;
+    let (old, new, other) = (lab.node(101), lab.node(102), lab.node(103));
+    other.kill_database()?;
+    recovers_once_it_was_looked_at(other)?;
+    old.link_down()?;
+    let run = new.failover(&PRIMARY_DOWN, FAILOVER)?;
+    ensure!(run.code == Some(66), "{run}");
+    let said = lab.left_nothing(new)?;
+    for why in [
+        "may go on acknowledging",
+        "192.168.1.103: ",
+        "is held by another run",
+    ] {
+        ensure!(said.contains(why), "no {why:?} in {said}");
+    }
+    ensure!(new.in_recovery()?, "it was promoted: {said}");
+    // What the line says.
+    other.run(&["pkill", "-f", "sleep 600"], SOON)?.success()?;
+    new.failover(&PRIMARY_DOWN, FAILOVER)?.success()?;
+    ensure!(!new.in_recovery()?, "nobody was promoted");
     Ok(())
 }
 
