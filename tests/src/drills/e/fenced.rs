@@ -3,7 +3,7 @@
 use anyhow::{Error, Result, bail, ensure};
 
 use crate::drills::killed;
-use crate::drills::scene::{FAILOVER, Played, SHORT, Scene};
+use crate::drills::scene::{FAILOVER, Played, RECOVERY, SHORT, Scene};
 use crate::host::Node;
 use crate::lab::LabOptions;
 use crate::layout::{DATA, DB_BIN, LOG, USER};
@@ -45,7 +45,8 @@ fn is_standby(scene: &mut Scene<'_>) -> Result<()> {
 /// One of the logs has it: that of the failover where it was quicker than the fence, else the host's own.
 fn is_named(scene: &mut Scene<'_>, who: &str) -> Result<()> {
     let lab = scene.lab;
-    let log = scene.sees("the log names who started it", SHORT, || {
+    // Where the failover has died, the next one is due only once the pool has given up.
+    let log = scene.sees("the log names who started it", RECOVERY, || {
         let has = |number: u8, log: &str| Ok::<_, Error>(lab.node(number).log(log)?.contains(who));
         match (has(102, "failover.log")?, has(101, "recovery.log")?) {
             (true, _) => Ok((102, "failover.log")),
