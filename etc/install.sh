@@ -9,7 +9,7 @@
 # list of what was installed lies beside it: a second install replaces the tools and keeps *.orig.
 set -eu
 
-tools="failover_stream network_rewind vip_ctl attach_node rw_check"
+tools="failover_stream network_rewind vip_ctl attach_node rw_check cluster_ctl"
 scripts="failover_stream.sh:failover_stream network_rewind.sh:network_rewind change_vip.sh:vip_ctl"
 list=.failover-tools.installed
 

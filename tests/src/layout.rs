@@ -62,7 +62,8 @@ pub const LOG: &str = "/home/kingbase/cluster/R3HA/log";
 pub(crate) const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 
 /// What this project installs, as far as it has been built.
-pub(crate) const TOOLS: [&str; 5] = [
+pub(crate) const TOOLS: [&str; 6] = [
+    "cluster_ctl",
     "failover_stream",
     "network_rewind",
     "attach_node",

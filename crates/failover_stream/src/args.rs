@@ -129,6 +129,9 @@ pub struct Args {
     /// failover that could not fence it)
     #[arg(long, value_name = "ADDRESS", conflicts_with = "step", hide = true)]
     pub watch: Option<IpAddr>,
+    /// With --step facts: try the logins to the other hosts, too
+    #[arg(long, requires = "step", hide = true)]
+    pub try_logins: bool,
     /// For drills: die as by a power cut after the step of this name
     #[arg(long, value_name = "NAME", hide = true)]
     pub die_after: Option<String>,
@@ -154,6 +157,9 @@ pub fn order(step: StepName, args: &Args) -> Order {
             },
         },
         StepName::Status => Order::Status,
+        StepName::Facts => Order::Facts {
+            try_logins: args.try_logins,
+        },
         StepName::Fence => Order::Fence(args.coordinator),
         StepName::Promote => Order::Promote(Promotion {
             old_primary: args.old_primary,
@@ -224,6 +230,8 @@ fn is_number(word: &OsStr) -> bool {
 pub enum StepName {
     /// Say how the instance is.
     Status,
+    /// Say what the whole cluster is looked at for.
+    Facts,
     /// Stop the instance and drop the VIP.
     Fence,
     /// Stop listening to the old primary.

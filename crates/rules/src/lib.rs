@@ -12,6 +12,7 @@ pub mod facts;
 pub mod failover;
 pub mod fencing;
 pub mod plan;
+pub mod preflight;
 pub mod promotion;
 pub mod recovery;
 pub mod synchronous;

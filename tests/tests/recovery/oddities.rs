@@ -13,7 +13,7 @@ use lab::layout::{DATA, HOME, SQL_USER};
 use lab::{Lab, LabOptions, Node};
 
 use crate::drill::{at_once, killed_with_rows_of_its_own, same_end};
-use crate::scene::{RECOVERY, SHORT};
+use crate::scene::RECOVERY;
 
 /// Rounds in the suite: the first with all that go together.
 const ROUNDS: u64 = 6;
@@ -293,7 +293,8 @@ fn sh(node: &Node, script: &str) -> Result<String> {
     );
     // `$other` stands unquoted in the table.
     let script = script.replace("$other", "\"$other\"");
-    node.run(&["sh", "-c", &script], SHORT)?.success()
+    // A locale takes seconds to be compiled on a busy machine.
+    node.run(&["sh", "-c", &script], RECOVERY)?.success()
 }
 
 /// Every entry of what these have made: kind, mode, owner, where it leads, and what is in it.

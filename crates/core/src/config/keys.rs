@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::told::Told as _;
 use super::value::{self, Kind};
 use super::{
     Cidr, DbFlavor, FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence,
@@ -89,6 +90,11 @@ macro_rules! keys {
                     $($field: $field?,)+
                 })
             }
+
+            /// Every key with its value as text; of a secret what `digest` makes of it.
+            pub fn told(&self, digest: impl Fn(&str) -> String) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($name), self.$field.told(&digest))),+]
+            }
         }
     };
 }
@@ -118,7 +124,7 @@ keys! {
     CMD_ARPING_PATH cmd_arping_path: Option<PathBuf> = optional(PATH, "none");
 
     /// The cluster VIP, by which the pool is reached. It belongs to the pool.
-    KB_POOL_VIP kb_pool_vip: IpAddr = required(ADDRESS);
+    KB_POOL_VIP kb_pool_vip: IpAddr = required(VIP);
     /// The pool's port for SQL.
     KB_POOL_PORT kb_pool_port: u16 = defaulted(PORT, "9999");
     /// The pool's port for PCP.

@@ -19,6 +19,7 @@ mod ssl_mode;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod told;
 mod value;
 
 use std::collections::HashSet;

@@ -12,6 +12,35 @@ use super::{Finding, Severity};
 /// The vendor's keys for the pools' hosts: this, and a number.
 const POOL_IP: &str = "KB_POOL_IP";
 
+/// The vendor's other keys: its scripts and its `kingbase_monitor.sh` read them, these tools do not.
+const VENDORS: [&str; 22] = [
+    "POOL_EXENAME",
+    "KINGBASECLUSTERSOCKET1",
+    "KINGBASECLUSTERSOCKET2",
+    "KINGBASECLUSTERSOCKET3",
+    "KINGBASECLUSTERSOCKET4",
+    "CLUSTER_STAT_FILE",
+    "CLUSTER_LOG_PATH",
+    "CLUSTER_LOG_NAME",
+    "POOL_RESTART",
+    "KB_REAL_DEV",
+    "KB_DEV",
+    "KB_POOL_PATH",
+    "KB_POOL_LD_PATH",
+    "CLUSTER_ETC_FILE",
+    "KB_VIRTUAL_IP",
+    "KB_VIRTUAL_DEV_NAME",
+    "CLUSTER_GATEWAY_ROUTE",
+    "ES_PORT",
+    "ES_USER",
+    "ES_PASS",
+    "KB_RECOVERY_FLAG",
+    "KB_PRIMARY_FLAG",
+];
+
+/// How alike two keys are, of 1, for one to be taken for a slip of the other.
+const ALIKE: f64 = 0.8;
+
 /// How much of a wrong value an error shows, in characters.
 const SHOWN: usize = 60;
 
@@ -48,8 +77,13 @@ impl<'a> Reader<'a> {
             self.say(Severity::Error, number, line.key.as_deref(), text);
         }
         let Some(key) = line.key else { return };
-        if !is_known(&key) {
-            let text = "unknown key, not used by these tools";
+        if !is_known(&key) && !VENDORS.contains(&key.as_str()) {
+            let text = match meant(&key) {
+                Some(known) => {
+                    format!("unknown key, not used by these tools: did you mean {known}?")
+                }
+                None => "unknown key, not used by these tools".to_owned(),
+            };
             self.say(Severity::Note, number, Some(&key), text);
         }
         let assigned = Assigned {
@@ -180,6 +214,20 @@ impl<'a> Reader<'a> {
         self.say_about(Severity::Error, key, text);
         None
     }
+}
+
+/// The key of ours that somebody may have meant by `key`.
+fn meant(key: &str) -> Option<&'static str> {
+    let upper = key.to_ascii_uppercase();
+    let alike = |spec: &KeySpec| {
+        (
+            strsim::normalized_damerau_levenshtein(&upper, spec.name),
+            spec.name,
+        )
+    };
+    let all = KEYS.iter().map(alike).filter(|(alike, _)| *alike >= ALIKE);
+    all.max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
 }
 
 fn is_known(key: &str) -> bool {

@@ -67,17 +67,37 @@ pub(super) struct Line {
 
 /// Turns the bytes of the file into text. The error is the line where that fails and why.
 ///
-/// A line that is only a comment may be in any encoding: many of these files carry Chinese
-/// comments in GBK.
+/// A comment may be in any encoding, on a line of its own or after a value: many of these files carry
+/// Chinese comments in GBK.
 pub(super) fn decode(bytes: &[u8]) -> Result<String, (usize, &'static str)> {
     let mut text = String::with_capacity(bytes.len());
     for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
         if !line.trim_ascii_start().starts_with(b"#") {
-            text += std::str::from_utf8(line).map_err(|_| (number, NOT_UTF8))?;
+            let read =
+                std::str::from_utf8(line).or_else(|_| std::str::from_utf8(before_comment(line)));
+            text += read.map_err(|_| (number, NOT_UTF8))?;
         }
         text.push('\n');
     }
     Ok(text)
+}
+
+/// The line up to a comment after its value: up to a `#` after a blank, outside quotes.
+fn before_comment(line: &[u8]) -> &[u8] {
+    let (mut quote, mut escaped, mut after_blank) = (None, false, false);
+    for (at, &byte) in line.iter().enumerate() {
+        let is_blank = quote.is_none() && !escaped && byte.is_ascii_whitespace();
+        match (quote, byte) {
+            _ if escaped => escaped = false,
+            (None | Some(b'"'), b'\\') => escaped = true,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), byte) if open == byte => quote = None,
+            (None, b'#') if after_blank => return &line[..at],
+            _ => {}
+        }
+        after_blank = is_blank;
+    }
+    line
 }
 
 /// All assignments of `text` in their order, and all lines that should have been one.
@@ -320,5 +340,16 @@ mod tests {
 
         let value = [b"A=1\nB=", gbk.as_slice()].concat();
         assert_eq!(decode(&value), Err((2, NOT_UTF8)));
+
+        for before in ["A=1", "A=\"a # b\"", "A='x \\'", "A=a\\ b", "A=(a b)"] {
+            let line = [before.as_bytes(), b" # ", gbk.as_slice(), b"\nB=2"].concat();
+            let lines = parse(&decode(&line).expect(before));
+            assert_eq!(lines.len(), 2, "{before}");
+            assert_eq!(lines[0].value, one(before).1, "{before}");
+        }
+        for value in ["A=1#", "A=\"a #", "A='a # ", "A=a\\ #"] {
+            let line = [value.as_bytes(), gbk.as_slice()].concat();
+            assert_eq!(decode(&line), Err((1, NOT_UTF8)), "{value}");
+        }
     }
 }

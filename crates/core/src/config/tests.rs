@@ -601,6 +601,44 @@ fn said_about(text: &str, shows: impl Fn(&str) -> bool) -> bool {
 }
 
 #[test]
+fn a_slip_is_told_and_the_vendors_keys_are_known() {
+    let said = |line: &str| {
+        let text = format!("{REQUIRED}{line}\n");
+        let (_, findings) = read(Path::new(PATH), text.as_bytes());
+        findings
+            .into_iter()
+            .map(|finding| finding.text)
+            .collect::<Vec<_>>()
+    };
+    for (line, meant) in [
+        ("SYNC_FLG=1", "SYNC_FLAG"),
+        ("SYNCFLAG=1", "SYNC_FLAG"),
+        ("AUTO_PRIMARY_RECOVRY=1", "AUTO_PRIMARY_RECOVERY"),
+        ("kb_gateway_ip=1", "KB_GATEWAY_IP"),
+    ] {
+        let text = format!("unknown key, not used by these tools: did you mean {meant}?");
+        assert_eq!(said(line), [text], "{line}");
+    }
+    assert_eq!(said("MAIL_TO=x"), ["unknown key, not used by these tools"]);
+    for line in [
+        "POOL_RESTART=1",
+        "ES_PASS=x",
+        "KB_VIRTUAL_IP=x",
+        "KINGBASECLUSTERSOCKET4=x",
+    ] {
+        assert!(said(line).is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn forms_that_the_vendors_comments_show_are_taken() {
+    let config = with("KB_POOL_VIP=\"192.168.1.201/24\"\nALL_NODE_NAME=\"1 (node101,node102)\"\n");
+    assert_eq!(config.kb_pool_vip, ip("192.168.1.201"));
+    assert_eq!(config.all_node_name, ["node101", "node102"]);
+    assert!(parse(&format!("{REQUIRED}KB_POOL_VIP=192.168.1.201/240\n")).is_err());
+}
+
+#[test]
 fn notes_are_no_errors() {
     let text =
         format!("{REQUIRED}KB_HOSTNAME=x\nKB_PORT=x\nKB_PORT=1\nKB_GATEWAY_IP=192.168.1.201");

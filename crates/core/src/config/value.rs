@@ -33,6 +33,14 @@ const fn kind<T>(expected: &'static str, parse: fn(&Value) -> Result<T, String>)
 
 pub(super) const ADDRESS: Kind<IpAddr> = kind("an IP address", |value| parsed(value, from_str));
 
+/// The vendor's comments show one with the length of its prefix, which is the pool's business.
+pub(super) const VIP: Kind<IpAddr> = kind("an IP address", |value| {
+    parsed(value, |text| match text.split_once('/') {
+        Some(_) => text.parse::<Cidr>().ok().map(|vip| IpAddr::V4(vip.addr)),
+        None => from_str(text),
+    })
+});
+
 pub(super) const ADDRESSES: Kind<Vec<IpAddr>> =
     kind("IP addresses, separated by blanks or commas", |value| {
         list(value, LIST_SEPARATORS, from_str)
@@ -59,7 +67,18 @@ pub(super) const NODE_NAME: Kind<String> =
 
 pub(super) const NODE_NAMES: Kind<Vec<String>> = kind(
     "node names like NODE_NAME, separated by blanks or commas",
-    |value| list(value, LIST_SEPARATORS, node_name),
+    |value| match value {
+        // As `synchronous_standby_names` has them, and the vendor's comments show: `1 (node101, node102)`.
+        Value::Text(text) => {
+            let rest = text
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .trim_start();
+            let numbered = rest.len() < text.len() && rest.starts_with('(');
+            let text = if numbered { rest } else { text };
+            list(&Value::Text(text.to_owned()), LIST_SEPARATORS, node_name)
+        }
+        value => list(value, LIST_SEPARATORS, node_name),
+    },
 );
 
 pub(super) const PORT: Kind<u16> = kind("a port number (1 to 65535)", |value| {

@@ -12,8 +12,11 @@ const COLUMNS: [&str; 4] = ["node_id", "hostname", "port", "status"];
 impl Pool {
     /// As many as there are hosts, or fewer where the pool has fewer. They are asked for side by side: new
     /// pools knock at the node first, and at a dead host they wait for their `connect_timeout`. Nodes that
-    /// were not told by the deadline are left out.
-    pub(super) fn nodes_by_pcp(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
+    /// were not told by the deadline are left out. They have no role.
+    ///
+    /// # Errors
+    /// It tells of none.
+    pub fn nodes_by_pcp(&self, deadline: Deadline) -> Result<PoolNodes, PoolError> {
         let pool = self.clone();
         let ids = (0..).take(self.hosts);
         let told = workers::side_by_side(ids, deadline, move |id| {
@@ -36,6 +39,14 @@ impl Pool {
             Some(error) if nodes.nodes.is_empty() => Err(error),
             _ => Ok(nodes),
         }
+    }
+
+    /// Whether PCP lets `PCP_USER` in, and knows a node.
+    ///
+    /// # Errors
+    /// It does not, or gives no answer.
+    pub fn try_pcp(&self, deadline: Deadline) -> Result<(), PoolError> {
+        self.node_by_pcp(0, deadline).map(drop)
     }
 
     /// A node, and its port.

@@ -7,6 +7,7 @@
 
 mod by_pcp;
 mod each;
+mod settings;
 
 use crate::clock;
 use crate::config::{Config, Secret};

@@ -42,6 +42,8 @@ pub struct Login {
     known_hosts: PathBuf,
     host_keys: SshHostKeys,
     connect_timeout: Duration,
+    /// Write down the key of a host that is new.
+    remembers: bool,
 }
 
 impl Login {
@@ -64,6 +66,16 @@ impl Login {
             known_hosts: dot_ssh.join("known_hosts"),
             host_keys: config.ssh_host_keys,
             connect_timeout: config.connecttimeout,
+            remembers: true,
+        }
+    }
+
+    /// The same, and the key of a host that is new is not written down: nothing is changed by it.
+    #[must_use]
+    pub fn forgetting(self) -> Self {
+        Self {
+            remembers: false,
+            ..self
         }
     }
 
@@ -247,12 +259,14 @@ impl Ssh {
             (SshHostKeys::AcceptNew, Verdict::Unknown) => {
                 // Not remembered (a read-only home) is no reason not to go on: the next run
                 // meets it as new again.
-                let _ = known_hosts::add(
-                    &self.login.known_hosts,
-                    self.login.address,
-                    self.login.port,
-                    key,
-                );
+                if self.login.remembers {
+                    let _ = known_hosts::add(
+                        &self.login.known_hosts,
+                        self.login.address,
+                        self.login.port,
+                        key,
+                    );
+                }
                 Ok(())
             }
         }
@@ -509,6 +523,7 @@ mod tests {
                 known_hosts: "/nonexistent/known_hosts".into(),
                 host_keys: SshHostKeys::Off,
                 connect_timeout: Duration::from_secs(10),
+                remembers: true,
             };
             let sender = std::thread::spawn(move || {
                 let (mut client, _) = listener.accept().unwrap();

@@ -153,6 +153,12 @@ impl Supervisor {
         }
     }
 
+    /// A property of the unit, as `systemctl show` has it. `None`: there is no unit, or it cannot be asked.
+    pub fn property(&self, name: &str, deadline: Deadline) -> Option<String> {
+        let Self::Unit(unit) = self else { return None };
+        property(unit, name, deadline)
+    }
+
     /// Where the server, or who starts it, says why it does not start; `None`: in the log of our own start.
     pub fn log(&self) -> Option<String> {
         match self {
@@ -182,10 +188,17 @@ fn systemctl(args: &[&str], deadline: Deadline) -> Result<Output, RunError> {
 }
 
 fn main_process(unit: &str) -> Option<i32> {
-    let cmd = Cmd::new(SYSTEMCTL).args(["show", "--property=MainPID", unit]);
-    let out = run(&cmd, Deadline::after(WORD_TIME)).ok()?;
-    let pid = out.stdout.trim().strip_prefix("MainPID=")?.parse().ok();
+    let pid = property(unit, "MainPID", Deadline::after(WORD_TIME))?
+        .parse()
+        .ok();
     pid.filter(|it| *it > 0)
+}
+
+fn property(unit: &str, name: &str, deadline: Deadline) -> Option<String> {
+    let cmd = Cmd::new(SYSTEMCTL).args(["show", &format!("--property={name}"), unit]);
+    let out = run(&cmd, deadline.at_most(WORD_TIME)).ok()?;
+    let value = out.stdout.trim().strip_prefix(name)?.strip_prefix('=')?;
+    Some(value.to_owned()).filter(|value| !value.is_empty())
 }
 
 /// The unit in whose cgroup a process is.

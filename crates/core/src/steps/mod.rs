@@ -3,6 +3,7 @@
 //! Decides nothing about other hosts. Uses every room; only the tools may use it.
 
 mod candidate;
+pub mod facts;
 pub mod fence;
 pub mod follow;
 mod held_up;

@@ -102,6 +102,8 @@ pub fn check(config: Config) -> Vec<Finding> {
             if let Err(missing) = host.programs.ping() {
                 said.error("KB_GATEWAY_IP", missing);
             }
+            of_pool(&host.config, &mut said);
+            of_keys(&host, &mut said);
             if host.config.has_database() {
                 of_database(&host.config, &mut said);
                 of_server(&host, &mut said);
@@ -130,6 +132,45 @@ impl Said {
 
     fn note(&mut self, key: &'static str, text: impl ToString) {
         self.0.push((Severity::Note, key, text.to_string()));
+    }
+}
+
+/// The pool's own programs, by which nodes are attached and detached.
+fn of_pool(config: &Config, said: &mut Said) {
+    let bin = &config.cluster_bin_path;
+    let wanted = ["pcp_attach_node", "pcp_detach_node", "pcp_node_info"];
+    let missing: Vec<&str> = wanted
+        .into_iter()
+        .filter(|it| !bin.join(it).exists())
+        .collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        said.note(
+            "CLUSTER_BIN_PATH",
+            format!(
+                "no {missing} in {}: correct the path, or install them there",
+                bin.display()
+            ),
+        );
+    }
+}
+
+/// The files of a login that the configuration names.
+fn of_keys(host: &ThisHost, said: &mut Said) {
+    let files = [
+        ("SSH_KEY_FILE", &host.config.ssh_key_file),
+        ("KB_SSLROOTCERT", &host.config.kb_sslrootcert),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {
+            said.note(
+                key,
+                format!(
+                    "there is no file {}: make it, or correct the path",
+                    file.display()
+                ),
+            );
+        }
     }
 }
 
@@ -167,6 +208,13 @@ fn of_database(config: &Config, said: &mut Said) {
         }
     }
     let parent = |file: &Path| file.parent().map(Path::to_owned).unwrap_or_default();
+    for directory in config.mount_point_dir_list.iter().filter(|it| !it.is_dir()) {
+        let text = format!(
+            "there is no directory {}: the disk check fails, and stops the database (USE_CHECK_DISK)",
+            directory.display()
+        );
+        said.note("MOUNT_POINT_DIR_LIST", text);
+    }
     let apart = config.kb_config_path.clone();
     let apart = apart.map(|directory| ("KB_CONFIG_PATH", directory));
     for (key, directory) in [

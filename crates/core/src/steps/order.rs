@@ -4,7 +4,7 @@
 use super::candidate::Promotion;
 use super::follow::{self, Leader, Whom};
 use super::here::Here;
-use super::{fence, promote};
+use super::{facts, fence, promote};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::host::ThisHost;
@@ -31,6 +31,11 @@ const FENCE_RETURN_TIME: Duration = Duration::from_millis(400);
 pub enum Order {
     /// Say how the instance is.
     Status,
+    /// Say all that the whole cluster is looked at for.
+    Facts {
+        /// Try the logins to the other hosts, too.
+        try_logins: bool,
+    },
     /// Stop the instance and drop the VIP; the host of the coordinator, which one before this version does
     /// not tell.
     Fence(Option<IpAddr>),
@@ -59,12 +64,16 @@ impl Order {
     ) -> Cmd {
         let name = match self {
             Self::Status => "status",
+            Self::Facts { .. } => "facts",
             Self::Fence(_) => "fence",
             Self::Hold { .. } => "hold",
             Self::Follow(_) => "follow",
             Self::Promote(_) => "promote",
         };
         let mut cmd = step_command(bin, address, name, run, limit);
+        if let Self::Facts { try_logins: true } = self {
+            cmd = cmd.arg("--try-logins");
+        }
         if let Self::Fence(Some(coordinator)) = self {
             cmd = cmd.args(["--coordinator".to_owned(), coordinator.to_string()]);
         }
@@ -111,7 +120,9 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Hold { .. } | Self::Follow(_) => Duration::ZERO,
+            Self::Status | Self::Facts { .. } | Self::Hold { .. } | Self::Follow(_) => {
+                Duration::ZERO
+            }
             // It may have begun late, on a host whose login takes long: its end is worth a last look.
             Self::Fence(_) => LAST_LOOK,
             // One that is given up is withdrawn, too, before it answers.
@@ -125,7 +136,11 @@ impl Order {
     pub fn limit(&self, deadline: Deadline) -> Duration {
         let left = deadline.remaining();
         left.saturating_sub(match self {
-            Self::Status | Self::Hold { .. } | Self::Follow(_) | Self::Promote(_) => RETURN_TIME,
+            Self::Status
+            | Self::Facts { .. }
+            | Self::Hold { .. }
+            | Self::Follow(_)
+            | Self::Promote(_) => RETURN_TIME,
             Self::Fence(_) => (left / 8).clamp(RETURN_TIME, FENCE_RETURN_TIME),
         })
     }
@@ -138,7 +153,6 @@ impl Order {
         die_after: Option<&str>,
         deadline: Deadline,
     ) -> Result<Value> {
-        let instance = host.instance()?;
         let name = host.config.kb_localhost_ip.to_string();
         let frame = Frame {
             journal,
@@ -146,9 +160,17 @@ impl Order {
             deadline,
             die_after,
         };
-        let here = Here { host, instance };
+        let here = || -> Result<Here<'_>> {
+            let instance = host.instance()?;
+            Ok(Here { host, instance })
+        };
         let report = match self {
+            // Also where there is no database, or none that can be worked on.
+            Self::Facts { try_logins } => {
+                serde_json::to_value(facts::look(host, journal.run(), *try_logins, deadline))
+            }
             Self::Status => {
+                let here = here()?;
                 let mut status = status::look(host, &here.instance, deadline);
                 // Looked for only where somebody may be promoted: a knock at this host's sshd may
                 // belong to it, and that one writes a line for each.
@@ -162,18 +184,18 @@ impl Order {
                 status.fenced = state.fenced.is_some();
                 serde_json::to_value(status)
             }
-            Self::Fence(by) => serde_json::to_value(fence::fence(&here, *by, frame)?),
+            Self::Fence(by) => serde_json::to_value(fence::fence(&here()?, *by, frame)?),
             Self::Hold { newer, old } => {
                 let whom = Whom::Nobody {
                     newer: *newer,
                     old: *old,
                 };
-                serde_json::to_value(follow::follow(&here, whom, frame)?)
+                serde_json::to_value(follow::follow(&here()?, whom, frame)?)
             }
             Self::Follow(leader) => {
-                serde_json::to_value(follow::follow(&here, Whom::Host(*leader), frame)?)
+                serde_json::to_value(follow::follow(&here()?, Whom::Host(*leader), frame)?)
             }
-            Self::Promote(order) => serde_json::to_value(promote::promote(&here, order, frame)?),
+            Self::Promote(order) => serde_json::to_value(promote::promote(&here()?, order, frame)?),
         };
         report.context("failed to write the report")
     }

@@ -31,6 +31,11 @@ pub fn seconds() -> u64 {
     seconds_since(SystemTime::UNIX_EPOCH).unwrap_or(0)
 }
 
+/// Milliseconds since 1970, to be compared with another host's.
+pub fn milliseconds() -> i64 {
+    Local::now().timestamp_millis()
+}
+
 /// Seconds that went by since `time`; `None` when it lies in the future, by a second or more.
 pub fn seconds_since(time: SystemTime) -> Option<u64> {
     let then: DateTime<Local> = time.into();

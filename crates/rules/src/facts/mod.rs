@@ -1,6 +1,8 @@
 //! What can be seen of a cluster, as plain data. That something did not answer is data, too.
 
+pub mod cluster;
 pub mod history;
+pub mod host;
 pub mod left;
 pub mod lsn;
 pub mod mac;

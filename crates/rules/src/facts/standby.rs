@@ -1,9 +1,10 @@
 //! Who streams from a primary, as the primary itself sees it: the only one who knows both ends.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A WAL sender of the primary, and the standby at its other end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standby {
     /// The standby's address; `None` on a local socket.
     pub address: Option<IpAddr>,

@@ -1,0 +1,115 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  cluster_ctl show                 one look at all hosts and all pools
+  cluster_ctl show --watch         the same again every two seconds
+  cluster_ctl check                would a failover and a recovery work now?
+  cluster_ctl pause \"new kernel\"   no host changes anything until cluster_ctl resume
+
+Run it as root or as the database's user, on any host of the cluster.
+
+Exit codes: 0 done, or all is well; 1 something fails, and what to do is said; 2 wrong arguments or
+configuration; 66 a host could not be told.";
+
+/// Shows a whole cluster, and says whether a failover and a recovery would work now.
+#[derive(Debug, Parser)]
+#[command(name = "cluster_ctl", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What is to be done
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every host and every pool, and what is wrong
+    Show(Show),
+    /// Say whether a failover and a recovery would work now; changes nothing
+    Check(Check),
+    /// Have network_rewind on every host change nothing until resume
+    Pause(Pause),
+    /// The end of pause
+    Resume(Resume),
+}
+
+/// What all commands know.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Print one JSON object instead of tables and sentences
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration [default: ../etc/HAmodule.conf beside the program]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `show`.
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "they have their own")]
+    pub common: Common,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "they have their own")]
+    pub common: Common,
+}
+
+/// `pause`.
+#[derive(Args, Debug)]
+pub struct Pause {
+    /// Why, for whoever finds it paused
+    #[arg(value_name = "WHY", default_value = "")]
+    pub why: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "they have their own")]
+    pub common: Common,
+}
+
+/// `resume`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "they have their own")]
+    pub common: Common,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_needed_and_options_come_after_it() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for line in [
+            "cluster_ctl show",
+            "cluster_ctl show --watch --json",
+            "cluster_ctl check --json --config /etc/HAmodule.conf",
+            "cluster_ctl pause",
+            "cluster_ctl pause kernel",
+            "cluster_ctl resume",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "cluster_ctl",
+            "cluster_ctl frobnicate",
+            "cluster_ctl show 101",
+            "cluster_ctl resume now",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `show`: right whatever has happened, soon, and in 80 columns.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Lab, Node, wait_for};
+
+use crate::scene::{SHORT, ctl, three_hosts};
+
+/// What is shown, once each of `lines` is in it, by a program that ends in time.
+fn shows(on: &Node, lines: &[&str]) -> Result<String> {
+    wait_for("it to be shown", SHORT, || {
+        let begun = Instant::now();
+        let shown = ctl(on, "root", &["show"])?.success()?;
+        // 2.5 s, and a start on a busy machine.
+        let took = begun.elapsed();
+        ensure!(took < Duration::from_secs(5), "it took {took:?}");
+        for line in shown.lines() {
+            ensure!(line.chars().count() <= 80, "{line:?} is too wide");
+        }
+        let flat = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        for line in lines {
+            ensure!(flat.contains(line), "no {line:?} in {shown}");
+        }
+        Ok(shown)
+    })
+}
+
+#[test]
+fn a_cluster_with_everything_wrong_in_it_by_turns() -> Result<()> {
+    Lab::with(three_hosts("cluster-show"), |lab| {
+        lab.nodes().iter().try_for_each(Node::stop_cron)?;
+        let (one, two, three) = (lab.node(101), lab.node(102), lab.node(103));
+        shows(
+            one,
+            &[
+                "node101 192.168.1.101 primary 1 - wait - db",
+                "node102 192.168.1.102 standby 1 0 B sync used pool",
+                "node103 192.168.1.103 standby 1 0 B potential used -",
+                "192.168.1.103 node101 up primary, node102 up, node103 up",
+            ],
+        )?;
+        let watched = ctl(one, "root", &["show", "--json"])?.success()?;
+        let object: serde_json::Value = serde_json::from_str(&watched).context(watched)?;
+        held_to_the_manual(&object)?;
+
+        three.freeze_database();
+        shows(one, &["node103 192.168.1.103 silent"])?;
+        three.thaw_database();
+        shows(one, &["node103 192.168.1.103 standby"])?;
+
+        // Two primaries.
+        three.promote_database()?;
+        shows(
+            two,
+            &[
+                "node101 192.168.1.101 primary 1",
+                "node103 192.168.1.103 primary 2",
+                "node101 (timeline 1) and node103 (timeline 2) are primaries at the same time",
+            ],
+        )?;
+        three.power_off()?;
+        shows(
+            two,
+            &[
+                "node103 192.168.1.103 no answer",
+                "FAIL node103 does not answer",
+            ],
+        )?;
+        Ok(())
+    })
+}
+
+/// The page names every member, and no other.
+fn held_to_the_manual(object: &serde_json::Value) -> Result<()> {
+    let page = include_str!("../../../docs/cluster.md");
+    let (_, rows) = page
+        .split_once("## What `show --json` has")
+        .context("no such section")?;
+    let rows = rows.split("\n## ").next().unwrap_or_default();
+    let mut documented: Vec<&str> = rows
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut found = Vec::new();
+    members("", object, &mut found);
+    found.sort();
+    found.dedup();
+    documented.sort_unstable();
+    ensure!(
+        documented == found,
+        "documented {documented:?}, found {found:?}"
+    );
+    Ok(())
+}
+
+/// `hosts[].name` and its like.
+fn members(path: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(all) => {
+            for (name, value) in all {
+                let path = match path {
+                    "" => name.clone(),
+                    path => format!("{path}.{name}"),
+                };
+                members(&path, value, found);
+            }
+        }
+        serde_json::Value::Array(all) => {
+            found.push(format!("{path}[]"));
+            // Those are `check`'s, and described in one row.
+            if path == "findings" {
+                return;
+            }
+            let path = format!("{path}[]");
+            all.iter().for_each(|value| members(&path, value, found));
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
