@@ -25,7 +25,7 @@ BESIDE      ?=
 REPETITIONS ?= 9
 
 # What needs neither root nor the lab.
-UNIT_TESTS = --lib --bins --test no_io --test house --test plans --test seeds
+UNIT_TESTS = --lib --bins --test no_io --test house --test alone --test plans --test seeds
 
 # How long `make fuzz` runs each target; some: ONLY="conninfo settings".
 FUZZ_SECONDS ?= 60

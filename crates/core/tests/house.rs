@@ -52,12 +52,12 @@ const UNSAFE: [(&str, &str, &str); 12] = [
     (
         "core/src/run/supervised.rs",
         "a child of one thread does the work",
-        "nothing_is_forked_beside_a_second_thread",
+        "a_child_does_the_work_and_says_how_it_went",
     ),
     (
         "core/src/time/workers.rs",
         "the allocator's arenas",
-        "little_memory_and_nothing_left_running",
+        "threads_share_the_memory_of_one",
     ),
     (
         "vip_ctl/src/environment.rs",
@@ -312,6 +312,8 @@ fn what_is_unsafe_has_a_test() {
         let text = fs::read_to_string(&file).unwrap_or_default();
         missing.retain(|test| !text.contains(&format!("#[test]\n    fn {test}()")));
         missing.retain(|test| !text.contains(&format!("#[test]\nfn {test}()")));
+        // Those of a harness of its own are in a list.
+        missing.retain(|test| !text.contains(&format!("\"{test}\",\n        {test},\n")));
     }
     assert_eq!(missing, BTreeSet::new());
 }
