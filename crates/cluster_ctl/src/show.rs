@@ -17,7 +17,7 @@ use failover_rules::facts::standby::Standby;
 use failover_rules::preflight::{Finding, Level, judge};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 /// Whoever has given no answer by then is shown so.
@@ -48,7 +48,7 @@ pub fn run(args: &Show, teller: &Teller) -> Result<Exit> {
         let found = judge(&cluster);
         if !args.common.json && args.watch && std::io::stdout().is_terminal() {
             // Not through the teller, which lets no orders to a terminal through.
-            print!("{CLEAR}");
+            let _ = write!(std::io::stdout(), "{CLEAR}");
         }
         teller.say(&text(&cluster, &found));
         let text = match found.iter().find(|it| it.level == Level::Failure) {
