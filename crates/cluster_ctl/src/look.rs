@@ -163,6 +163,7 @@ fn ask_pool(pool: &Pool, thorough: bool, deadline: Deadline) -> PoolSeen {
     // A session waits for every database that the pool has up; PCP tells of the others meanwhile.
     let (nodes, closed) = match pool.nodes(half) {
         Ok(nodes) => (Ok(nodes), None),
+        Err(error) if !error.is_busy() => (Err(error), None),
         Err(error) => match pool.nodes_by_pcp(earlier(deadline)) {
             Ok(nodes) if !nodes.nodes.is_empty() => (Ok(nodes), Some(error.to_string())),
             _ => (Err(error), None),

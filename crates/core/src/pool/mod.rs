@@ -194,6 +194,13 @@ pub enum PoolError {
 }
 
 impl PoolError {
+    /// Whether there may be a pool that lets nobody in at the moment: it is [closed](Self::is_closed), or it
+    /// took the connection and says nothing, or nothing more.
+    pub fn is_busy(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(error.failure, SqlFailure::Silent(_) | SqlFailure::Dropped) || self.is_closed()
+    }
+
     /// Whether there is a pool that lets nobody in: a node of it is gone, or all are. Its words have a
     /// code of class 08 (connection exception); those about a login, or itself, have others.
     pub fn is_closed(&self) -> bool {

@@ -110,7 +110,7 @@ fn replicates(
         .and_then(|conninfo| try_replication(instance, &conninfo, to, deadline));
     match tried {
         Ok(Tried::LetIn | Tried::Untried(_)) => None,
-        Ok(Tried::Refused { said, user }) => Some(format!("{said} (user {user})")),
+        Ok(Tried::Refused { said, .. }) => Some(said),
         Err(error) => Some(format!("{error:#}")),
     }
 }
