@@ -172,7 +172,7 @@ fn what_is_kept_is_never_overwritten() -> Result<()> {
 fn script(cluster: &Cluster, arguments: [&str; 2], at: u32) -> Result<std::process::Output> {
     let directory = cluster.0.join("made");
     fs::create_dir_all(&directory)?;
-    let tools = "failover_stream network_rewind vip_ctl attach_node rw_check";
+    let tools = "failover_stream network_rewind vip_ctl attach_node rw_check cluster_ctl";
     for tool in tools.split(' ') {
         fs::write(directory.join(tool), format!("#!/bin/sh\necho {tool}\n"))?;
     }
