@@ -5,6 +5,12 @@ DB_USER ?= kingbase
 DESTDIR ?=
 CARGO   ?= cargo
 
+# What `--version` says of a build: the commit, by git, or by who builds without git (FAILOVER_COMMIT=...).
+ifneq ($(wildcard .git),)
+FAILOVER_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+endif
+export FAILOVER_COMMIT
+
 # What building needs, and what the lab needs beside that, by Debian package.
 BUILD_DEPS = gcc libc6-dev make pkg-config libssl-dev
 LAB_DEPS   = postgresql-15 pgpool2 openssh-server openssh-client cron logrotate \

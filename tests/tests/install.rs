@@ -133,7 +133,10 @@ fn install_and_uninstall_leave_everything_as_it_was() -> Result<()> {
             );
             let version = output(&bin.join(script).to_string_lossy(), &["--version"]);
             if script != "change_vip.sh" {
-                assert!(version?.starts_with(tool), "{script} runs {tool}");
+                let version = version?;
+                assert!(version.starts_with(tool), "{script} runs {tool}");
+                assert!(version.contains(" (commit "), "{version}");
+                assert!(version.contains(", built 2"), "{version}");
             }
         }
         let vip_ctl = fs::metadata(bin.join("vip_ctl"))?;

@@ -17,7 +17,7 @@ configuration; 66 failed.";
 
 /// Attaches a node to the pool, detaches it, or shows the nodes.
 #[derive(Debug, Parser)]
-#[command(name = "attach_node", version, after_help = EXAMPLES)]
+#[command(name = "attach_node", version = failover_version::VERSION, after_help = EXAMPLES)]
 pub struct Cli {
     /// The node, by its id in the pool [default: the one with KB_LOCALHOST_IP]
     #[arg(short = 'n', long = "node", value_name = "ID")]

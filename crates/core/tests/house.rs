@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates of ours that each crate may stand on. One that is not here is a tool.
-const FLOORS: [(&str, &[&str]); 3] = [
+const FLOORS: [(&str, &[&str]); 4] = [
+    ("version", &[]),
     ("rules", &[]),
     ("core", &["failover-rules"]),
     ("sim", &["failover-rules"]),
 ];
 /// What a tool may stand on.
-const OF_A_TOOL: &[&str] = &["failover-core", "failover-rules"];
+const OF_A_TOOL: &[&str] = &["failover-core", "failover-rules", "failover-version"];
 
 /// What no safe interface does, the only files that do it, each one thing, and a test that shows it. Its
 /// reason stands beside it.

@@ -19,7 +19,7 @@ const RESOLVE_TIME: Duration = Duration::from_secs(1);
 /// database VIP to it.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = failover_version::VERSION,
     override_usage = "failover_stream [OPTIONS] %H %P %d %h %O %m %M %D\n       \
                       failover_stream [OPTIONS] --new-primary-host=\"%H\" --old-primary-id=\"%P\" ...",
     after_help = "Example (node 0, the primary on 192.168.1.101, is down):\n  \

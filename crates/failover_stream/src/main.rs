@@ -18,6 +18,7 @@ use failover_core::host::ThisHost;
 use failover_core::inherited;
 use failover_core::journal::{Beside, Journal, Message, print_json, syslog};
 use failover_core::needs;
+use failover_core::peer::signed;
 use failover_core::procedure::{self, Planned};
 use failover_core::replay::time_since_login;
 use failover_core::steps::Order;
@@ -142,6 +143,7 @@ fn answer(order: &Order, args: &Args) -> Exit {
     };
     match result {
         Ok(report) => {
+            let report = signed(report, failover_version::VERSION);
             print_json(&Message::Answer(report));
             Exit::Done
         }

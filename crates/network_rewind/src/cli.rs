@@ -16,7 +16,7 @@ arguments or configuration; 66 failed, or not this host's turn.";
 /// Makes this node a streaming standby again after a failover, and keeps a primary as it should be.
 /// Run by cron each minute on every database host; says what it does in RECOVERY_LOG_DIR.
 #[derive(Debug, Parser)]
-#[command(name = "network_rewind", version, after_help = EXAMPLES)]
+#[command(name = "network_rewind", version = failover_version::VERSION, after_help = EXAMPLES)]
 pub struct Cli {
     /// Make a standby of an old primary, whatever AUTO_PRIMARY_RECOVERY says
     #[arg(long, conflicts_with_all = ["pause", "resume"])]

@@ -17,7 +17,7 @@ configuration, 66 a directory failed in all tries.";
 
 /// Checks that the database's disks can be written and read.
 #[derive(Debug, Parser)]
-#[command(name = "rw_check", version, after_help = EXAMPLES)]
+#[command(name = "rw_check", version = failover_version::VERSION, after_help = EXAMPLES)]
 pub struct Cli {
     /// Directories to check [default: MOUNT_POINT_DIR_LIST]
     #[arg(value_name = "DIR")]

@@ -118,7 +118,9 @@ fn an_order_for_another_host_is_refused() -> Result<()> {
     for order in ["--for 192.168.1.102", ""] {
         let line = format!("failover_stream --step status --deadline 5000 {order}");
         let run = tool(node, "root", line.trim_end())?;
-        assert!(run.success()?.contains("\"in_recovery\":true"), "{order}");
+        let answer = run.success()?;
+        assert!(answer.contains("\"in_recovery\":true"), "{order}");
+        assert!(answer.contains("\"version\":\"0."), "{answer}");
     }
     Ok(())
 }

@@ -292,9 +292,15 @@ fn is_said(literal: &Literal, line: &str) -> bool {
     words.count() >= 3 || journal.iter().any(|it| literal.before.contains(it))
 }
 
-/// No tool's: tests, and the simulator. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
+/// No tool's: tests, the simulator, and the version. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
 /// which its rules are held by their own tests.
-const APART: [&str; 4] = ["/tests", "/crates/sim", "/crates/cluster_ctl", "/preflight"];
+const APART: [&str; 5] = [
+    "/tests",
+    "/crates/sim",
+    "/crates/version",
+    "/crates/cluster_ctl",
+    "/preflight",
+];
 
 /// Every source file of the tools with its path.
 fn sources() -> Result<Vec<(String, String)>> {

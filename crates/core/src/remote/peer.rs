@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::journal::Message;
 use crate::process::{Cmd, Output, Stream};
 use crate::ssh::{Login, Ssh};
+use crate::terminal::foreign;
 use failover_rules::facts::status::Status;
 use failover_rules::fencing::{NoReport, NoStatus};
 use serde::de::DeserializeOwned;
@@ -14,6 +15,9 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
+
+/// As much of another host's version as is shown.
+const MAX_VERSION: usize = 80;
 
 /// What the far side gets less than we wait: its answer has to come back.
 pub const RETURN_TIME: Duration = Duration::from_millis(50);
@@ -135,11 +139,28 @@ pub fn status(
     read(run_step(&ssh, &cmd, deadline, drop).0?, address)
 }
 
+/// The member of a report that names the version of the tools that wrote it.
+const VERSION: &str = "version";
+
+/// A report with the version of the tools that wrote it. One that does not know the member leaves it unread.
+pub fn signed(mut report: Value, version: &str) -> Value {
+    if let Value::Object(members) = &mut report {
+        members.insert(VERSION.to_owned(), version.into());
+    }
+    report
+}
+
 /// A report out of its JSON.
 pub fn read<T: DeserializeOwned>(value: Value, address: IpAddr) -> Result<T, PeerError> {
+    let version = value.get(VERSION).and_then(Value::as_str);
+    let version = version.map_or_else(
+        || "a version that does not tell its number".to_owned(),
+        |version| format!("version {}", foreign(version, MAX_VERSION)),
+    );
     serde_json::from_value(value).map_err(|error| {
         PeerError::NotUnderstood(format!(
-            "the answer of {address} was not understood ({error}): is the same version installed there?"
+            "the answer of {address} was not understood ({error}): is the same version installed there? It \
+             has {version}"
         ))
     })
 }
@@ -188,6 +209,29 @@ mod tests {
                 assert_eq!(found(&line), [answer], "{line}");
             }
         }
+    }
+
+    #[test]
+    fn an_answer_names_the_version_that_wrote_it() {
+        let address: IpAddr = "192.168.1.102".parse().unwrap();
+        let report = serde_json::to_value(Status::default()).unwrap();
+        // Whoever does not know the member reads the same.
+        let told = signed(
+            report.clone(),
+            "0.2.0 (commit 4c7abca1d2e3, built 2026-12-01)",
+        );
+        assert_eq!(read::<Status>(told.clone(), address), Ok(Status::default()));
+        assert_eq!(read::<Status>(report, address), Ok(Status::default()));
+        let refused = |value: Value| read::<Status>(value, address).unwrap_err().to_string();
+        let mut other = told;
+        other["macs"] = "none".into();
+        let end = "It has version 0.2.0 (commit 4c7abca1d2e3, built 2026-12-01)";
+        assert!(refused(other).ends_with(end));
+        let end = "It has a version that does not tell its number";
+        assert!(refused(serde_json::json!({"running": true})).ends_with(end));
+        let end = "It has version 1?[2J";
+        assert!(refused(serde_json::json!({"version": "1\u{1b}[2J"})).ends_with(end));
+        assert_eq!(signed(Value::Null, "1"), Value::Null);
     }
 
     #[test]
