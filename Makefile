@@ -30,6 +30,9 @@ ONLY        ?=
 BESIDE      ?=
 REPETITIONS ?= 9
 
+# What `make dist-test` needs.
+DIST_DEPS   = debootstrap rpm qemu-user-static libc6-arm64-cross libcap2-bin
+
 # What needs neither root nor the lab.
 UNIT_TESTS = --lib --bins --test no_io --test house --test alone --test plans --test seeds
 
@@ -39,7 +42,8 @@ FUZZ_SECONDS ?= 60
 # How many seeds `make simulate` runs.
 SEEDS       ?= 10000
 
-.PHONY: help build-deps lab-deps bench-deps build unit test simulate fuzz drills demo bench lint install uninstall clean
+.PHONY: help build-deps lab-deps bench-deps build unit test simulate fuzz drills demo bench lint dist dist-test install \
+    uninstall clean
 
 # Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
@@ -56,7 +60,7 @@ fi
 endef
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
 
 build-deps:
 	@$(call install-missing,$(BUILD_DEPS))
@@ -106,6 +110,13 @@ lint: build-deps ## formatting and clippy, warnings are errors
 	else \
 	    echo "cargo-deny is not installed: licences were not checked"; \
 	fi
+
+dist: ## tarball, deb and rpm for x86_64 and aarch64, for glibc 2.17 and later, in target/dist; one: ONLY=aarch64
+	CARGO=$(CARGO) sh etc/dist.sh $(ONLY)
+
+dist-test: ## what make dist has built, on Debian 11, as deb, as rpm, and on aarch64 by qemu (needs root, the network)
+	@$(call install-missing,$(BUILD_DEPS) $(DIST_DEPS))
+	$(STATIC_OPENSSL) $(CARGO) test --release --locked --package lab --test dist -- --ignored --test-threads=1
 
 install: ## put the tools into $(CLUSTER), what stood there is kept as *.orig (after `make build`)
 	@etc/install.sh install "$(DESTDIR)$(CLUSTER)" $(DB_USER) target/release

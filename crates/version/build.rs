@@ -3,6 +3,8 @@
 //!
 //! It asks git nothing itself, so that a new commit alone makes plain `cargo build` do no work.
 
+#![allow(clippy::print_stdout, reason = "cargo reads it")]
+
 #[path = "src/stamp.rs"]
 mod stamp;
 

@@ -280,3 +280,167 @@ fn a_newer_script_of_the_vendors_is_kept() -> Result<()> {
     assert_eq!(fs::read_to_string(&path)?, "the vendor's newer one");
     Ok(())
 }
+
+/// `etc/setup.sh`, the `failover-tools-setup` of the packages, with a state of its own, out of a tree as that of
+/// a tarball, with tools that are a few bytes.
+fn setup(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let tree = cluster.0.join("tree");
+    fs::create_dir_all(tree.join("bin"))?;
+    fs::create_dir_all(tree.join("etc"))?;
+    for tool in "failover_stream network_rewind vip_ctl attach_node rw_check cluster_ctl".split(' ')
+    {
+        let path = tree.join("bin").join(tool);
+        fs::write(&path, format!("#!/bin/sh\necho {tool}\n"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    for script in ["install.sh", "setup.sh"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+        fs::copy(from.join(script), tree.join("etc").join(script))?;
+    }
+    let script = tree.join("etc/setup.sh");
+    let mut command = command("sh", &[&*script.to_string_lossy()]);
+    command.args(arguments);
+    command.env("FAILOVER_TOOLS_STATE", cluster.0.join("state"));
+    #[allow(clippy::disallowed_methods, reason = "a short script")]
+    let output = command.stdin(Stdio::null()).output()?;
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ensure!(output.status.success(), "{said}");
+    Ok(said)
+}
+
+/// Install, upgrade and removal of a package, as its scriptlets call it.
+#[test]
+fn a_package_takes_a_cluster_over_and_its_removal_puts_the_scripts_back() -> Result<()> {
+    let cluster = Cluster::new("package")?;
+    let root = cluster.0.display().to_string();
+    let before = cluster.snapshot()?;
+    setup(&cluster, &["--refresh"])?;
+    assert_eq!(cluster.snapshot()?, before, "no cluster was given to it");
+
+    setup(&cluster, &["--cluster", &root, "--user", USER])?;
+    let installed = cluster.snapshot()?;
+    assert_eq!(setup(&cluster, &["--list"])?, format!("{USER} {root}\n"));
+    let tool = cluster.0.join("kingbasecluster/bin/vip_ctl");
+    fs::write(cluster.0.join("new"), "of a version before")?;
+    fs::rename(cluster.0.join("new"), &tool)?;
+    setup(&cluster, &["--refresh"])?;
+    assert_eq!(cluster.snapshot()?, installed, "the capabilities, too");
+    // Once more: one line in the list.
+    setup(
+        &cluster,
+        &["--cluster", &format!("{root}/"), "--user", USER],
+    )?;
+    assert_eq!(setup(&cluster, &["--list"])?, format!("{USER} {root}\n"));
+
+    setup(&cluster, &["--put-back"])?;
+    assert_eq!(cluster.snapshot()?, before);
+    assert_eq!(setup(&cluster, &["--list"])?, "");
+    let error = setup(&cluster, &["--remove", &root]).unwrap_err();
+    ensure!(error.to_string().contains("has no tools of this package"));
+    setup(&cluster, &["--cluster", &root, "--user", USER])?;
+    setup(&cluster, &["--remove", &root])?;
+    assert_eq!(cluster.snapshot()?, before);
+    Ok(())
+}
+
+/// Nothing could take the place of its tools.
+#[test]
+fn a_cluster_without_scripts_keeps_its_tools_when_the_package_goes() -> Result<()> {
+    let cluster = Cluster::new("bare")?;
+    let root = cluster.0.display().to_string();
+    for bin in ["db/bin", "kingbasecluster/bin"] {
+        fs::remove_dir_all(cluster.0.join(bin))?;
+        fs::create_dir(cluster.0.join(bin))?;
+    }
+    setup(&cluster, &["--cluster", &root, "--user", USER])?;
+    let installed = cluster.snapshot()?;
+    let said = setup(&cluster, &["--put-back"])?;
+    ensure!(said.contains("keeps its tools"), "{said}");
+    assert_eq!(cluster.snapshot()?, installed);
+    // A package that comes back knows it, and a directory that is gone is no error.
+    setup(&cluster, &["--refresh"])?;
+    fs::remove_dir_all(cluster.0.join("db"))?;
+    let said = setup(&cluster, &["--refresh"])?;
+    ensure!(said.contains("left out"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_setup_is_asked_has_to_make_sense() -> Result<()> {
+    let cluster = Cluster::new("asked of setup")?;
+    let before = cluster.snapshot()?;
+    let root = cluster.0.display().to_string();
+    for (arguments, why) in [
+        (&["--cluster"][..], "needs the cluster's directory"),
+        (&["--cluster", "r3"], "expected the absolute path"),
+        (
+            &["--cluster", "/nowhere", "--user", USER],
+            "no directory /nowhere/db/bin",
+        ),
+        (&["--cluster", &root, "--postgres"], "one of them"),
+        (
+            &["--cluster", &root, "--user", "no-such-user"],
+            "no system user or group",
+        ),
+        (&["--frobnicate"], "what is \"--frobnicate\"?"),
+        (&[], "--cluster DIRECTORY, or --postgres"),
+    ] {
+        let error = setup(&cluster, arguments).unwrap_err().to_string();
+        ensure!(error.contains(why), "{arguments:?}: {error}");
+    }
+    let mut after = cluster.snapshot()?;
+    after.retain(|path, _| !path.to_string_lossy().ends_with(".new"));
+    assert_eq!(after, before);
+    ensure!(setup(&cluster, &["--help"])?.starts_with("Gives the tools"));
+    Ok(())
+}
+
+/// dpkg says words, rpm how many packages stay. Only a removal takes something back.
+#[test]
+fn the_scriptlets_of_deb_and_rpm_do_the_same() -> Result<()> {
+    let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+    let called = |scriptlet: &str, argument: &str| -> Result<String> {
+        let text = fs::read_to_string(etc.join(format!("package.{scriptlet}")))?;
+        let text = text.replace("sh /usr/share/failover-tools/setup.sh", "echo");
+        output("sh", &["-ec", &text, scriptlet, argument])
+    };
+    for (argument, expected) in [
+        // dpkg: install, upgrade; a failed one.
+        ("configure", "--refresh\n"),
+        ("abort-upgrade", ""),
+        ("abort-remove", ""),
+        // rpm: install, upgrade.
+        ("1", "--refresh\n"),
+        ("2", "--refresh\n"),
+    ] {
+        assert_eq!(called("postinstall", argument)?, expected, "{argument}");
+    }
+    for (argument, expected) in [
+        ("remove", "--put-back\n"),
+        ("0", "--put-back\n"),
+        ("upgrade", ""),
+        ("failed-upgrade", ""),
+        ("1", ""),
+    ] {
+        assert_eq!(called("preremove", argument)?, expected, "{argument}");
+    }
+    for argument in ["remove", "upgrade", "1"] {
+        assert_eq!(called("postremove", argument)?, "", "{argument}");
+    }
+    Ok(())
+}
+
+/// The default would kill the database that a run has started, together with that run.
+#[test]
+fn the_timers_unit_leaves_the_database_running() -> Result<()> {
+    let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+    let service = fs::read_to_string(etc.join("failover-tools.service"))?;
+    for line in ["KillMode=process", "Type=oneshot", "SuccessExitStatus=1 66"] {
+        ensure!(service.lines().any(|it| it == line), "{line}");
+    }
+    Ok(())
+}

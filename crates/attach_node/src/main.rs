@@ -1,6 +1,5 @@
 //! `attach_node`: puts a node back into the pool, takes it out, or shows what the pool says.
 
-mod cli;
 mod run;
 
 use failover_core::inherited;

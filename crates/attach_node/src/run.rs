@@ -1,7 +1,7 @@
 //! The procedure: read the configuration, look, decide, do, report.
 
-use crate::cli::Cli;
 use anyhow::Result;
+use attach_node::cli::Cli;
 use failover_core::config::Config;
 use failover_core::deadline::Deadline;
 use failover_core::exit::{Exit, usage};

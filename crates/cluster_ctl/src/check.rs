@@ -1,9 +1,9 @@
 //! `cluster_ctl check`: would a failover and a recovery work now?
 
-use crate::cli::Check;
 use crate::look;
 use crate::words;
 use anyhow::Result;
+use cluster_ctl::cli::Check;
 use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
 use failover_core::host::ThisHost;

@@ -17,7 +17,7 @@ configuration; 66 a host could not be told.";
 
 /// Shows a whole cluster, and says whether a failover and a recovery would work now.
 #[derive(Debug, Parser)]
-#[command(name = "cluster_ctl", version, after_help = EXAMPLES)]
+#[command(name = "cluster_ctl", version = failover_version::VERSION, after_help = EXAMPLES)]
 pub struct Cli {
     /// What is to be done
     #[command(subcommand)]

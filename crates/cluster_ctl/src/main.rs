@@ -1,13 +1,12 @@
 //! `cluster_ctl`: the cluster as a whole, for people and for monitoring.
 
 mod check;
-mod cli;
 mod look;
 mod pause;
 mod show;
 mod words;
 
-use cli::{Cli, Command};
+use cluster_ctl::cli::{Cli, Command};
 use failover_core::inherited;
 use failover_core::teller::run_tool;
 use std::process::ExitCode;

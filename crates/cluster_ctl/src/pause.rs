@@ -1,7 +1,7 @@
 //! `cluster_ctl pause` and `resume`: the same word for `network_rewind` on every host.
 
-use crate::cli::{Pause, Resume};
 use anyhow::Result;
+use cluster_ctl::cli::{Pause, Resume};
 use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
 use failover_core::host::{Host as Way, ThisHost};

@@ -1,10 +1,10 @@
 //! `cluster_ctl show`: one line for each host and each pool, and what is wrong.
 
 use crate::check::members;
-use crate::cli::Show;
 use crate::look;
 use crate::words::{ago, bytes, column, finding, wrapped};
 use anyhow::Result;
+use cluster_ctl::cli::Show;
 use failover_core::clock;
 use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;

@@ -1,6 +1,5 @@
 //! `failover_stream`: the pool's `failover_command`.
 
-mod args;
 mod fencing;
 mod peer;
 mod quorum;
@@ -9,7 +8,6 @@ mod standby;
 mod watch;
 
 use anyhow::Result;
-use args::{Args, Placeholders, Request};
 use failover_core::clock;
 use failover_core::config::{Config, Finding, Severity};
 use failover_core::deadline::Deadline;
@@ -25,6 +23,7 @@ use failover_core::steps::Order;
 use failover_core::supervised;
 use failover_core::teller::{Teller, Unparsed};
 use failover_core::users::SystemUser;
+use failover_stream::args::{self, Args, Placeholders, Request};
 use peer::Crew;
 use serde_json::{Value, json};
 use std::ffi::OsString;

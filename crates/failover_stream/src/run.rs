@@ -1,6 +1,5 @@
 //! The failover of a primary that is down: the coordinator's procedure.
 
-use crate::args::Placeholders;
 use crate::fencing::{self, Findings, Needed};
 use crate::peer::{Crew, Peer, Round};
 use crate::quorum::see_majority;
@@ -28,6 +27,7 @@ use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_prom
 use failover_rules::plan::failover::{
     self as plan, ANSWER_TIME, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
 };
+use failover_stream::args::Placeholders;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! `network_rewind`: the old primary comes back by itself. Run by cron each minute.
 
 mod ask;
-mod cli;
 mod compare;
 mod look;
 mod plan;
@@ -10,7 +9,6 @@ mod run;
 mod steps;
 mod work;
 
-use cli::Cli;
 use failover_core::disk;
 use failover_core::exit::Exit;
 use failover_core::inherited;
@@ -19,6 +17,7 @@ use failover_core::supervised;
 use failover_core::teller::{Teller, Unparsed};
 use failover_core::workers;
 use failover_rules::plan::budget;
+use network_rewind::cli::Cli;
 use std::ffi::OsString;
 use std::process::ExitCode;
 

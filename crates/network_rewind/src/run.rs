@@ -2,7 +2,6 @@
 
 use crate::ask::{Answer, ask};
 use crate::budget;
-use crate::cli::Cli;
 use crate::look::{Eyes, policy};
 use crate::plan::steps;
 use crate::steps::{own, room, server};
@@ -29,6 +28,7 @@ use failover_core::teller::Teller;
 use failover_core::workers;
 use failover_rules::facts::view::{Policy, PoolSays, View};
 use failover_rules::recovery::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
+use network_rewind::cli::Cli;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::ErrorKind;

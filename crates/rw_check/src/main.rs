@@ -1,7 +1,6 @@
 //! `rw_check`: can the database's user write and read on the database's disks? It only looks and
 //! tells; what follows from a bad disk is `network_rewind`'s to do.
 
-mod cli;
 mod run;
 
 use failover_core::disk;

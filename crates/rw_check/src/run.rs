@@ -1,6 +1,5 @@
 //! The procedure: read the configuration, check, report.
 
-use crate::cli::Cli;
 use anyhow::Result;
 use failover_core::disk::{DiskCheck, Mount};
 use failover_core::exit::{Exit, usage};
@@ -9,6 +8,7 @@ use failover_core::journal::Journal;
 use failover_core::teller::Teller;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+use rw_check::cli::Cli;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

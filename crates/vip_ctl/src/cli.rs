@@ -23,7 +23,7 @@ answers for the address, 2 wrong arguments or configuration, 66 failed.";
 /// Puts the database VIP on this host, takes it off, or says who has it.
 #[derive(Debug, Parser)]
 #[command(name = "vip_ctl", version = failover_version::VERSION, after_help = EXAMPLES)]
-struct Cli {
+pub struct Cli {
     /// What to do; doing it twice does no harm
     action: Action,
     /// The address with its prefix length [default: KB_VIP]

@@ -1,9 +1,9 @@
 //! What to do, from what was asked and what was seen. No I/O.
 
-use crate::cli::Action;
 use failover_core::arp::Mac;
 use failover_core::vip::{Held, Vip};
 use std::net::Ipv4Addr;
+use vip_ctl::cli::Action;
 
 /// What was asked.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,11 @@
 //! `vip_ctl`: the database VIP on this host. Under the name `change_vip.sh` it takes that
 //! script's arguments and prints that script's lines.
 
-mod cli;
 mod decide;
 mod environment;
 mod privilege;
 mod run;
 
-use cli::{Ask, Form};
 use failover_core::exit::Exit;
 use failover_core::inherited;
 use failover_core::teller::Teller;
@@ -15,6 +13,7 @@ use run::Ending;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use vip_ctl::cli::{self, Ask, Form};
 
 fn main() -> ExitCode {
     inherited::shed();

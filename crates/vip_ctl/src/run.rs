@@ -1,6 +1,5 @@
 //! The procedure: read the configuration, look, decide, do, report.
 
-use crate::cli::{Action, Form, Request};
 use crate::decide::{Plan, Seen, Wish, decide, permitted};
 use crate::privilege;
 use anyhow::{Context, Result};
@@ -17,6 +16,7 @@ use failover_core::vip::{Did, Report, Rights, Vip, find};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+use vip_ctl::cli::{Action, Form, Request};
 
 /// For `ip`, which takes milliseconds; an ssh login to root@localhost is included.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -292,10 +292,11 @@ fn is_said(literal: &Literal, line: &str) -> bool {
     words.count() >= 3 || journal.iter().any(|it| literal.before.contains(it))
 }
 
-/// No tool's: tests, the simulator, and the version. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
+/// No tool's: tests, the simulator, what makes the manual, and the version. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
 /// which its rules are held by their own tests.
-const APART: [&str; 5] = [
+const APART: [&str; 6] = [
     "/tests",
+    "/crates/manual",
     "/crates/sim",
     "/crates/version",
     "/crates/cluster_ctl",
