@@ -146,6 +146,11 @@ fn ask(here: &ThisHost, address: IpAddr, run: &str, thorough: bool, deadline: De
         then if then < asked => then - asked,
         _ => 0,
     };
+    // An answer from elsewhere is signed.
+    let mut facts = facts;
+    if facts.tools.is_empty() {
+        facts.tools = failover_version::VERSION.to_owned();
+    }
     Ok((facts, off))
 }
 

@@ -10,6 +10,7 @@ use failover_core::deadline::Deadline;
 use failover_core::exit::Exit;
 use failover_core::host::ThisHost;
 use failover_core::teller::Teller;
+use failover_core::terminal::is_heard;
 use failover_rules::facts::cluster::{Cluster, Host, NoFacts, PoolSeen};
 use failover_rules::facts::host::{HostFacts, ServerFacts};
 use failover_rules::facts::pool::PoolNode;
@@ -56,7 +57,7 @@ pub fn run(args: &Show, teller: &Teller) -> Result<Exit> {
             None => "nothing is wrong".to_owned(),
         };
         teller.object(Exit::Done, &text, object(&cluster, &found));
-        if !args.watch {
+        if !args.watch || !is_heard() {
             return Ok(Exit::Done);
         }
         Deadline::after(PAUSE).pause(PAUSE);

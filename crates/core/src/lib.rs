@@ -19,9 +19,6 @@ pub mod steps;
 pub mod this_host;
 pub mod time;
 
-/// The version of the tools.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 pub use failover_rules::facts::{history, lsn};
 pub use host::{durable, identity, process, programs, rights, users};
 pub use net::{arp, life, listeners, ping, vip};

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lab::layout::DB_BIN;
 use lab::{Lab, Node, wait_for};
 
 use crate::scene::{SHORT, ctl, three_hosts};
@@ -43,6 +44,10 @@ fn a_cluster_with_everything_wrong_in_it_by_turns() -> Result<()> {
         let watched = ctl(one, "root", &["show", "--json"])?.success()?;
         let object: serde_json::Value = serde_json::from_str(&watched).context(watched)?;
         held_to_the_manual(&object)?;
+        // Whoever watches through a pipe, and goes away, leaves nothing behind.
+        let piped = format!("{DB_BIN}/cluster_ctl show --watch | head -n 3");
+        let piped = one.run(&["bash", "-c", &piped], SHORT)?.success()?;
+        ensure!(piped.lines().count() == 3, "{piped}");
 
         three.freeze_database();
         shows(one, &["node103 192.168.1.103 silent"])?;

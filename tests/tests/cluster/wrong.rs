@@ -529,7 +529,7 @@ other_version() {
     mv $BIN/failover_stream $BIN/kept
     cat >$BIN/failover_stream <<END
 #!/bin/sh
-$BIN/kept "\$@" | sed 's/"tools":"/&9/'
+$BIN/kept "\$@" | sed 's/"version":"/&9/'
 END
     chmod 755 $BIN/failover_stream
 }

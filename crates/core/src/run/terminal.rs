@@ -1,7 +1,9 @@
 //! Words to whoever started the tool. Nobody may be listening (`println!` would panic then): the
 //! work is done, and the exit code tells.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 
 /// To standard output, without control characters but the ends of its lines; nothing for an empty text.
 pub fn say(text: &str) {
@@ -12,6 +14,18 @@ pub fn say(text: &str) {
             .map(|line| foreign(line, line.len()))
             .collect();
         let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
+    }
+}
+
+/// Whether anybody may still read what is said: not once the other end of a pipe is closed.
+pub fn is_heard() -> bool {
+    let stdout = io::stdout();
+    let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut asked, PollTimeout::ZERO) {
+        Ok(_) => !asked[0]
+            .revents()
+            .is_some_and(|it| it.contains(PollFlags::POLLERR)),
+        Err(_) => true,
     }
 }
 

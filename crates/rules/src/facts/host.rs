@@ -11,7 +11,8 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostFacts {
-    /// The version of its tools.
+    /// The version of its tools, with commit and day: whoever answers puts it there.
+    #[serde(rename = "version")]
     pub tools: String,
     /// `NODE_NAME`.
     pub node: String,

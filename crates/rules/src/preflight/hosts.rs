@@ -204,6 +204,11 @@ fn marks(host: &Host, facts: &HostFacts, said: &mut Said) {
     }
 }
 
+/// Without the day of the build: the same commit may be built twice.
+fn commit(version: &str) -> &str {
+    version.split(", built").next().unwrap_or(version)
+}
+
 fn versions(cluster: &Cluster, said: &mut Said) {
     let known = |host: &&Host| host.facts().is_some();
     let me = cluster.host(cluster.me).filter(known);
@@ -212,7 +217,7 @@ fn versions(cluster: &Cluster, said: &mut Said) {
     };
     for host in cluster.hosts.iter().filter(known) {
         let theirs = host.facts().map(|facts| &facts.tools);
-        if theirs.is_some_and(|theirs| theirs != mine) {
+        if theirs.is_some_and(|theirs| commit(theirs) != commit(mine)) {
             let theirs = theirs.map(String::as_str).unwrap_or_default();
             said.warning(Topic::Configuration, "tools-differ", Some(host))
                 .says(

@@ -65,7 +65,6 @@ pub fn look(host: &ThisHost, run: &str, try_logins: bool, deadline: Deadline) ->
     let has_database = config.has_database();
     let log = config.recovery_log_dir.clone();
     let mut facts = HostFacts {
-        tools: crate::VERSION.to_owned(),
         node: config.node_name.clone(),
         user: host.us.name.clone(),
         keys: keys(config, run),
