@@ -1,22 +1,25 @@
-//! The further control files that a server keeps where its settings say so. The server writes all of them;
-//! whoever puts another one into the data directory (a rewind, a copy, what was kept) writes that one only.
+//! The further control files that a server keeps where its settings say so. The server writes all of them,
+//! one after the other, and starts on no two that differ: one that was killed in between does not start by
+//! itself again. Whoever puts another one into the data directory (a rewind, a copy, what was kept) writes
+//! that one only.
 
 use crate::durable;
-use crate::instance::Instance;
+use crate::layout::Layout;
+use crate::users::SystemUser;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// Has each of them say what the control file says; those that said something else. Nothing may run on the
-/// data directory.
+/// Has each of them say what the control file says, and belong to `user`; those that said something else.
+/// Nothing may run on the data directory, and its control file must be whole.
 ///
 /// # Errors
 /// The control file cannot be read, or one of them not be written.
-pub fn renew(instance: &Instance) -> Result<Vec<PathBuf>> {
-    let names = instance.flavor;
-    let data = instance.data();
+pub fn renew(layout: &Layout, user: &SystemUser) -> Result<Vec<PathBuf>> {
+    let names = layout.flavor();
+    let data = layout.data();
     let setting = names.control_copies;
-    let Some(named) = setting.and_then(|it| instance.layout().value(data, it)) else {
+    let Some(named) = setting.and_then(|it| layout.value(data, it)) else {
         return Ok(Vec::new());
     };
     let file = data.join(names.control_file);
@@ -26,7 +29,6 @@ pub fn renew(instance: &Instance) -> Result<Vec<PathBuf>> {
         if fs::read(&copy).is_ok_and(|it| it == bytes) {
             continue;
         }
-        let user = instance.user();
         durable::write(&copy, &bytes, 0o600, Some((user.uid, user.gid))).with_context(|| {
             format!(
                 "failed to write {}, which {} names",

@@ -5,6 +5,7 @@
 //! `ps` line contained the digits of the pid.)
 
 use crate::config::Config;
+use crate::control_copies;
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::flavor::{Flavor, UnknownFlavor};
@@ -738,6 +739,17 @@ impl Instance {
             .ok_or_else(|| ControlDataError::Unreadable(program.to_owned()))
     }
 
+    /// Has a server that was killed between two writes of its control files start all the same: the first of
+    /// them is written first. One that is damaged itself is left to a person, with its copies.
+    pub fn mend_control_copies(&self, deadline: Deadline) {
+        let is_down = || self.processes().is_ok_and(|all| all.is_empty());
+        let has_copies = self.flavor.control_copies.is_some();
+        if has_copies && is_down() && self.control_data(deadline).is_ok() {
+            // Where that fails the server says what is wrong with them.
+            let _ = control_copies::renew(&self.layout, &self.user);
+        }
+    }
+
     /// The newest timeline of which it has WAL, by the names of the segment files: after a restart,
     /// or without a WAL receiver, neither SQL nor the control file is sure to know.
     pub fn newest_timeline_in_wal(&self) -> Option<Timeline> {
@@ -798,6 +810,7 @@ impl Instance {
     ) -> Result<Output, RunError> {
         // Where that fails the server says what is wrong with the directory.
         let _ = unbar(&self.data);
+        self.mend_control_copies(deadline);
         let _ = self.forget_reused_pid();
         let supervisor = self.supervisor();
         if let Some(started) = supervisor.start(&self.user, settings, deadline) {

@@ -116,7 +116,7 @@ pub fn put_back(work: &mut Work<'_>, _: Deadline) -> Result<Done> {
 /// The further control files, after somebody else than the server has put another one into the data
 /// directory.
 pub fn renew_control_copies(work: &Work<'_>) -> Result<()> {
-    for copy in control_copies::renew(work.instance)? {
+    for copy in control_copies::renew(work.instance.layout(), work.instance.user())? {
         work.journal.stamped(format!(
             "{} is written anew: it is a copy of the control file",
             copy.display()

@@ -216,6 +216,7 @@ pub fn clean(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
 
 fn recover_alone(work: &Work<'_>, deadline: Deadline) -> Result<Output> {
     let command = work.instance.crash_recovery();
+    work.instance.mend_control_copies(deadline);
     if work.instance.forget_reused_pid()? {
         work.journal.stamped(
             "the pid file of the dead server named a process that is another's by now: it was removed",

@@ -96,6 +96,42 @@ fn the_second_control_file_is_that_of_the_rewind() -> Result<()> {
     })
 }
 
+/// A server that is killed between the two writes.
+#[test]
+fn control_files_that_differ_since_a_kill_keep_no_server_down() -> Result<()> {
+    Lab::with(v8r3("v8r3-copies"), |lab| {
+        let node = lab.node(102);
+        let path = |file: &str| node.path(&format!("{R3HA}/{file}"));
+        let (own, copy) = (
+            path("db/data/global/sys_control")?,
+            path("control/sys_control_copy")?,
+        );
+        let spoil = |file: &std::path::Path| -> Result<Vec<u8>> {
+            let mut bytes = fs::read(file)?;
+            let before = bytes.clone();
+            bytes[40] ^= 1;
+            // In place: its owner and mode stay.
+            fs::write(file, bytes)?;
+            Ok(before)
+        };
+        node.kill_database()?;
+
+        // Where its own is the damaged one nobody takes the other from a person.
+        let whole = spoil(&own)?;
+        let kept = fs::read(&copy)?;
+        let run = node.recover(&[], RECOVERY)?;
+        ensure!(run.code != Some(0) && fs::read(&copy)? == kept, "{run}");
+        fs::write(&own, whole)?;
+
+        spoil(&copy)?;
+        let run = node.run_as(USER, &[&format!("{DB_BIN}/kingbase"), "-D", DATA], SHORT)?;
+        ensure!(run.stderr.contains("differs from"), "{run}");
+        recovers(lab, node, 101)?;
+        ensure!(fs::read(&own)? == fs::read(&copy)?, "they differ");
+        Ok(())
+    })
+}
+
 #[test]
 fn the_slot_that_the_settings_name_is_made_on_the_new_primary() -> Result<()> {
     Lab::with(v8r3("v8r3-slot-name").failing_over_at_once(), |lab| {
