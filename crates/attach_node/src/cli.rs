@@ -9,7 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   attach_node                  this host's node, if it streams from the primary
   attach_node -n 1 --dry-run   would node 1 be attached?
-  attach_node --detach -n 1    no more clients to node 1
+  attach_node --detach -n node102   no more clients to that node
   attach_node --status         only show the nodes
 
 Exit codes: 0 done, or so already; 1 refused, the output says why; 2 wrong arguments or
@@ -19,9 +19,9 @@ configuration; 66 failed.";
 #[derive(Debug, Parser)]
 #[command(name = "attach_node", version = failover_version::VERSION, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The node, by its id in the pool [default: the one with KB_LOCALHOST_IP]
-    #[arg(short = 'n', long = "node", value_name = "ID")]
-    pub node: Option<u32>,
+    /// The node: its id in the pool, its name or its address [default: the one with KB_LOCALHOST_IP]
+    #[arg(short = 'n', long = "node", value_name = "NODE")]
+    pub node: Option<String>,
     /// Detach it instead
     #[arg(long)]
     detach: bool,
@@ -81,14 +81,15 @@ mod tests {
         );
         assert_eq!(wish("attach_node --status").change, None);
         assert!(wish("attach_node --force").force);
-        assert_eq!(parse("attach_node -n 1").unwrap().node, Some(1));
+        let node = |line: &str| parse(line).unwrap().node;
+        assert_eq!(node("attach_node -n 1").as_deref(), Some("1"));
+        assert_eq!(node("attach_node -n node102").as_deref(), Some("node102"));
     }
 
     #[test]
     fn wrong_arguments_are_refused() {
         for line in [
             "attach_node 1",
-            "attach_node -n node101",
             "attach_node -n -1",
             "attach_node --status --detach",
             "attach_node --timeout 0",

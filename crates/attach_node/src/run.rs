@@ -10,7 +10,7 @@ use failover_core::host::ThisHost;
 use failover_core::journal::Journal;
 use failover_core::pool::{Change, Pool, PoolNode, PoolNodes, address_of};
 use failover_core::replication::{self, Standby};
-use failover_core::sql::{Session, SqlError, Target};
+use failover_core::sql::{Session, SqlError, Table, Target};
 use failover_core::teller::Teller;
 use failover_rules::attach::{Plan, Replication, Wish, decide};
 use serde_json::{Map, Value, json};
@@ -38,8 +38,8 @@ pub fn run(cli: &Cli, teller: &Teller) -> Result<Exit> {
     if let Some(why) = closed {
         journal.line(format!("{why}; the nodes as PCP tells them:"));
     }
-    journal.lines(nodes.table.to_string());
-    let node = find(cli.node, &nodes, &config)?.clone();
+    journal.lines(narrow(&nodes.table).to_string());
+    let node = find(cli.node.as_deref(), &nodes, &config)?.clone();
     let wish = cli.wish();
     let replication = match wish.asks_for_replication(&node, nodes.primary().is_some()) {
         true => look(&node, &nodes, &config, names),
@@ -58,7 +58,7 @@ pub fn run(cli: &Cli, teller: &Teller) -> Result<Exit> {
         }
         let deadline = Deadline::after(Duration::from_secs(cli.timeout));
         after = pool.change(*change, node.id, &journal, deadline)?;
-        journal.lines(after.table.to_string());
+        journal.lines(narrow(&after.table).to_string());
         let status = after.by_id(node.id).map_or("gone", |node| &node.status);
         outcome.sentence = match change {
             Change::MakePrimary => format!("{node} is {status}, and is the pool's primary"),
@@ -130,17 +130,49 @@ impl Outcome {
     }
 }
 
-/// The node that is meant.
-fn find<'a>(id: Option<u32>, nodes: &'a PoolNodes, config: &Config) -> Result<&'a PoolNode> {
-    let found = match id {
-        Some(id) => nodes.by_id(id),
+/// What new pools tell of a node has no room in 80 columns; this has, and is what it is about.
+const COLUMNS: [&str; 6] = [
+    "node_id",
+    "hostname",
+    "port",
+    "status",
+    "role",
+    "replication_delay",
+];
+/// Of a terminal.
+const WIDTH: usize = 80;
+
+/// The table, without the columns for which there is no room.
+fn narrow(table: &Table) -> Table {
+    let fits = table
+        .to_string()
+        .lines()
+        .all(|line| line.chars().count() <= WIDTH);
+    match fits {
+        true => table.clone(),
+        false => table.only(&COLUMNS),
+    }
+}
+
+/// The node that is meant: by its id, its address, or its name in `ALL_NODE_NAME` or in the pool.
+fn find<'a>(named: Option<&str>, nodes: &'a PoolNodes, config: &Config) -> Result<&'a PoolNode> {
+    let by_name = |name: &str| {
+        let address = name.parse().ok().or_else(|| config.address_of(name));
+        let known = address.and_then(|address| nodes.by_address(address, config));
+        known.or_else(|| nodes.nodes.iter().find(|node| node.host == name))
+    };
+    let found = match named {
+        Some(named) => match named.parse() {
+            Ok(id) => nodes.by_id(id),
+            Err(_) => by_name(named),
+        },
         None => nodes.by_address(config.kb_localhost_ip, config),
     };
     found.ok_or_else(|| {
         let known: Vec<String> = nodes.nodes.iter().map(ToString::to_string).collect();
         let known = known.join(", ");
-        usage(match id {
-            Some(id) => format!("the pool has no node {id}, it has {known}"),
+        usage(match named {
+            Some(named) => format!("the pool has no node {named}, it has {known}"),
             None => format!(
                 "the pool has no node with KB_LOCALHOST_IP {}, it has {known}: correct the \
                  configuration, or name the node with -n",
@@ -209,7 +241,10 @@ fn at_itself(
     let session = Session::open(&Target::new(config, address), deadline)?;
     Ok(
         match replication::is_in_recovery(&session, names, deadline)? {
-            true => Replication::Not("the pool has no primary".to_owned()),
+            true => Replication::Not(
+                "the pool has no primary (attach that one first: attach_node on its host)"
+                    .to_owned(),
+            ),
             false => Replication::IsPrimary,
         },
     )

@@ -139,6 +139,24 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+impl Table {
+    /// The same with only those of `columns` that it has, in its own order.
+    #[must_use]
+    pub fn only(&self, columns: &[&str]) -> Self {
+        let kept = |at: &usize| columns.contains(&self.columns[*at].as_str());
+        let kept: Vec<usize> = (0..self.columns.len()).filter(kept).collect();
+        let cells = |row: &Row| {
+            kept.iter()
+                .map(|at| row.get(*at).cloned().flatten())
+                .collect()
+        };
+        Self {
+            columns: kept.iter().map(|at| self.columns[*at].clone()).collect(),
+            rows: self.rows.iter().map(cells).collect(),
+        }
+    }
+}
+
 impl fmt::Display for Table {
     /// As the server's client prints it (headings in the middle, text to the left), without blanks
     /// at the ends of lines.
