@@ -8,6 +8,7 @@ Examples:
   cluster_ctl show                 one look at all hosts and all pools
   cluster_ctl show --watch         the same again every two seconds
   cluster_ctl check                would a failover and a recovery work now?
+  cluster_ctl history              what did failovers and recoveries do?
   cluster_ctl pause \"new kernel\"   no host changes anything until cluster_ctl resume
 
 Run it as root or as the database's user, on any host of the cluster.
@@ -31,6 +32,8 @@ pub enum Command {
     Show(Show),
     /// Say whether a failover and a recovery would work now; changes nothing
     Check(Check),
+    /// Show what failovers and recoveries did on all hosts
+    History(History),
     /// Have network_rewind on every host change nothing until resume
     Pause(Pause),
     /// The end of pause
@@ -67,6 +70,20 @@ pub struct Check {
     pub common: Common,
 }
 
+/// `history`.
+#[derive(Args, Debug)]
+pub struct History {
+    /// So many runs at most, the last ones
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 50)]
+    pub last: usize,
+    /// Also what was done for a primary that went on: its VIP, its standbys, its place in the pool
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "they have their own")]
+    pub common: Common,
+}
+
 /// `pause`.
 #[derive(Args, Debug)]
 pub struct Pause {
@@ -97,6 +114,7 @@ mod tests {
             "cluster_ctl show",
             "cluster_ctl show --watch --json",
             "cluster_ctl check --json --config /etc/HAmodule.conf",
+            "cluster_ctl history -n 3 --all",
             "cluster_ctl pause",
             "cluster_ctl pause kernel",
             "cluster_ctl resume",

@@ -14,6 +14,7 @@ use failover_core::steps::Order;
 use failover_core::workers::{self, Pending};
 use failover_rules::facts::cluster::{Cluster, Host, NoFacts, PoolSeen};
 use failover_rules::facts::host::HostFacts;
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -115,11 +116,31 @@ fn earlier(deadline: Deadline) -> Deadline {
     Deadline::after(deadline.remaining().saturating_sub(RETURN))
 }
 
-fn ask(here: &ThisHost, address: IpAddr, run: &str, thorough: bool, deadline: Deadline) -> Answer {
-    let order = Order::Facts {
-        try_logins: thorough,
-    };
-    let asked = clock::milliseconds();
+/// What each host's tools answer to `order`, side by side, in the order of [`addresses`].
+pub fn ask_all<T: DeserializeOwned + Send + 'static>(
+    here: &ThisHost,
+    order: &Order,
+    deadline: Deadline,
+) -> Vec<(IpAddr, Result<T, NoFacts>)> {
+    let run = clock::run_name();
+    let hosts = addresses(&here.config);
+    let (order, asker) = (order.clone(), here.clone());
+    let told = workers::side_by_side(hosts.clone(), deadline, move |host| {
+        report(&asker, host, &order, &run, deadline)
+    });
+    let late = || Err(NoFacts::Unreachable("no answer in time".to_owned()));
+    let told = told.into_iter().map(|it| it.unwrap_or_else(late));
+    hosts.into_iter().zip(told).collect()
+}
+
+/// The report of one host's own copy of the tools.
+fn report<T: DeserializeOwned>(
+    here: &ThisHost,
+    address: IpAddr,
+    order: &Order,
+    run: &str,
+    deadline: Deadline,
+) -> Result<T, NoFacts> {
     let value = match here.reach(address) {
         Way::Local => order
             .carry_out(
@@ -139,8 +160,16 @@ fn ask(here: &ThisHost, address: IpAddr, run: &str, thorough: bool, deadline: De
                 .map_err(no_facts)
         }
     }?;
+    peer::read(value, address).map_err(no_facts)
+}
+
+fn ask(here: &ThisHost, address: IpAddr, run: &str, thorough: bool, deadline: Deadline) -> Answer {
+    let order = Order::Facts {
+        try_logins: thorough,
+    };
+    let asked = clock::milliseconds();
+    let facts: HostFacts = report(here, address, &order, run, deadline)?;
     let told = clock::milliseconds();
-    let facts: HostFacts = peer::read(value, address).map_err(no_facts)?;
     let off = match facts.clock_ms {
         then if then > told => then - told,
         then if then < asked => then - asked,

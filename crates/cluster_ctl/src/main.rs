@@ -1,6 +1,7 @@
 //! `cluster_ctl`: the cluster as a whole, for people and for monitoring.
 
 mod check;
+mod history;
 mod look;
 mod pause;
 mod show;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     run_tool("cluster_ctl", |cli: &Cli, teller| match &cli.command {
         Command::Show(args) => show::run(args, teller),
         Command::Check(args) => check::run(args, teller),
+        Command::History(args) => history::run(args, teller),
         Command::Pause(args) => pause::pause(args, teller),
         Command::Resume(args) => pause::resume(args, teller),
     })

@@ -160,6 +160,7 @@ pub fn order(step: StepName, args: &Args) -> Order {
         StepName::Facts => Order::Facts {
             try_logins: args.try_logins,
         },
+        StepName::History => Order::History,
         StepName::Fence => Order::Fence(args.coordinator),
         StepName::Promote => Order::Promote(Promotion {
             old_primary: args.old_primary,
@@ -232,6 +233,8 @@ pub enum StepName {
     Status,
     /// Say what the whole cluster is looked at for.
     Facts,
+    /// Say what the runs on this host did.
+    History,
     /// Stop the instance and drop the VIP.
     Fence,
     /// Stop listening to the old primary.

@@ -1,6 +1,7 @@
 //! `cluster_ctl` on the real thing; needs root.
 
 mod harmless;
+mod history;
 mod pause;
 mod scene;
 mod show;

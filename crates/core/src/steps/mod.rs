@@ -8,6 +8,7 @@ pub mod fence;
 pub mod follow;
 mod held_up;
 mod here;
+pub mod history;
 pub mod needs;
 pub mod order;
 pub mod promote;

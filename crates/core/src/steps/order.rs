@@ -4,7 +4,7 @@
 use super::candidate::Promotion;
 use super::follow::{self, Leader, Whom};
 use super::here::Here;
-use super::{facts, fence, promote};
+use super::{facts, fence, history, promote};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::host::ThisHost;
@@ -36,6 +36,8 @@ pub enum Order {
         /// Try the logins to the other hosts, too.
         try_logins: bool,
     },
+    /// Say what the runs on this host did.
+    History,
     /// Stop the instance and drop the VIP; the host of the coordinator, which one before this version does
     /// not tell.
     Fence(Option<IpAddr>),
@@ -65,6 +67,7 @@ impl Order {
         let name = match self {
             Self::Status => "status",
             Self::Facts { .. } => "facts",
+            Self::History => "history",
             Self::Fence(_) => "fence",
             Self::Hold { .. } => "hold",
             Self::Follow(_) => "follow",
@@ -120,9 +123,11 @@ impl Order {
     /// What it may take beyond the time that it is given: the promotion has a time of its own.
     pub fn extra_time(&self, config: &Config) -> Duration {
         match self {
-            Self::Status | Self::Facts { .. } | Self::Hold { .. } | Self::Follow(_) => {
-                Duration::ZERO
-            }
+            Self::Status
+            | Self::Facts { .. }
+            | Self::History
+            | Self::Hold { .. }
+            | Self::Follow(_) => Duration::ZERO,
             // It may have begun late, on a host whose login takes long: its end is worth a last look.
             Self::Fence(_) => LAST_LOOK,
             // One that is given up is withdrawn, too, before it answers.
@@ -138,6 +143,7 @@ impl Order {
         left.saturating_sub(match self {
             Self::Status
             | Self::Facts { .. }
+            | Self::History
             | Self::Hold { .. }
             | Self::Follow(_)
             | Self::Promote(_) => RETURN_TIME,
@@ -169,6 +175,7 @@ impl Order {
             Self::Facts { try_logins } => {
                 serde_json::to_value(facts::look(host, journal.run(), *try_logins, deadline))
             }
+            Self::History => serde_json::to_value(history::look(host, deadline)?),
             Self::Status => {
                 let here = here()?;
                 let mut status = status::look(host, &here.instance, deadline);

@@ -9,6 +9,7 @@ pub mod mac;
 pub mod policy;
 pub mod pool;
 pub mod report;
+pub mod run;
 pub mod standby;
 pub mod status;
 pub mod view;
