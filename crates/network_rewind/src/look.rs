@@ -27,6 +27,9 @@ use failover_rules::facts::view::{
 use failover_rules::recovery::Look;
 use std::net::IpAddr;
 
+/// What a rewind and a copy leave in the data directory until a server is started on it.
+pub const LABEL: &str = "backup_label";
+
 /// Where the looking is done from.
 #[derive(Clone, Copy, Debug)]
 pub struct Eyes<'a> {
@@ -86,6 +89,7 @@ impl<'a> Eyes<'a> {
             seen: None,
             has_data: has_data(self.instance),
             copy: base_backup(self.instance),
+            unstarted: data.join(LABEL).exists(),
             history: own_history(self.instance, me.timeline),
             follows: files.follows(),
             unread: me.in_recovery == Some(true) && files.written_since_start(self.instance),
@@ -394,7 +398,7 @@ fn has_data(instance: &Instance) -> bool {
 /// that has just begun has no label yet, and no control file either.
 pub fn base_backup(instance: &Instance) -> Option<BaseBackup> {
     let (data, names) = (instance.data(), instance.flavor);
-    let label = std::fs::read(data.join("backup_label")).unwrap_or_default();
+    let label = std::fs::read(data.join(LABEL)).unwrap_or_default();
     let label = String::from_utf8_lossy(&label);
     let streamed = label
         .lines()

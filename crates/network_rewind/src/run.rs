@@ -27,7 +27,9 @@ use failover_core::state::{Pause, Recovery, RunLock, Stage, State, StateDir};
 use failover_core::teller::Teller;
 use failover_core::workers;
 use failover_rules::facts::view::{Policy, PoolSays, View};
-use failover_rules::recovery::{Action, Decision, Verdict, decide, goes_on, must_drop_vip};
+use failover_rules::recovery::{
+    Action, Decision, Verdict, begins_anew_at, decide, goes_on, must_drop_vip,
+};
 use network_rewind::cli::Cli;
 use serde_json::{Value, json};
 use std::fs;
@@ -795,14 +797,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A recovery whose rewind is done, and has led to a standby that cannot follow. One that runs has
-    /// all that is its own. One that is down may never have been started: then it is still the half of
-    /// its source's history that it was, with its own files aside, and no other primary can use it.
+    /// A recovery whose rewind is done, and has led to a standby that cannot follow.
     fn begin_anew(&self, view: &View) -> Result<()> {
-        let stage = match view.me.running {
-            true => Stage::Preparing,
-            false => Stage::Rewinding,
-        };
+        let stage = begins_anew_at(view);
         self.site.state.update(|state| {
             if let Some(recovery) = &mut state.recovery {
                 recovery.stage = stage;

@@ -651,6 +651,17 @@ pub fn goes_on(view: &View) -> bool {
     unfinished(view, &[]).is_some()
 }
 
+/// Where a recovery begins that does not go on where a run before it has left it, its rewind being done. On what
+/// was never started it is still the half of its source's history that it was, with the node's own files aside:
+/// what was kept before that rewind is where the next one begins. Once a server was started on it, it is one
+/// history, the node's own: what that server has written since no rewind from what was kept would see.
+pub fn begins_anew_at(view: &View) -> Stage {
+    match view.unstarted {
+        true => Stage::Rewinding,
+        false => Stage::Preparing,
+    }
+}
+
 /// Why there is no primary to work with.
 enum Missing {
     Look(Look),

@@ -206,6 +206,7 @@ pub fn view(world: &World, host: usize, force: bool, network: bool, pool: Option
         seen: None,
         has_data: true,
         copy: None,
+        unstarted: db.unstarted,
         history: match me.timeline {
             1 => None,
             _ => world.wal.history(db.at.branch),

@@ -11,7 +11,7 @@ use failover_rules::facts::left::{Recovery as Left, Stage};
 use failover_rules::facts::policy::SyncDegrade;
 use failover_rules::facts::view::View;
 use failover_rules::recovery::{
-    Action, Decision, Look, Verdict, decide_without, goes_on, must_drop_vip,
+    Action, Decision, Look, Verdict, begins_anew_at, decide_without, goes_on, must_drop_vip,
 };
 
 /// How often is decided in one run.
@@ -423,14 +423,11 @@ impl Recovery {
                 .is_some_and(|it| it.stage == Stage::Following),
             !goes_on(view),
         );
-        let runs = view.me.running;
+        let stage = begins_anew_at(view);
         let left = &mut world.hosts[self.host].state.left;
         if recovers {
             if let Some(it) = left.as_mut().filter(|_| following && anew) {
-                it.stage = match runs {
-                    true => Stage::Preparing,
-                    false => Stage::Rewinding,
-                };
+                it.stage = stage;
             }
             left.get_or_insert(Left::of(primary)).follow(primary);
         }
@@ -762,7 +759,7 @@ fn rewind(world: &mut World, run: &mut Recovery) -> Did {
     let half = world.db(run.host).half;
     if half || !behind {
         let db = world.db_mut(run.host);
-        (db.at, db.sync_names) = (source, false);
+        (db.at, db.sync_names, db.unstarted) = (source, false, true);
         // The primary has none, and what it does not have is removed: those of a fence take their place.
         db.settings = Some(Named::Fence);
     }
@@ -793,7 +790,7 @@ fn copy(world: &mut World, run: &mut Recovery) -> Did {
     }
     let source = world.db(run.primary).at;
     let db = world.db_mut(run.host);
-    (db.at, db.half, db.sync_names) = (source, false, false);
+    (db.at, db.half, db.sync_names, db.unstarted) = (source, false, false, true);
     db.settings = None;
     db.control = Control::ShutDownRecovery;
     let primary = ip(run.primary);

@@ -122,6 +122,8 @@ pub struct Database {
     pub acknowledged: Option<(u64, At)>,
     /// Its data directory is half rewound.
     pub half: bool,
+    /// A rewind or a copy has brought it, and no server was started on it since.
+    pub unstarted: bool,
     /// A recovery keeps every server but its own from starting on it.
     pub barred: bool,
 }
@@ -630,6 +632,7 @@ impl World {
         let db = self.db_mut(host);
         db.role = Role::Starting;
         db.barred = false;
+        db.unstarted = false;
         db.incarnation += 1;
         let incarnation = db.incarnation;
         self.after(delay, Event::Up(host, incarnation));
@@ -1035,6 +1038,7 @@ fn healthy(host: usize, setup: &Setup) -> Host {
         pending: None,
         acknowledged: None,
         half: false,
+        unstarted: false,
         barred: false,
     };
     Host {

@@ -105,7 +105,11 @@ const MISSED_WITH_OBSTACLES: [(&str, u64); 9] = [
 ];
 
 /// Seeds with obstacles that went wrong, by what was missing.
-const ENDED_WITH_OBSTACLES: [(&str, &[u64]); 10] = [
+const ENDED_WITH_OBSTACLES: [(&str, &[u64]); 11] = [
+    (
+        "what was recovered, promoted by mistake and stopped since is rewound from what it is now",
+        &[636_113],
+    ),
     (
         "a fence that fails takes back its own mark only",
         &[271_585, 277_453],

@@ -79,3 +79,42 @@ fn a_standby_that_has_left_and_is_down() -> Result<()> {
         })
     })
 }
+
+/// What a recovery has made whole, and somebody has promoted since, is a history of its own. A rewind that went on
+/// from what was kept before the first one would not see what this node has written since.
+#[test]
+fn promoted_before_its_recovery_was_over() -> Result<()> {
+    Lab::with(at_once("nr-promoted-since"), |lab| {
+        // No WAL that a recovery replays touches it any more, and no reader its hint bits.
+        for statement in [
+            "create table still as select generate_series(1, 1000) n",
+            "vacuum freeze still",
+            "checkpoint",
+        ] {
+            lab.node(101).psql(statement)?;
+        }
+        killed_with_rows_of_its_own(lab, 101)?;
+        let node = lab.node(101);
+        let died = node.recover(&["--die-after", "recover.start"], RECOVERY)?;
+        ensure!(died.signal == Some(9), "{died}");
+        node.promote_database()?;
+        let changes = [
+            "set synchronous_commit = local; insert into probe values ('since'); delete from still where n % 2 = 0",
+            "vacuum still",
+        ];
+        for change in changes {
+            node.psql(change)?;
+        }
+        node.stop_database("fast")?;
+        recovers(lab, node, 102)?;
+        for node in lab.nodes() {
+            assert_eq!(
+                node.psql("select sum(n) from still")?,
+                "500500",
+                "{}",
+                node.name()
+            );
+        }
+        Ok(())
+    })
+}

@@ -2,8 +2,7 @@
 
 use crate::budget;
 use crate::compare::parts_at;
-use crate::look::may_copy;
-use crate::look::wal_files;
+use crate::look::{LABEL, may_copy, wal_files};
 use crate::steps::programs::run_into_log;
 use crate::steps::{archive, files, login, own, room};
 use crate::work::{Break, Work};
@@ -702,7 +701,7 @@ fn put_back(work: &Work<'_>) -> Result<()> {
     )
     .with_context(|| format!("failed to write {}", target.display()))?;
     // The rewind's, for a start that must not come now.
-    durable::remove(&work.data().join("backup_label"))?;
+    durable::remove(&work.data().join(LABEL))?;
     Ok(())
 }
 

@@ -34,6 +34,8 @@ pub struct View {
     pub has_data: bool,
     /// It is a copy of another server that was never started.
     pub copy: Option<BaseBackup>,
+    /// A rewind or a copy has left its label there: no server was started on what it has brought.
+    pub unstarted: bool,
     /// This host's instance.
     pub me: Status,
     /// How it came to its timeline, where that can be read.

@@ -54,6 +54,7 @@ fn standby() -> View {
         seen: None,
         has_data: true,
         copy: None,
+        unstarted: false,
         me: status(Server::Standby, "in archive recovery", 6),
         history: History::parse(6, "4\t0/5000000\n5\t0/6000000\n").ok(),
         follows: Some(PRIMARY.to_string()),
@@ -492,6 +493,9 @@ fn a_recovery_that_came_to_its_start_goes_on_from_there() {
         v.me.control_state = Some("in production".to_owned());
     });
     assert!(!goes_on(&promoted_since), "it would never stream");
+    assert_eq!(begins_anew_at(&promoted_since), Stage::Preparing);
+    let never_started = changed(left_and_down.clone(), |v| v.unstarted = true);
+    assert_eq!(begins_anew_at(&never_started), Stage::Rewinding);
     let copied = changed(left_and_down, |v| v.copy = Some(BaseBackup::Made));
     assert!(goes_on(&copied), "there is nothing to rewind");
     let behind = |may_copy| {
