@@ -243,8 +243,7 @@ fn the_pool_may_listen_for_pcp_elsewhere() -> Result<()> {
         attach_node("--detach")?;
         lab.pool_shows(&[("up", "primary"), ("down", "standby")])?;
         let shown = attach_node("--status")?;
-        let columns = " node_id |   hostname    | port  | status | lb_weight |  role   | select_cnt | \
-                       load_balance_node | replication_delay";
+        let columns = " node_id |   hostname    | port  | status |  role   | replication_delay";
         assert_logged(&shown, columns);
         lab.node(102).recover(&[], RECOVERY)?.success()?;
         same_end(lab, 101)
