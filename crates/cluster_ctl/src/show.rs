@@ -2,7 +2,7 @@
 
 use crate::check::members;
 use crate::look;
-use crate::words::{ago, bytes, column, finding, wrapped};
+use crate::words::{ago, column, finding, wrapped};
 use anyhow::Result;
 use cluster_ctl::cli::Show;
 use failover_core::clock;
@@ -15,7 +15,7 @@ use failover_rules::facts::cluster::{Cluster, Host, NoFacts, PoolSeen};
 use failover_rules::facts::host::{HostFacts, ServerFacts};
 use failover_rules::facts::pool::PoolNode;
 use failover_rules::facts::standby::Standby;
-use failover_rules::preflight::{Finding, Level, judge};
+use failover_rules::preflight::{Finding, Level, bytes, judge};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -146,11 +146,7 @@ fn timeline(server: Option<&ServerFacts>) -> String {
 /// The sender of the one primary that serves this host.
 fn sender<'a>(cluster: &'a Cluster, host: &Host) -> Option<&'a Standby> {
     let (_, primary) = cluster.primary()?;
-    let mine = primary
-        .senders
-        .iter()
-        .filter(|it| it.is(host.address, &host.name));
-    mine.max_by_key(|it| it.streams())
+    Standby::find(&primary.senders, host.address, &host.name)
 }
 
 fn lag(sender: Option<&Standby>) -> String {

@@ -50,16 +50,6 @@ pub fn column(text: &str, width: usize) -> String {
     format!("{cut}~{}", " ".repeat(rest))
 }
 
-/// So many bytes.
-pub fn bytes(count: u64) -> String {
-    match count {
-        0..=9_999 => format!("{count} B"),
-        10_000..=9_999_999 => format!("{} kB", count >> 10),
-        10_000_000..=9_999_999_999 => format!("{} MB", count >> 20),
-        _ => format!("{} GB", count >> 30),
-    }
-}
-
 /// So many seconds ago.
 pub fn ago(seconds: u64) -> String {
     match seconds {

@@ -183,12 +183,7 @@ impl Order {
                 // belong to it, and that one writes a line for each.
                 let obstacle = status.obstacle.take();
                 status.obstacle = obstacle.or_else(|| needs::vip_obstacle(host));
-                // What only others need to know of the runs before.
-                let state = host.state().ok().and_then(|state| state.load().ok());
-                let state = state.unwrap_or_default();
-                status.told = state.timeline;
-                status.undecided = state.undecided.is_some();
-                status.fenced = state.fenced.is_some();
+                status::add_marks(host, &mut status);
                 serde_json::to_value(status)
             }
             Self::Fence(by) => serde_json::to_value(fence::fence(&here()?, *by, frame)?),

@@ -97,6 +97,15 @@ pub fn look_and_stay(
     }
 }
 
+/// Adds what only others need to know of the runs before.
+pub fn add_marks(host: &ThisHost, status: &mut Status) {
+    let state = host.state().ok().and_then(|state| state.load().ok());
+    let state = state.unwrap_or_default();
+    status.told = state.timeline;
+    status.undecided = state.undecided.is_some();
+    status.fenced = state.fenced.is_some();
+}
+
 /// What is known of a standby that gives no answer. It can be promoted all the same, unless it is stopped.
 fn look_without_session(instance: &Instance, status: &mut Status) {
     status.recovers = recovers(instance, status.control_state.as_deref());

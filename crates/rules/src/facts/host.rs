@@ -18,8 +18,6 @@ pub struct HostFacts {
     pub node: String,
     /// Its clock, in milliseconds since 1970.
     pub clock_ms: i64,
-    /// As whom its tools ran.
-    pub user: String,
     /// The keys of its `HAmodule.conf` that every host has alike, with their values. Of a secret: a digest
     /// that differs from run to run.
     pub keys: BTreeMap<String, String>,
@@ -35,12 +33,8 @@ pub struct HostFacts {
     pub schedule: Schedule,
     /// It has the cluster VIP.
     pub pool_vip_here: bool,
-    /// A pool runs there.
-    pub pool_runs: Option<bool>,
     /// Why the database VIP cannot be put there.
     pub vip_obstacle: Option<String>,
-    /// The device and prefix length that carry the database VIP there.
-    pub vip_held: Option<(String, u8)>,
     /// systemd removes a user's shared memory with its last session, and the server belongs to such a user.
     pub removes_ipc: bool,
     /// Logins over ssh that were tried from there.
@@ -150,14 +144,10 @@ pub struct ServerFacts {
     pub unit: Option<String>,
     /// What that unit does when it dies (`Restart=`), where that is known.
     pub restart: Option<String>,
-    /// Whether that unit starts it at boot.
-    pub starts_at_boot: Option<bool>,
-    /// Bytes that are free where its data and its WAL lie, and the bytes of its databases.
+    /// Bytes that are free where its data lies.
     pub room: Option<u64>,
-    /// See `room`.
+    /// Bytes that are free where its WAL lies.
     pub wal_room: Option<u64>,
-    /// See `room`.
-    pub size: Option<u64>,
 }
 
 impl ServerFacts {

@@ -19,6 +19,13 @@ pub struct Standby {
 }
 
 impl Standby {
+    /// The one of `all` that is the node with this address and name: the sender that streams, if there is one.
+    pub fn find<'a>(all: &'a [Self], address: IpAddr, name: &str) -> Option<&'a Self> {
+        let mut mine = all.iter().filter(|it| it.is(address, name));
+        let streams = mine.clone().find(|it| it.streams());
+        streams.or_else(|| mine.next())
+    }
+
     /// Whether it is the node with this address and name. By name, too: a host with several addresses
     /// may come from another one.
     pub fn is(&self, address: IpAddr, name: &str) -> bool {

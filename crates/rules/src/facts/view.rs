@@ -201,10 +201,7 @@ pub fn missing_wal(me: &Status, wal: &[String]) -> Option<Lsn> {
 impl Primary {
     /// This node among its standbys: the sender that streams, if there is one.
     pub fn standby(&self, address: IpAddr, name: &str) -> Option<&Standby> {
-        let mine = |standby: &&Standby| standby.is(address, name);
-        let mut all = self.standbys.iter().filter(mine);
-        let streams = all.clone().find(|standby| standby.streams());
-        streams.or_else(|| all.next())
+        Standby::find(&self.standbys, address, name)
     }
 
     /// Whether commits wait for one of its standbys.

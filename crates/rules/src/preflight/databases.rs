@@ -1,6 +1,6 @@
 //! The servers one by one: they run, and are set up so that a failover and a recovery work.
 
-use super::{Said, Topic};
+use super::{Rule, Said, Topic, bytes};
 use crate::facts::cluster::{Cluster, Host};
 use crate::facts::host::ServerFacts;
 use std::collections::BTreeSet;
@@ -89,15 +89,6 @@ fn room(host: &Host, server: &ServerFacts, said: &mut Said) {
     }
 }
 
-/// One rule about a setting: its name, whether it is wrong, what follows, what to do.
-type Rule = (
-    &'static str,
-    fn(&str) -> bool,
-    bool,
-    &'static str,
-    &'static str,
-);
-
 const RULES: [Rule; 9] = [
     (
         "full_page_writes",
@@ -166,18 +157,12 @@ const RULES: [Rule; 9] = [
 
 fn settings(cluster: &Cluster, host: &Host, server: &ServerFacts, said: &mut Said) {
     let name = &host.name;
-    for (setting, is_wrong, is_failure, follows, advice) in RULES {
-        let Some(value) = server.setting(setting) else {
-            continue;
-        };
-        if is_wrong(value) {
-            let open = match is_failure {
-                true => said.failure(Topic::Servers, setting, Some(host)),
-                false => said.warning(Topic::Servers, setting, Some(host)),
-            };
-            open.says(format!("{setting} of {name} is {value}: {follows}"), advice);
-        }
-    }
+    said.by_rules(
+        (Topic::Servers, Some(host)),
+        &RULES,
+        |setting| server.setting(setting),
+        |setting, value| format!("{setting} of {name} is {value}"),
+    );
     let off = |setting| server.setting(setting) == Some("off");
     if off("wal_log_hints") && off("data_checksums") {
         said.failure(Topic::Servers, "wal_log_hints", Some(host)).says(
@@ -385,15 +370,5 @@ fn as_large_as_the_primarys(cluster: &Cluster, said: &mut Said) {
                 );
             }
         }
-    }
-}
-
-/// So many bytes, for a person.
-pub(super) fn bytes(count: u64) -> String {
-    match count {
-        0..=9_999 => format!("{count} B"),
-        10_000..=9_999_999 => format!("{} kB", count >> 10),
-        10_000_000..=9_999_999_999 => format!("{} MB", count >> 20),
-        _ => format!("{} GB", count >> 30),
     }
 }

@@ -129,10 +129,42 @@ pub fn judge(cluster: &Cluster) -> Vec<Finding> {
     all
 }
 
+/// A rule about one setting of a server or a pool: its name, which is the finding's code, too; whether a value of
+/// it is wrong; whether that is a failure; what follows; what to do.
+type Rule = (
+    &'static str,
+    fn(&str) -> bool,
+    bool,
+    &'static str,
+    &'static str,
+);
+
 /// What was found so far.
 struct Said(Vec<Finding>);
 
 impl Said {
+    /// A finding for each setting with a wrong value. `value`: what it is; `is`: that it is so, as a sentence
+    /// begins.
+    fn by_rules<'a>(
+        &mut self,
+        (topic, host): (Topic, Option<&Host>),
+        rules: &[Rule],
+        value: impl Fn(&str) -> Option<&'a str>,
+        is: impl Fn(&str, &str) -> String,
+    ) {
+        for &(setting, is_wrong, is_failure, follows, advice) in rules {
+            let Some(value) = value(setting).filter(|value| is_wrong(value)) else {
+                continue;
+            };
+            let level = match is_failure {
+                true => Level::Failure,
+                false => Level::Warning,
+            };
+            self.open(level, topic, setting, host)
+                .says(format!("{}: {follows}", is(setting, value)), advice);
+        }
+    }
+
     fn failure(&mut self, topic: Topic, code: &'static str, host: Option<&Host>) -> Open<'_> {
         self.open(Level::Failure, topic, code, host)
     }
@@ -178,5 +210,15 @@ impl Open<'_> {
             sentence: sentence.into(),
             advice: advice.into(),
         });
+    }
+}
+
+/// So many bytes, for a person.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..=9_999 => format!("{count} B"),
+        10_000..=9_999_999 => format!("{} kB", count >> 10),
+        10_000_000..=9_999_999_999 => format!("{} MB", count >> 20),
+        _ => format!("{} GB", count >> 30),
     }
 }

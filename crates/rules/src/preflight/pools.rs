@@ -1,6 +1,6 @@
 //! The pools: they answer, agree with each other and with the servers, and their settings fit ours.
 
-use super::{Said, Topic};
+use super::{Rule, Said, Topic};
 use crate::facts::cluster::{Cluster, Host, PoolSeen};
 use crate::facts::pool::PoolNode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,16 +107,6 @@ fn list(cluster: &Cluster, pool: &PoolSeen, name: &str, nodes: &[PoolNode], said
     }
 }
 
-/// A rule about a pool's setting: its name, whether it is wrong, whether that is a failure, what follows,
-/// and what to do.
-type Rule = (
-    &'static str,
-    fn(&str) -> bool,
-    bool,
-    &'static str,
-    &'static str,
-);
-
 fn is_on(value: &str) -> bool {
     matches!(value, "on" | "1" | "true" | "yes")
 }
@@ -193,19 +183,12 @@ const RULES: [Rule; 9] = [
 
 fn settings(cluster: &Cluster, pool: &PoolSeen, name: &str, said: &mut Said) {
     let host = cluster.host(pool.host);
-    for (setting, is_wrong, is_failure, follows, advice) in RULES {
-        let value = pool.settings.get(setting);
-        if let Some(value) = value.filter(|value| is_wrong(value)) {
-            let open = match is_failure {
-                true => said.failure(Topic::Pools, setting, host),
-                false => said.warning(Topic::Pools, setting, host),
-            };
-            open.says(
-                format!("{setting} of the pool on {name} is \"{value}\": {follows}"),
-                advice,
-            );
-        }
-    }
+    said.by_rules(
+        (Topic::Pools, host),
+        &RULES,
+        |setting| pool.settings.get(setting).map(String::as_str),
+        |setting, value| format!("{setting} of the pool on {name} is \"{value}\""),
+    );
     if let Some(command) = pool.settings.get("failover_command") {
         failover_command(cluster, host, name, command, said);
     }

@@ -1,10 +1,10 @@
 //! How the servers stand to each other: one primary, everybody else streams from it, commits wait for whom
 //! they should, and the database VIP is where the primary is.
 
-use super::databases::bytes;
-use super::{Said, Topic};
+use super::{Said, Topic, bytes};
 use crate::facts::cluster::{Cluster, Host};
 use crate::facts::host::ServerFacts;
+use crate::facts::standby::Standby;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -185,9 +185,7 @@ fn of_standby(
     said: &mut Said,
 ) {
     let name = &host.name;
-    let sender = theirs.senders.iter().filter(|it| it.is(host.address, name));
-    let sender = sender.max_by_key(|it| it.streams());
-    match sender {
+    match Standby::find(&theirs.senders, host.address, name) {
         Some(sender) if sender.streams() => {
             if let Some(behind) = sender.behind.filter(|it| *it > cluster.lag_limit) {
                 said.warning(Topic::Replication, "lag", Some(host)).says(

@@ -10,7 +10,6 @@ use crate::config::{Config, Severity};
 use crate::deadline::Deadline;
 use crate::host::ThisHost;
 use crate::identity;
-use crate::listeners::listeners;
 use crate::needs;
 use crate::state::Stage;
 use crate::users::SystemUser;
@@ -66,14 +65,12 @@ pub fn look(host: &ThisHost, run: &str, try_logins: bool, deadline: Deadline) ->
     let log = config.recovery_log_dir.clone();
     let mut facts = HostFacts {
         node: config.node_name.clone(),
-        user: host.us.name.clone(),
         keys: keys(config, run),
         server: has_database.then(|| server::look(host, deadline)).flatten(),
         marks: marks(host),
         last_look: workers::within(deadline.at_most(DISK_TIME), move || written(&log)).flatten(),
         schedule: schedule::look(config, deadline.at_most(DISK_TIME)),
         pool_vip_here: identity::is_here(config.kb_pool_vip),
-        pool_runs: Some(!listeners(config.kb_pool_port).is_empty()),
         vip_obstacle: has_database.then(|| needs::vip_obstacle(host)).flatten(),
         removes_ipc: has_database && removes_ipc(config),
         ..HostFacts::default()

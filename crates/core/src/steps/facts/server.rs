@@ -58,11 +58,7 @@ const OF_OUR_SESSIONS: [&str; 2] = ["default_transaction_read_only", "synchronou
 pub fn look(host: &ThisHost, deadline: Deadline) -> Option<ServerFacts> {
     let instance = Instance::new(&host.config).ok()?;
     let (mut status, session) = status::look_and_stay(host, &instance, deadline);
-    let state = host.state().ok().and_then(|state| state.load().ok());
-    let state = state.unwrap_or_default();
-    status.told = state.timeline;
-    status.undecided = state.undecided.is_some();
-    status.fenced = state.fenced.is_some();
+    status::add_marks(host, &mut status);
     let files = StandbyFiles::of(&instance, &host.config);
     let mut facts = ServerFacts {
         status,
@@ -98,8 +94,6 @@ fn unit(instance: &Instance, facts: &mut ServerFacts, deadline: Deadline) {
     facts.unit = supervisor.unit().map(str::to_owned);
     if matches!(supervisor, Supervisor::Unit(_)) {
         facts.restart = supervisor.property("Restart", deadline);
-        let starts = supervisor.property("UnitFileState", deadline);
-        facts.starts_at_boot = starts.map(|it| it == "enabled");
     }
 }
 
@@ -141,9 +135,6 @@ impl Asked<'_> {
             self.names.stat_activity
         ));
         facts.oldest_transaction = oldest.and_then(|it| it.parse().ok());
-        facts.size = self
-            .value(&format!("SELECT {}", self.names.cluster_size))
-            .and_then(|it| it.parse().ok());
         facts.slots = self.slots(facts.is_primary());
         match facts.status.in_recovery {
             Some(false) => {
