@@ -95,6 +95,7 @@ install_all() { # BUILT
     [ -d /etc/pgpool2 ] || fail "no /etc/pgpool2: apt-get install pgpool2"
     sh "$here/install.sh" install "$root" postgres "$1"
     ln -sfn -- /usr/sbin/pcp_* "$root/kingbasecluster/bin/"
+    mkdir -p -- "$root/db/bin"
     install -d -o postgres -g postgres /var/log/failover-tools /var/lib/postgresql/failover-tools
     install -d -- "$root/db/etc"
     ln -sfn -- ../db/etc "$root/kingbasecluster/etc"

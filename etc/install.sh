@@ -18,6 +18,11 @@ fail() {
     exit 1
 }
 
+# One line for each thing that was done.
+say() {
+    echo "install.sh: $*"
+}
+
 [ $# -eq 4 ] || fail "usage: install.sh install|uninstall CLUSTER_DIRECTORY DATABASE_USER BUILT_TOOLS_DIRECTORY"
 action=$1 cluster=$2 user=$3 built=$4
 case $cluster in
@@ -43,6 +48,14 @@ is_ours() { # DIRECTORY NAME
     case $2 in
     *.sh) [ -L "$1/$2" ] && case $scripts in *"$2:$(readlink -- "$1/$2")"*) ;; *) false ;; esac ;;
     esac
+}
+
+# A wrong letter would make a tree of its own, and leave the cluster as it is.
+check_cluster() {
+    [ -d "$cluster/db/bin" ] ||
+        fail "no directory $cluster/db/bin, so $cluster is no cluster: name the directory above db/bin, or make that for a new one; nothing was touched"
+    id -u -- "$user" >/dev/null 2>&1 || getent group -- "$user" >/dev/null ||
+        fail "no system user or group $user: name the database's system user; nothing was touched"
 }
 
 # Everything that can be asked is asked before anything is replaced.
@@ -74,11 +87,20 @@ prepare() { # DIRECTORY
 # One rename: at no moment is there none, wherever this is killed. What somebody else put there is kept
 # under a second name first; of two the newer one.
 put() { # DIRECTORY NAME
-    if exists "$1/$2" && ! is_ours "$1" "$2" && ! is_kept "$1" "$2"; then
-        ln -Pf -- "$1/$2" "$1/$2.orig"
+    did="installed"
+    if exists "$1/$2" && ! is_ours "$1" "$2"; then
+        is_kept "$1" "$2" || ln -Pf -- "$1/$2" "$1/$2.orig"
+        did="installed; what stood there is $2.orig"
+    elif exists "$1/$2"; then
+        did="renewed"
     fi
+    case $2 in
+    *.sh) did="$did (a link to $(readlink -- "$1/.$2.new"))" ;;
+    vip_ctl) did="$did, root's and for group $group, with cap_net_admin and cap_net_raw" ;;
+    esac
     note "$1" "$2"
     mv -fT -- "$1/.$2.new" "$1/$2"
+    say "$1/$2: $did"
 }
 
 # In the list before it is there: what is listed and missing does no harm.
@@ -87,16 +109,22 @@ note() { # DIRECTORY NAME
 }
 
 uninstall_from() { # DIRECTORY
-    [ -e "$1/$list" ] || return 0
+    if [ ! -e "$1/$list" ]; then
+        say "$1: nothing of ours is there"
+        return 0
+    fi
     while read -r name; do
         rm -f -- "$1/.$name.new"
         if exists "$1/$name" && ! is_ours "$1" "$name"; then
             # The vendor's, newer than what was kept.
             rm -f -- "$1/$name.orig"
+            say "$1/$name: left, it is not ours"
         elif exists "$1/$name.orig"; then
             mv -fT -- "$1/$name.orig" "$1/$name"
+            say "$1/$name: what stood there before is back"
         else
             rm -f -- "$1/$name"
+            say "$1/$name: removed"
         fi
     done <"$1/$list"
     rm -f -- "$1/$list"
@@ -108,6 +136,7 @@ install)
         [ -f "$built/$tool" ] || fail "no $built/$tool: run make build first"
     done
     command -v setcap >/dev/null || fail "no program setcap: install libcap2-bin"
+    check_cluster
     for step in check prepare; do
         for directory in db/bin kingbasecluster/bin; do
             $step "$cluster/$directory"

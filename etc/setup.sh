@@ -106,6 +106,7 @@ postgres() { # USER
     done
     [ -n "$server" ] || fail "no pg_ctl in /usr/lib/postgresql/*/bin and /usr/pgsql-*/bin: install the server first"
     record "$1" "$target"
+    mkdir -p -- "$target/db/bin"
     give "$target" "$1"
     ln -sfn -- "$server"/* "$target/db/bin/"
     for program in /usr/sbin/pcp_* /usr/bin/pcp_*; do
@@ -178,7 +179,7 @@ refresh() {
     while read -r user directory; do
         if [ ! -d "$directory/db/bin" ]; then
             warn "no directory $directory/db/bin any more: left out (--remove takes it off the list)"
-        elif give "$directory" "$user" </dev/null; then
+        elif give "$directory" "$user" </dev/null >/dev/null; then
             say "$directory has this version now"
         else
             warn "$directory keeps the version before"

@@ -240,25 +240,98 @@ fn killed_anywhere_it_leaves_a_tool_under_every_name() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_is_found_before_anything_is_replaced() -> Result<()> {
+fn what_is_wrong_is_found_before_anything_is_touched() -> Result<()> {
     let cluster = Cluster::new("asked")?;
     let before = cluster.snapshot()?;
     let run = script(&cluster, ["install", "no-such-user"], 0)?;
     let said = String::from_utf8_lossy(&run.stderr);
-    ensure!(
-        said.contains("no system user or group no-such-user"),
-        "{said}"
-    );
-    let mut after = cluster.snapshot()?;
-    after.retain(|path, _| !path.to_string_lossy().ends_with(".new"));
-    assert_eq!(after, before);
+    ensure!(!run.status.success(), "{said}");
+    let why = "no system user or group no-such-user";
+    ensure!(said.contains(why) && said.lines().count() == 1, "{said}");
+    assert_eq!(cluster.snapshot()?, before);
+
+    // One letter too few, and the directory of the programs itself.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let error = run_in(
-        "make",
-        &["-s", "-C", &root.to_string_lossy(), "install", "CLUSTER="],
-    );
+    let root = root.to_string_lossy().into_owned();
+    let misspelt = cluster.0.with_file_name("failover install aske");
+    for wrong in [misspelt.clone(), cluster.0.join("db")] {
+        let named = format!("CLUSTER={}", wrong.display());
+        let user = format!("DB_USER={USER}");
+        let error = run_in("make", &["-s", "-C", &root, "install", &named, &user]);
+        let why = format!("{} is no cluster", wrong.display());
+        ensure!(error.contains(&why), "{error}");
+    }
+    ensure!(!misspelt.exists() && !cluster.0.join("db/db").exists());
+    assert_eq!(cluster.snapshot()?, before);
+    let error = run_in("make", &["-s", "-C", &root, "install", "CLUSTER="]);
     ensure!(error.contains("expected the absolute path"), "{error}");
     ensure!(!Path::new("/db").exists());
+    Ok(())
+}
+
+/// One line for each thing that it did, and they are true.
+#[test]
+fn it_says_what_it_did() -> Result<()> {
+    let cluster = Cluster::new("told")?;
+    let bin = cluster.0.join("db/bin");
+    let said = |action: &str| -> Result<Vec<String>> {
+        let run = script(&cluster, [action, USER], 0)?;
+        ensure!(run.status.success(), "{run:?}");
+        let text = String::from_utf8(run.stdout)?;
+        let lines = text
+            .lines()
+            .map(|line| line.replacen("install.sh: ", "", 1));
+        Ok(lines.collect())
+    };
+    let has = |lines: &[String], name: &str, did: &str| {
+        let start = format!("{}: {did}", bin.join(name).display());
+        let found = lines.iter().filter(|line| line.starts_with(&start)).count();
+        ensure!(found == 1, "{start} in {lines:#?}");
+        Ok(())
+    };
+    let before = cluster.snapshot()?.len();
+    let first = said("install")?;
+    let kept = |snapshot: &BTreeMap<PathBuf, String>| {
+        let paths = snapshot.keys();
+        paths
+            .filter(|it| it.to_string_lossy().ends_with(".orig"))
+            .count()
+    };
+    let now = cluster.snapshot()?;
+    let told = first.iter().filter(|line| line.contains(".orig")).count();
+    assert_eq!(told, kept(&now));
+    // Six tools and three scripts in two directories.
+    assert_eq!(first.len(), 18);
+    // What stood there is beside them, and the two lists.
+    assert_eq!(now.len(), before + 18 + 2, "{now:#?}");
+    has(&first, "attach_node", "installed")?;
+    has(
+        &first,
+        "rw_check",
+        "installed; what stood there is rw_check.orig",
+    )?;
+    has(
+        &first,
+        "failover_stream.sh",
+        "installed; what stood there is failover_stream.sh.orig (a link to failover_stream)",
+    )?;
+    has(&first, "vip_ctl", "installed, root's and for group")?;
+    let second = said("install")?;
+    assert_eq!(second.len(), 18);
+    ensure!(
+        second.iter().all(|line| line.contains(": renewed")),
+        "{second:#?}"
+    );
+    fs::remove_file(bin.join("failover_stream.sh"))?;
+    fs::write(bin.join("failover_stream.sh"), "the vendor's newer one")?;
+    let last = said("uninstall")?;
+    assert_eq!(last.len(), 18);
+    has(&last, "rw_check", "what stood there before is back")?;
+    has(&last, "attach_node", "removed")?;
+    has(&last, "failover_stream.sh", "left, it is not ours")?;
+    let nothing = said("uninstall")?;
+    assert_eq!(nothing.len(), 2, "{nothing:#?}");
+    ensure!(nothing.iter().all(|line| line.contains("nothing of ours")));
     Ok(())
 }
 
@@ -392,9 +465,7 @@ fn what_setup_is_asked_has_to_make_sense() -> Result<()> {
         let error = setup(&cluster, arguments).unwrap_err().to_string();
         ensure!(error.contains(why), "{arguments:?}: {error}");
     }
-    let mut after = cluster.snapshot()?;
-    after.retain(|path, _| !path.to_string_lossy().ends_with(".new"));
-    assert_eq!(after, before);
+    assert_eq!(cluster.snapshot()?, before);
     ensure!(setup(&cluster, &["--help"])?.starts_with("Gives the tools"));
     Ok(())
 }
