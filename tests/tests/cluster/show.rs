@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::layout::DB_BIN;
-use lab::{Lab, Node, wait_for};
+use lab::{Lab, LabOptions, Node, wait_for};
 
-use crate::scene::{SHORT, ctl, three_hosts};
+use crate::scene::{SHORT, ctl, findings, three_hosts};
+
+/// For a run of `network_rewind`.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// What is shown, once each of `lines` is in it, by a program that ends in time.
 fn shows(on: &Node, lines: &[&str]) -> Result<String> {
@@ -72,6 +75,61 @@ fn a_cluster_with_everything_wrong_in_it_by_turns() -> Result<()> {
                 "FAIL node103 does not answer",
             ],
         )?;
+        Ok(())
+    })
+}
+
+/// Each pool is asked itself: one that knows of no other has its own list.
+#[test]
+fn two_pools_that_disagree() -> Result<()> {
+    let options = LabOptions {
+        pools: 2,
+        leader: 101,
+        ..three_hosts("cluster-disagree")
+    };
+    Lab::with(options, |lab| {
+        lab.nodes().iter().try_for_each(Node::stop_cron)?;
+        let (one, alone) = (lab.node(101), lab.node(102));
+        let conf = alone.pool_conf();
+        let text = alone.read(&conf)? + "use_watchdog = off\n";
+        alone.write(&conf, &text, 0o600, 0)?;
+        alone.stop_pool()?;
+        alone.start_pool()?;
+        wait_for("its pool", SHORT, || alone.pool_nodes())?;
+        let attach_node = format!("{DB_BIN}/attach_node");
+        let detach = ["--pool", "192.168.1.102", "-n", "node103", "--detach"];
+        let command: Vec<&str> = [&[attach_node.as_str()], &detach[..]].concat();
+        alone.run(&command, SHORT)?.success()?;
+
+        for on in [one, alone, lab.node(103)] {
+            shows(
+                on,
+                &[
+                    "192.168.1.101 node101 up primary, node102 up, node103 up",
+                    "192.168.1.102 node101 up primary, node102 up, node103 down",
+                    "FAIL the pools do not agree about the nodes",
+                    "node101: node101 up, primary; node102 up; node103 up",
+                    "node102: node101 up, primary; node102 up; node103 down",
+                ],
+            )?;
+        }
+        let json = ctl(one, "root", &["show", "--json"])?;
+        let codes: Vec<String> = findings(&json)?.into_iter().map(|it| it.code).collect();
+        ensure!(codes.iter().any(|it| it == "pools-disagree"), "{codes:?}");
+        let object: serde_json::Value = serde_json::from_str(json.stdout.trim())?;
+        let status = |pool: usize| object["pools"][pool]["nodes"][2]["status"].clone();
+        ensure!(
+            (status(0), status(1)) == ("up".into(), "down".into()),
+            "{object}"
+        );
+        // What it says to do: that node's own run attaches it there, too.
+        let run = lab.node(103).recover(&[], RECOVERY)?;
+        ensure!(run.code == Some(0), "{run}");
+        let shown = shows(
+            one,
+            &["192.168.1.102 node101 up primary, node102 up, node103 up"],
+        )?;
+        ensure!(!shown.contains("do not agree"), "{shown}");
         Ok(())
     })
 }
