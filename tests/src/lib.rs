@@ -42,6 +42,7 @@ mod network;
 mod pool;
 mod prober;
 mod process;
+mod real_systemd;
 mod recovery;
 pub mod rerun;
 mod rounds;

@@ -32,6 +32,7 @@ mod settings;
 mod started;
 mod terminal;
 mod three_hosts;
+mod timer;
 mod tls;
 mod unit;
 mod whole;
