@@ -42,8 +42,8 @@ FUZZ_SECONDS ?= 60
 # How many seeds `make simulate` runs.
 SEEDS       ?= 10000
 
-.PHONY: help build-deps lab-deps bench-deps build unit test simulate fuzz drills demo bench lint dist dist-test install \
-    uninstall clean
+.PHONY: help build-deps lab-deps bench-deps build unit test simulate fuzz drills matrix demo bench lint dist dist-test \
+    install uninstall clean
 
 # Installs what is missing of $(1). The services of those packages are not started: the lab has its own.
 define install-missing
@@ -95,6 +95,9 @@ fuzz: build-deps ## each reader of what others wrote, a minute each; needs night
 drills: lab-deps build ## all failure drills (needs root); some: ONLY="A1 A6"; TABLE=1 writes docs/drills.md
 	target/release/drills $(ONLY) $(if $(TABLE),--table)
 
+matrix: lab-deps build ## the full circle on each version of server and pool (needs root, the network); writes docs/versions.md
+	target/release/drills --versions $(ONLY) $(if $(ONLY),,--table)
+
 demo: lab-deps build ## a primary loses its power: the story as it happens (needs root)
 	target/release/demo
 
@@ -114,8 +117,8 @@ lint: build-deps ## formatting and clippy, warnings are errors
 dist: ## tarball, deb and rpm for x86_64 and aarch64, for glibc 2.17 and later, in target/dist; one: ONLY=aarch64
 	CARGO=$(CARGO) sh etc/dist.sh $(ONLY)
 
-dist-test: ## what make dist has built, on Debian 11, as deb, as rpm, and on aarch64 by qemu (needs root, the network)
-	@$(call install-missing,$(BUILD_DEPS) $(DIST_DEPS))
+dist-test: lab-deps build ## what make dist has built: on Debian 11, as deb, as rpm, on aarch64 by qemu, on the lab (needs root, the network)
+	@$(call install-missing,$(DIST_DEPS))
 	$(STATIC_OPENSSL) $(CARGO) test --release --locked --package lab --test dist -- --ignored --test-threads=1
 
 install: ## put the tools into $(CLUSTER), what stood there is kept as *.orig (after `make build`)

@@ -231,6 +231,9 @@ fn programs(shared: &Shared, db: &Path, pool: &Path) -> Result<()> {
     ] {
         symlink(Path::new("/usr/sbin").join(name), pool.join(name))?;
     }
+    if let Some(version) = &shared.options.pool_ways {
+        standin::pool_programs(shared, pool, version)?;
+    }
     install_tools(&shared.options.tools, db, pool)
 }
 

@@ -36,6 +36,9 @@ pub struct LabOptions {
     /// Major version of PostgreSQL, 14 to 18, whose programs are fetched when they are first needed;
     /// `None`: Debian's 15.
     pub server: Option<u8>,
+    /// A version of pgpool-II, 3.6 to 4.7: the pools, which are the installed ones, have its ways wherever the
+    /// tools touch them. `None`: their own, 4.3's. Not with V8R3's pool, which has its own.
+    pub pool_ways: Option<String>,
     /// Hosts: 2 or 3.
     pub nodes: u8,
     /// Pools on the first hosts: 0 for none.
@@ -84,6 +87,7 @@ impl Default for LabOptions {
             name: "lab".into(),
             flavor: Flavor::Postgres,
             server: None,
+            pool_ways: None,
             nodes: 2,
             pools: 0,
             leader: 102,

@@ -77,6 +77,16 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// A `failover_command` from which 4.3 makes the command line that this version makes of `command`: before 4.1
+/// there is no `%N`, and from 4.4 on a blank stands before `%d` and `%m`.
+fn written_by(version: &str, command: &str) -> String {
+    match version {
+        "3.6" | "3.7" | "4.0" => command.replace("%N", ""),
+        "4.1" | "4.2" | "4.3" => command.to_owned(),
+        _ => command.replace("%d", " %d").replace("%m", " %m"),
+    }
+}
+
 /// The settings of a pool of the lab's own.
 fn settings(node: &Node) -> String {
     let shared = &node.shared;
@@ -84,6 +94,10 @@ fn settings(node: &Node) -> String {
         ("", Flavor::Postgres) => FAILOVER_COMMAND,
         ("", Flavor::Kingbase) => VENDORS_COMMAND,
         (other, _) => other,
+    };
+    let command = match &shared.options.pool_ways {
+        Some(version) => written_by(version, command),
+        None => command.to_owned(),
     };
     // The passwords of the checks are here: two of them that read pool_passwd at the same moment as the
     // pool starts can leave one without, and the node that it checks down.
@@ -385,5 +399,19 @@ impl Lab {
             Err(error) if format!("{error:#}").contains(PCP_RESTARTS) => Err(error),
             ended => Ok(ended.map(drop)),
         })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_writes_the_command_in_its_way() {
+        let named = |version| written_by(version, FAILOVER_COMMAND);
+        assert!(named("4.0").contains("--old-primary-host=\"\""));
+        assert_eq!(named("4.3"), FAILOVER_COMMAND);
+        let newest = named("4.7");
+        assert!(newest.contains("--failed-node-id=\" %d\"") && newest.contains("\" %m\""));
     }
 }

@@ -1,10 +1,10 @@
 //! The stand-in for KingbaseES V8R3 on a host: its programs, its data directory, its configuration,
-//! and the shell scripts that the tools are installed over.
+//! and the shell scripts that the tools are installed over. And the one for other versions of pgpool-II.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -54,13 +54,8 @@ const CONFIGURATION: &str = include_str!("../../etc/HAmodule.conf");
 
 /// Puts the programs into place; those of the tools as `make install` does, over the scripts.
 pub(crate) fn programs(shared: &Shared, cluster: &Path) -> Result<()> {
+    let standin = built(shared)?;
     let built = &shared.options.tools;
-    let standin = built.join("standin");
-    ensure!(
-        standin.exists(),
-        "{} is missing: build the whole workspace",
-        standin.display()
-    );
     let (db, pool) = (cluster.join("db/bin"), cluster.join("kingbasecluster/bin"));
     for (bin, names) in [(&db, &DATABASE_PROGRAMS[..]), (&pool, &POOL_PROGRAMS[..])] {
         // Copies: a process is told by the name of its program, which a link would hide.
@@ -94,6 +89,28 @@ pub(crate) fn programs(shared: &Shared, cluster: &Path) -> Result<()> {
     let args = [&install, Path::new("install"), cluster].map(|it| it.to_string_lossy());
     let (uid, built) = (UID.to_string(), built.to_string_lossy());
     run("sh", &[&args[0], &args[1], &args[2], &uid, &built], LIMIT).map(drop)
+}
+
+/// The programs of pgpool-II that show themselves as those of another version, in the place of the links to the
+/// installed ones. `pool`: the directory of them.
+pub(crate) fn pool_programs(shared: &Shared, pool: &Path, version: &str) -> Result<()> {
+    let standin = built(shared)?;
+    for name in ["pgpool", "pcp_node_info"] {
+        files::remove(&pool.join(name))?;
+        files::copy(&standin, &pool.join(name), 0o755, 0)?;
+    }
+    files::write(&pool.join("pool-version"), version, 0o644, 0)
+}
+
+/// The stand-in's program.
+fn built(shared: &Shared) -> Result<PathBuf> {
+    let standin = shared.options.tools.join("standin");
+    ensure!(
+        standin.exists(),
+        "{} is missing: build the whole workspace",
+        standin.display()
+    );
+    Ok(standin)
 }
 
 /// PostgreSQL's program leaves out the replication slots since version 11: it is made to look for

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use lab::drills::{Drill, Outcome, all, by_the_clock, write_table};
+use lab::drills::{Drill, Outcome, all, by_the_clock, matrix, write_table, write_versions};
 
 /// Plays the failure drills one after the other, each on hosts of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -16,6 +16,10 @@ struct Cli {
     /// Only those that `make test` runs, too
     #[arg(long)]
     fast: bool,
+    /// The full circle on each version of the server and with the ways of each version of the pool, in place of
+    /// the drills
+    #[arg(long)]
+    versions: bool,
     /// Play none: with --table, for the runs that there were
     #[arg(long)]
     none: bool,
@@ -28,7 +32,7 @@ struct Cli {
     /// What is left to chance follows from it; in the second round it is one more
     #[arg(long)]
     seed: Option<u64>,
-    /// Write docs/drills.md afterwards, from the last run of every drill: none may have failed
+    /// Write docs/drills.md (docs/versions.md) afterwards, from the last run of every drill: none may have failed
     #[arg(long)]
     table: bool,
 }
@@ -43,9 +47,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if cli.none {
-        if cli.table {
-            write_table()?;
-        }
+        write(&cli)?;
         return Ok(ExitCode::SUCCESS);
     }
     let begun = Instant::now();
@@ -92,10 +94,17 @@ fn main() -> Result<ExitCode> {
         lab::say!("failed: {}", failed.join(" "));
         return Ok(ExitCode::FAILURE);
     }
-    if cli.table {
-        write_table()?;
-    }
+    write(&cli)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page, where it is asked for.
+fn write(cli: &Cli) -> Result<()> {
+    match (cli.table, cli.versions) {
+        (false, _) => Ok(()),
+        (true, false) => write_table(),
+        (true, true) => write_versions(),
+    }
 }
 
 /// The figures of one round, in one line.
@@ -110,8 +119,12 @@ fn measured(outcome: &Outcome, seed: u64) -> String {
 }
 
 fn chosen(cli: &Cli) -> Result<Vec<Drill>> {
+    let there = match cli.versions {
+        true => matrix(),
+        false => all(),
+    };
     for word in &cli.only {
-        let known = all()
+        let known = there
             .iter()
             .any(|drill| drill.is_one_of(std::slice::from_ref(word)));
         ensure!(known, "there is no drill {word}: see --list");
@@ -119,5 +132,5 @@ fn chosen(cli: &Cli) -> Result<Vec<Drill>> {
     let wanted = |drill: &Drill| {
         (cli.only.is_empty() || drill.is_one_of(&cli.only)) && (drill.fast || !cli.fast)
     };
-    Ok(all().into_iter().filter(wanted).collect())
+    Ok(there.into_iter().filter(wanted).collect())
 }

@@ -11,6 +11,7 @@ mod needs;
 mod outcome;
 mod scene;
 mod table;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,6 +24,7 @@ use crate::lab::{Lab, LabOptions};
 pub use outcome::Outcome;
 pub use scene::{Played, Scene};
 pub use table::write_table;
+pub use versions::{ends, matrix, write_versions};
 
 /// One drill.
 #[derive(Clone, Copy)]
@@ -84,11 +86,24 @@ impl Drill {
 
     /// Plays it in a lab of its own; what is left to chance follows from the seed.
     pub fn run_with(&self, seed: u64) -> Outcome {
+        self.run_on((self.options)(), seed)
+    }
+
+    /// Plays it with other tools than this workspace's: those in this directory.
+    pub fn run_with_tools(&self, tools: &Path) -> Outcome {
+        let options = LabOptions {
+            tools: tools.to_owned(),
+            ..(self.options)()
+        };
+        self.run_on(options, by_the_clock())
+    }
+
+    fn run_on(&self, options: LabOptions, seed: u64) -> Outcome {
         let begun = Instant::now();
         let options = LabOptions {
-            name: format!("dr-{}", self.name().to_lowercase()),
+            name: format!("dr-{}", self.name().to_lowercase().replace('.', "-")),
             flavor: self.flavor,
-            ..(self.options)()
+            ..options
         };
         let lab = match Lab::start(options) {
             Ok(lab) => lab,

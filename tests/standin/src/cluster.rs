@@ -1,5 +1,5 @@
-//! `kingbasecluster`: pgpool-II behind a relay that shows the nine columns of `show pool_nodes` that
-//! 3.6 has.
+//! `kingbasecluster`, and `pgpool` of another version: pgpool-II behind a relay that shows the columns of
+//! `show pool_nodes` which that one has.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,29 +7,18 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
 
 use crate::preload::{dying_with_us, exec};
+use crate::ways::Ways;
 
 /// Where the pool listens itself, beside its port.
 const BEHIND: u16 = 10_000;
-/// 3.6's columns.
-const COLUMNS: [&str; 9] = [
-    "node_id",
-    "hostname",
-    "port",
-    "status",
-    "lb_weight",
-    "role",
-    "select_cnt",
-    "load_balance_node",
-    "replication_delay",
-];
-
 /// Runs it in the foreground (`-n`), or tells a running one to stop.
-pub fn run(args: &[OsString]) -> Result<ExitCode> {
+pub fn run(args: &[OsString], ways: Ways) -> Result<ExitCode> {
     let mut words = args.iter();
     words
         .find(|arg| *arg == "-f")
@@ -51,9 +40,11 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     }
     let mut pool = dying_with_us(&mut command).spawn().context("pgpool")?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listen")?;
+    let ways = Arc::new(ways);
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            thread::spawn(move || relay(client, port + BEHIND));
+            let ways = Arc::clone(&ways);
+            thread::spawn(move || relay(client, port + BEHIND, &ways));
         }
     });
     // Our listening socket ends with the pool.
@@ -87,7 +78,7 @@ fn port(text: &str) -> Result<u16> {
 }
 
 /// One connection; an error of either side ends it.
-fn relay(client: TcpStream, port: u16) -> io::Result<()> {
+fn relay(client: TcpStream, port: u16, ways: &Ways) -> io::Result<()> {
     let pool = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     for stream in [&client, &pool] {
         stream.set_nodelay(true)?;
@@ -98,7 +89,7 @@ fn relay(client: TcpStream, port: u16) -> io::Result<()> {
         let _ = io::copy(&mut from_client, &mut to_pool);
         let _ = to_pool.shutdown(Shutdown::Write);
     });
-    let result = answers(BufReader::new(pool), &client);
+    let result = answers(BufReader::new(pool), &client, ways);
     let _ = client.shutdown(Shutdown::Both);
     result
 }
@@ -130,8 +121,8 @@ fn number(bytes: &[u8]) -> u32 {
         .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-/// The pool's messages; of a table of nodes only the columns that 3.6 has.
-fn answers(mut pool: impl Read, mut client: &TcpStream) -> io::Result<()> {
+/// The pool's messages; of a table of nodes only the columns that this version has.
+fn answers(mut pool: impl Read, mut client: &TcpStream, ways: &Ways) -> io::Result<()> {
     let mut kept: Option<Vec<usize>> = None;
     loop {
         let mut head = [0; 5];
@@ -142,7 +133,9 @@ fn answers(mut pool: impl Read, mut client: &TcpStream) -> io::Result<()> {
         let shorter = match head[0] {
             b'T' => {
                 let fields = descriptions(&body);
-                kept = fields.as_deref().and_then(chosen);
+                kept = fields
+                    .as_deref()
+                    .and_then(|fields| chosen(fields, &ways.columns));
                 kept.as_ref()
                     .zip(fields)
                     .map(|(kept, fields)| select(&fields, kept))
@@ -150,7 +143,7 @@ fn answers(mut pool: impl Read, mut client: &TcpStream) -> io::Result<()> {
             b'D' => kept
                 .as_ref()
                 .zip(values(&body))
-                .map(|(kept, fields)| select(&fields, kept)),
+                .map(|(kept, fields)| shown(&fields, kept, ways)),
             _ => None,
         };
         let body = shorter.unwrap_or(body);
@@ -161,8 +154,8 @@ fn answers(mut pool: impl Read, mut client: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// The places of 3.6's columns, if these are the pool's nodes.
-fn chosen(fields: &[&[u8]]) -> Option<Vec<usize>> {
+/// The places of these columns, if `fields` are those of the pool's nodes.
+fn chosen(fields: &[&[u8]], columns: &[&str]) -> Option<Vec<usize>> {
     let place = |name: &&str| {
         let is_it = |field: &&[u8]| {
             field
@@ -171,7 +164,28 @@ fn chosen(fields: &[&[u8]]) -> Option<Vec<usize>> {
         };
         fields.iter().position(is_it)
     };
-    COLUMNS.iter().map(place).collect()
+    columns.iter().map(place).collect()
+}
+
+/// A node: the fields that this version has, each with its length first, and a standby's delay as it shows it.
+fn shown(fields: &[&[u8]], kept: &[usize], ways: &Ways) -> Vec<u8> {
+    let place = |name: &str| {
+        let at = ways.columns.iter().position(|column| *column == name)?;
+        kept.get(at).copied()
+    };
+    let text = |place: Option<usize>| fields.get(place?)?.get(4..);
+    let delay = place("replication_delay");
+    let changed = match (text(place("role")), text(delay)) {
+        (Some(b"standby"), Some(bytes)) => ways.delay(bytes),
+        _ => return select(fields, kept),
+    };
+    let mut value = (changed.len() as u32).to_be_bytes().to_vec();
+    value.extend(changed);
+    let mut fields = fields.to_vec();
+    if let Some(field) = delay.and_then(|place| fields.get_mut(place)) {
+        *field = &value;
+    }
+    select(&fields, kept)
 }
 
 fn select(fields: &[&[u8]], kept: &[usize]) -> Vec<u8> {
@@ -230,5 +244,21 @@ mod tests {
             b"\0\x02\0\0\0\x02bc\xff\xff\xff\xff"
         );
         assert_eq!(values(b"\0\x01\0\0\0\x09a"), None);
+    }
+
+    #[test]
+    fn a_standbys_delay_is_shown_as_the_version_does() {
+        let ways = Ways {
+            columns: vec!["role", "replication_delay"],
+            in_seconds: true,
+            ..Ways::kingbase()
+        };
+        let field = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+        for (role, expected) in [("standby", "0.000000 second"), ("primary", "0")] {
+            let (role, delay) = (field(role), field("0"));
+            let body = shown(&[&delay, &role], &[1, 0], &ways);
+            let wanted = [&[0, 2][..], &role, &field(expected)].concat();
+            assert_eq!(body, wanted);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Programs that behave like those of KingbaseES V8R3 where the tools touch them. One program of
-//! many names: it does what the name says that it was started by.
+//! Programs that behave like those of KingbaseES V8R3 where the tools touch them, and like those of other versions
+//! of pgpool-II. One program of many names: it does what the name says that it was started by.
 //!
 //! What is imitated and what is real: `docs/stand-in.md`.
 
@@ -15,6 +15,7 @@ mod preload;
 mod recovery_conf;
 mod rewind;
 mod server;
+mod ways;
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +23,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+
+use ways::Ways;
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -46,10 +49,13 @@ fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
         "sys_rewind" => rewind::run(args),
         "sys_basebackup" => basebackup::run(args),
         "ksql" => preload::exec(preload::postgres("psql", "ksql")?.args(args)),
-        "kingbasecluster" => cluster::run(args),
-        "pcp_attach_node" | "pcp_detach_node" | "pcp_node_info" | "pcp_promote_node" => {
-            pcp::run(name, args)
-        }
+        "kingbasecluster" => cluster::run(args, Ways::kingbase()),
+        "pgpool" => cluster::run(args, Ways::beside_us()?.context("no version is given")?),
+        "pcp_node_info" => match Ways::beside_us()? {
+            Some(ways) => pcp::node_info(args, &ways),
+            None => pcp::run(name, args),
+        },
+        "pcp_attach_node" | "pcp_detach_node" | "pcp_promote_node" => pcp::run(name, args),
         // For whoever makes a data directory: gives the files of PostgreSQL's their names.
         "standin" => match args {
             [word, data] if word == "rename" => server::rename_files(Path::new(data)),

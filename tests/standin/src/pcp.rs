@@ -1,15 +1,17 @@
-//! The vendor's `pcp_*` programs: the password is an argument, as it is in `pcp.conf` before its hash.
+//! The vendor's `pcp_*` programs: the password is an argument, as it is in `pcp.conf` before its hash. And
+//! `pcp_node_info` of another version of pgpool-II.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::preload::exec;
+use crate::ways::{self, Ways};
 
 /// Runs one.
 pub fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
@@ -44,4 +46,20 @@ pub fn run(name: &str, args: &[OsString]) -> Result<ExitCode> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     writeln!(file, "*:*:{}:{}", escape(&user), escape(&password))?;
     exec(command.arg("-w").env("PCPPASSFILE", path))
+}
+
+/// pgpool-II's, in the words of another version.
+#[allow(clippy::disallowed_methods, reason = "whoever calls it has a deadline")]
+pub fn node_info(args: &[OsString], ways: &Ways) -> Result<ExitCode> {
+    let output = Command::new("/usr/sbin/pcp_node_info")
+        .args(args)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("pcp_node_info")?;
+    ways::print(ways, &String::from_utf8_lossy(&output.stdout))?;
+    let code = output
+        .status
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
