@@ -16,6 +16,8 @@ pub struct Suite {
     pub dir: Option<PathBuf>,
     /// It needs root and the lab.
     pub needs_lab: bool,
+    /// It is of the lab's own package: each of its tests has hosts of its own, and may run in a process of its own.
+    pub is_the_labs: bool,
 }
 
 /// The directory of the package with the lab.
@@ -57,9 +59,26 @@ pub fn suites(messages: &str) -> Result<Vec<Suite>> {
             dir: dir.map(Path::to_owned),
             needs_lab: is_end_to_end
                 && (package == LAB || BESIDE_THE_LAB.contains(&package.as_ref())),
+            is_the_labs: is_end_to_end && package == LAB,
         });
     }
     Ok(found)
+}
+
+/// The names in what a suite says to `--list --format terse`.
+pub fn listed_tests(said: &str) -> Vec<String> {
+    let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.map(str::to_owned).collect()
+}
+
+/// Suites whose tests take long.
+const LONG: [&str; 3] = ["matrix", "samples", "drills"];
+
+/// Puts the tests of suites that take long first, so that none of them is left alone in the end. All others stay in
+/// their order.
+pub fn first_the_long(tests: &mut [(&Suite, String)]) {
+    let is_long = |suite: &Suite| LONG.iter().any(|name| suite.name.ends_with(name));
+    tests.sort_by_key(|(suite, _)| !is_long(suite));
 }
 
 /// The names of the tests that failed, from what a suite said.
@@ -120,6 +139,7 @@ mod tests {
             program: program.into(),
             dir: Some("/p/crates/core".into()),
             needs_lab,
+            is_the_labs: false,
         };
         assert_eq!(
             suites(messages).unwrap(),
@@ -129,6 +149,32 @@ mod tests {
             ]
         );
         assert!(suites("{no json").is_err());
+    }
+
+    #[test]
+    fn tests_are_listed_and_those_that_take_long_come_first() {
+        let said = "a::one: test\nb::two: test\nc: benchmark\n";
+        assert_eq!(listed_tests(said), ["a::one", "b::two"]);
+        let suite = |name: &str| Suite {
+            name: format!("tests {name}"),
+            program: "/t/x".into(),
+            dir: None,
+            needs_lab: true,
+            is_the_labs: true,
+        };
+        let all = ["attach_node", "drills", "recovery", "matrix"].map(suite);
+        let mut tests: Vec<_> = all.iter().map(|it| (it, String::new())).collect();
+        first_the_long(&mut tests);
+        let order: Vec<_> = tests.iter().map(|(suite, _)| suite.name.as_str()).collect();
+        assert_eq!(
+            order,
+            [
+                "tests drills",
+                "tests matrix",
+                "tests attach_node",
+                "tests recovery"
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `lab_tests`: runs the tests that need the lab. A test that failed runs once more, alone. One that
-//! passes then is `flaky`: it is listed at the end, and is a bug to find.
+//! `lab_tests`: runs the tests that need the lab, those of all suites of the lab's own package side by side. A test
+//! that failed runs once more, alone. One that passes then is `flaky`: it is listed at the end, and is a bug to find.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,9 +9,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::rerun::{Flaw, Suite, failed_tests, suites, verdict};
+use lab::rerun::{Flaw, Suite, failed_tests, first_the_long, listed_tests, suites, verdict};
 
 /// As many tests may be flaky in one run: more of them are no chance any more.
 const TOLERATED: usize = 3;
@@ -20,16 +22,21 @@ fn main() -> Result<ExitCode> {
     let filter: Vec<String> = std::env::args().skip(1).collect();
     let all = build()?;
     ensure!(!all.is_empty(), "cargo built no test");
+    let mut failed = Vec::new();
+    // Those that measure how long something takes have the machine for themselves.
+    for suite in all.iter().filter(|suite| !suite.is_the_labs) {
+        let names = run(suite, &filter)?;
+        failed.extend(names.into_iter().map(|name| (suite, name)));
+    }
+    failed.extend(run_side_by_side(&all, &filter)?);
     let mut flaws = Vec::new();
-    for suite in &all {
-        for name in run(suite, &filter)? {
-            lab::say!("\nonce more, alone: {} {name}", suite.name);
-            let passed = alone(suite, &name)?;
-            flaws.push(Flaw {
-                test: format!("{} {name}", suite.name),
-                passed,
-            });
-        }
+    for (suite, name) in failed {
+        lab::say!("\nonce more, alone: {} {name}", suite.name);
+        let passed = alone(suite, &name)?;
+        flaws.push(Flaw {
+            test: format!("{} {name}", suite.name),
+            passed,
+        });
     }
     let (text, good) = verdict(&flaws, TOLERATED);
     lab::say!("\n{text}");
@@ -67,19 +74,105 @@ fn command(suite: &Suite) -> Command {
 const BESIDE: usize = 2;
 
 /// How many run side by side; `RUST_TEST_THREADS` may say otherwise.
-fn threads() -> Vec<String> {
-    if std::env::var_os("RUST_TEST_THREADS").is_some() {
-        return Vec::new();
+fn threads() -> usize {
+    let told = std::env::var("RUST_TEST_THREADS");
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    told.ok()
+        .and_then(|it| it.parse().ok())
+        .filter(|it| *it > 0)
+        .unwrap_or_else(|| BESIDE * cores())
+}
+
+/// Runs the tests of all the lab's suites, each in a process of its own, so that none waits for the last one of
+/// another suite. Tells which failed.
+fn run_side_by_side<'a>(all: &'a [Suite], filter: &[String]) -> Result<Vec<(&'a Suite, String)>> {
+    let mut waiting = Vec::new();
+    for suite in all.iter().filter(|suite| suite.is_the_labs) {
+        waiting.extend(tests(suite, filter)?.into_iter().map(|name| (suite, name)));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    vec![format!("--test-threads={}", BESIDE * cores)]
+    first_the_long(&mut waiting);
+    waiting.reverse();
+    let (count, begun) = (waiting.len(), Instant::now());
+    lab::say!("\nrunning {count} tests of the lab");
+    let (waiting, failed) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+    let next = || waiting.lock().map_or(None, |mut them| them.pop());
+    let work = || -> Result<()> {
+        while let Some((suite, name)) = next() {
+            if !passes(suite, &name)? {
+                failed
+                    .lock()
+                    .map_err(|_| anyhow::anyhow!("another worker panicked"))?
+                    .push((suite, name));
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| match worker.join() {
+                Ok(ended) => ended,
+                Err(_) => bail!("a worker panicked"),
+            })
+    })?;
+    let failed = failed.into_inner().unwrap_or_default();
+    lab::say!(
+        "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.2}s",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        count - failed.len(),
+        failed.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(failed)
+}
+
+/// The names of a suite's tests that are not ignored.
+fn tests(suite: &Suite, filter: &[String]) -> Result<Vec<String>> {
+    let list = |more: &[&str]| -> Result<Vec<String>> {
+        let output = command(suite)
+            .args(["--list", "--format", "terse"])
+            .args(more)
+            .args(filter)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| suite.program.display().to_string())?;
+        ensure!(output.status.success(), "{} lists no tests", suite.name);
+        Ok(listed_tests(&String::from_utf8_lossy(&output.stdout)))
+    };
+    let (mut names, ignored) = (list(&[])?, list(&["--ignored"])?);
+    names.retain(|name| !ignored.contains(name));
+    Ok(names)
+}
+
+/// Runs one test, and shows how it ended; what it printed only where it failed.
+fn passes(suite: &Suite, name: &str) -> Result<bool> {
+    let begun = Instant::now();
+    let output = command(suite)
+        .args(["--exact", name])
+        .output()
+        .with_context(|| suite.program.display().to_string())?;
+    let passed = output.status.success();
+    let mut text = format!(
+        "test {} {name} ... {} ({:.0} s)",
+        suite.name,
+        if passed { "ok" } else { "FAILED" },
+        begun.elapsed().as_secs_f64()
+    );
+    if !passed {
+        for said in [&output.stdout, &output.stderr] {
+            text = text + "\n" + &String::from_utf8_lossy(said);
+        }
+    }
+    lab::say!("{text}");
+    Ok(passed)
 }
 
 /// Runs a suite, shows what it says, and tells which of its tests failed.
 fn run(suite: &Suite, filter: &[String]) -> Result<Vec<String>> {
     lab::say!("\n     Running {}", suite.name);
     let mut child = command(suite)
-        .args(threads())
+        .arg(format!("--test-threads={}", threads()))
         .args(filter)
         .stdout(Stdio::piped())
         .spawn()
