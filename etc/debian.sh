@@ -93,9 +93,9 @@ install_all() { # BUILT
     version=$(ls -d /etc/postgresql/*/main 2>/dev/null | cut -d/ -f4 | sort -V | tail -n 1)
     [ -e "$conf" ] || [ -n "$version" ] || fail "no cluster in /etc/postgresql: apt-get install postgresql-15"
     [ -d /etc/pgpool2 ] || fail "no /etc/pgpool2: apt-get install pgpool2"
+    mkdir -p -- "$root/db/bin"
     sh "$here/install.sh" install "$root" postgres "$1"
     ln -sfn -- /usr/sbin/pcp_* "$root/kingbasecluster/bin/"
-    mkdir -p -- "$root/db/bin"
     install -d -o postgres -g postgres /var/log/failover-tools /var/lib/postgresql/failover-tools
     install -d -- "$root/db/etc"
     ln -sfn -- ../db/etc "$root/kingbasecluster/etc"

@@ -54,8 +54,13 @@ is_ours() { # DIRECTORY NAME
 check_cluster() {
     [ -d "$cluster/db/bin" ] ||
         fail "no directory $cluster/db/bin, so $cluster is no cluster: name the directory above db/bin, or make that for a new one; nothing was touched"
-    id -u -- "$user" >/dev/null 2>&1 || getent group -- "$user" >/dev/null ||
-        fail "no system user or group $user: name the database's system user; nothing was touched"
+    case $user in
+    *[!0-9]*)
+        id -u -- "$user" >/dev/null 2>&1 || getent group -- "$user" >/dev/null ||
+            fail "no system user or group $user: name the database's system user; nothing was touched"
+        ;;
+    # A number needs no name, where another host's directory is filled, for instance.
+    esac
 }
 
 # Everything that can be asked is asked before anything is replaced.

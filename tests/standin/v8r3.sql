@@ -49,6 +49,8 @@ CREATE FUNCTION sys_catalog.sys_database_size(oid) RETURNS bigint LANGUAGE sql
     AS 'SELECT pg_catalog.pg_database_size($1)';
 CREATE FUNCTION sys_catalog.sys_blocking_pids(integer) RETURNS integer[] LANGUAGE sql
     AS 'SELECT pg_catalog.pg_blocking_pids($1)';
+CREATE FUNCTION sys_catalog.sys_terminate_backend(integer) RETURNS boolean LANGUAGE sql
+    AS 'SELECT pg_catalog.pg_terminate_backend($1)';
 CREATE FUNCTION sys_catalog.sys_control_checkpoint(
     OUT checkpoint_location pg_lsn, OUT redo_location pg_lsn, OUT redo_wal_file text,
     OUT timeline_id integer, OUT prev_timeline_id integer) LANGUAGE sql

@@ -26,6 +26,18 @@ const NODE103_DOWN: [&str; 8] = [
     DATA,
 ];
 
+/// The same of node102.
+const NODE102_DOWN: [&str; 8] = [
+    "192.168.1.101",
+    "0",
+    "1",
+    "192.168.1.102",
+    "192.168.1.101",
+    "0",
+    "0",
+    DATA,
+];
+
 #[test]
 fn power_cut_with_pool() -> Result<()> {
     Lab::with(with_pools("failover-power", 102), |lab| {
@@ -215,7 +227,8 @@ fn standby_host_dies() -> Result<()> {
                 "quorum",
                 "standby.find-primary",
                 "standby.look",
-                "standby.async"
+                "standby.async",
+                "standby.sender"
             ]
         );
         Ok(())
@@ -244,6 +257,112 @@ fn one_of_two_standbys_dies() -> Result<()> {
             "1 (node102, node103)"
         );
         Ok(())
+    })
+}
+
+/// Commits wait for the first that is named, and a primary keeps the connection to a dead host for a minute.
+#[test]
+fn commits_do_not_wait_for_a_silent_standby_where_another_one_streams() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        ..two_hosts("failover-silent")
+    };
+    Lab::with(options, |lab| {
+        let (primary, node) = (lab.node(101), lab.node(103));
+        let sender =
+            || primary.psql("select pid from pg_stat_replication where sync_state = 'sync'");
+        let before = sender()?;
+        node.failover(&NODE102_DOWN, SHORT)?.success()?;
+        assert_eq!(
+            sender()?,
+            before,
+            "a standby that answers keeps its connection"
+        );
+
+        let watch = Watch::start(lab)?;
+        lab.node(102).power_off()?;
+        node.failover(&NODE102_DOWN, SHORT)?.success()?;
+        assert_logged(
+            &node.failover_log()?,
+            "the primary has ended its connection to 192.168.1.102, which gives no answer: commits wait for others",
+        );
+        let gap = watch.finish(101)?.longest_gap;
+        assert!(gap < Duration::from_secs(10), "commits hung for {gap:?}");
+        assert_eq!(
+            primary.psql(
+                "select application_name from pg_stat_replication where sync_state = 'sync'"
+            )?,
+            "node103"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dry_run_says_what_would_come_of_it_now() -> Result<()> {
+    let options = LabOptions {
+        nodes: 3,
+        ..two_hosts("failover-dry")
+    };
+    Lab::with(options, |lab| {
+        let (old, node) = (lab.node(101), lab.node(102));
+        let dry =
+            |placeholders: &[&str]| node.failover(&[&["--dry-run"], placeholders].concat(), SHORT);
+        let says = |placeholders: &[&str], wanted: &[&str]| -> Result<()> {
+            let shown = dry(placeholders)?.success()?;
+            for wanted in wanted {
+                ensure!(shown.contains(wanted), "no {wanted:?} in {shown}");
+            }
+            Ok(())
+        };
+        says(
+            &PRIMARY_DOWN,
+            &[
+                "ok   trust-ip             192.168.1.1 answers",
+                "101: its database runs as a primary, on timeline 1: its own copy of the tools would stop it",
+                "it is the furthest of 2",
+                "now 192.168.1.102 would become the primary",
+            ],
+        )?;
+        says(&NODE103_DOWN, &["now the primary would stay as it is"])?;
+        ensure!(old.psql("select pg_is_in_recovery()")? == "f");
+        ensure!(node.failover_log()?.is_empty(), "a look has no log");
+
+        old.kill_database()?;
+        says(
+            &PRIMARY_DOWN,
+            &[
+                "its database does not run: fenced",
+                "would become the primary",
+            ],
+        )?;
+        old.power_off()?;
+        says(
+            &PRIMARY_DOWN,
+            &["192.168.1.101 is unreachable", "would become the primary"],
+        )?;
+        let never = [&["--dry-run", "--json"], &PRIMARY_DOWN[..]].concat();
+        node.set_config(&[("PROMOTE_WITHOUT_FENCE", "never")])?;
+        let told: serde_json::Value =
+            serde_json::from_str(node.failover(&never, SHORT)?.success()?.trim())?;
+        let failed: Vec<_> = told["now"]
+            .as_array()
+            .context("no now")?
+            .iter()
+            .filter(|it| it["well"] == false)
+            .collect();
+        ensure!(failed.len() == 1 && failed[0]["step"] == "fence", "{told}");
+        ensure!(
+            told["end"]
+                .as_str()
+                .is_some_and(|it| it.contains("refused")),
+            "{told}"
+        );
+        lab.node(103).power_off()?;
+        says(
+            &PRIMARY_DOWN,
+            &["of 3 hosts only 1 are seen", "now it would be refused"],
+        )
     })
 }
 

@@ -1,6 +1,7 @@
 //! `cluster_ctl check`: would a failover and a recovery work now?
 
 use crate::look;
+use crate::what_if;
 use crate::words;
 use anyhow::Result;
 use cluster_ctl::cli::Check;
@@ -19,6 +20,10 @@ const LIMIT: Duration = Duration::from_secs(8);
 pub fn run(args: &Check, teller: &Teller) -> Result<Exit> {
     let here = ThisHost::load(args.common.config.as_deref())?;
     let cluster = look::cluster(&here, true, Deadline::after(LIMIT));
+    let told = match &args.what_if {
+        Some(node) => what_if::foretold(&cluster, node)?,
+        None => Vec::new(),
+    };
     let found = judge(&cluster);
     for topic in Topic::ALL {
         let mut about = found.iter().filter(|it| it.topic == topic).peekable();
@@ -30,9 +35,18 @@ pub fn run(args: &Check, teller: &Teller) -> Result<Exit> {
         }
         about.for_each(|finding| teller.say(&words::finding(finding)));
     }
+    told.iter()
+        .for_each(|it| teller.say(&format!("\n{}", what_if::told(it))));
     let (exit, text) = verdict(&found);
     teller.say(&format!("\n{text}"));
-    Ok(teller.object(exit, &text, json!({ "findings": members(&found) })))
+    let mut more = json!({ "findings": members(&found) });
+    if args.what_if.is_some() {
+        more["what_if"] = told
+            .iter()
+            .map(|it| what_if::member(it, &cluster))
+            .collect();
+    }
+    Ok(teller.object(exit, &text, more))
 }
 
 /// How it ends, and its last sentence.

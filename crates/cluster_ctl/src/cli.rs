@@ -8,6 +8,7 @@ Examples:
   cluster_ctl show                 one look at all hosts and all pools
   cluster_ctl show --watch         the same again every two seconds
   cluster_ctl check                would a failover and a recovery work now?
+  cluster_ctl check --what-if      and what would happen if the primary's host died?
   cluster_ctl history              what did failovers and recoveries do?
   cluster_ctl pause \"new kernel\"   no host changes anything until cluster_ctl resume
 
@@ -65,6 +66,10 @@ pub struct Show {
 /// `check`.
 #[derive(Args, Debug)]
 pub struct Check {
+    /// Also say what would happen if this host died, its database was killed, it was cut off, or the gateway
+    /// died: the node's name or address [default: the primary]
+    #[arg(long, value_name = "HOST", num_args = 0..=1, default_missing_value = "")]
+    pub what_if: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "they have their own")]
     pub common: Common,
@@ -114,6 +119,8 @@ mod tests {
             "cluster_ctl show",
             "cluster_ctl show --watch --json",
             "cluster_ctl check --json --config /etc/HAmodule.conf",
+            "cluster_ctl check --what-if",
+            "cluster_ctl check --what-if node102 --json",
             "cluster_ctl history -n 3 --all",
             "cluster_ctl pause",
             "cluster_ctl pause kernel",

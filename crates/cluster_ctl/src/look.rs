@@ -12,7 +12,7 @@ use failover_core::pool::Pool;
 use failover_core::ssh::Ssh;
 use failover_core::steps::Order;
 use failover_core::workers::{self, Pending};
-use failover_rules::facts::cluster::{Cluster, Host, NoFacts, PoolSeen};
+use failover_rules::facts::cluster::{Cluster, Host, NoFacts, Policies, PoolSeen};
 use failover_rules::facts::host::HostFacts;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
@@ -82,6 +82,21 @@ pub fn cluster(here: &ThisHost, thorough: bool, deadline: Deadline) -> Cluster {
         lag_limit: config.data_size_diff << 20,
         port: config.kb_port,
         tool: "failover_stream",
+        policies: policies(config),
+    }
+}
+
+fn policies(config: &Config) -> Policies {
+    let milliseconds = config.probe_timeout.as_millis();
+    Policies {
+        promote_without_fence: config.promote_without_fence,
+        candidate: config.failover_candidate,
+        quorum: config.failover_quorum,
+        sync_degrade: config.sync_degrade,
+        gateway_lost: config.gateway_lost_action,
+        max_failover_lag: config.max_failover_lag,
+        probe_ms: u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        trust_ips: config.kb_gateway_ip.len(),
     }
 }
 
@@ -193,7 +208,10 @@ fn no_facts(error: PeerError) -> NoFacts {
 /// The settings come first: for its table of nodes a new pool knocks at every host, dead ones included.
 fn ask_pool(pool: &Pool, thorough: bool, deadline: Deadline) -> PoolSeen {
     let half = deadline.at_most(deadline.remaining() / 2);
-    let settings = pool.settings(half);
+    let settings = match thorough {
+        true => pool.all_settings(half),
+        false => pool.settings(half),
+    };
     // A session waits for every database that the pool has up; PCP tells of the others meanwhile.
     let (nodes, closed) = match pool.nodes(half) {
         Ok(nodes) => (Ok(nodes), None),

@@ -5,6 +5,7 @@ mod history;
 mod look;
 mod pause;
 mod show;
+mod what_if;
 mod words;
 
 use cluster_ctl::cli::{Cli, Command};

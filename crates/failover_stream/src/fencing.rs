@@ -258,7 +258,7 @@ pub fn may_stream(crew: &Crew, host: IpAddr) -> bool {
 }
 
 /// The signs of life of `host`; `None` where it cannot be asked for any.
-fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
+pub fn life_of(crew: &Crew, host: IpAddr) -> Option<Signs> {
     let config = &crew.here.config;
     let target = Target {
         addr: ipv4(host)?,

@@ -1,6 +1,7 @@
 //! `failover_stream`: the pool's `failover_command`.
 
 mod fencing;
+mod foresee;
 mod peer;
 mod quorum;
 mod run;
@@ -24,6 +25,7 @@ use failover_core::supervised;
 use failover_core::teller::{Teller, Unparsed};
 use failover_core::users::SystemUser;
 use failover_stream::args::{self, Args, Placeholders, Request};
+use foresee::Foreseen;
 use peer::Crew;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -201,6 +203,7 @@ fn coordinate(args: &Args, teller: &Teller) -> Exit {
         here: here.clone(),
         run: journal.run().to_owned(),
         die_after: args.die_after.clone(),
+        only_looks: args.dry_run,
     });
     let ended = match request {
         Err(why) => Err((Exit::Usage, why)),
@@ -232,8 +235,17 @@ fn tell_done(teller: &Teller, journal: &Journal, plan: Option<Plan>) -> Exit {
         return teller.object(Exit::Done, "done", json!({ "run": journal.run() }));
     };
     teller.say(&procedure::lines(&plan.steps));
-    teller.say(plan.note.as_deref().unwrap_or_default());
-    let more = json!({ "run": journal.run(), "plan": plan.steps, "note": plan.note });
+    if let Some(note) = &plan.note {
+        teller.say(note);
+    }
+    teller.say(&format!("\n{}", journal.redact(plan.now.lines())));
+    let more = json!({
+        "run": journal.run(),
+        "plan": plan.steps,
+        "note": plan.note,
+        "now": plan.now.looks,
+        "end": plan.now.end,
+    });
     teller.object(Exit::Done, "nothing was changed", more)
 }
 
@@ -241,6 +253,8 @@ fn tell_done(teller: &Teller, journal: &Journal, plan: Option<Plan>) -> Exit {
 struct Plan {
     steps: Vec<Planned>,
     note: Option<String>,
+    /// What would come of it.
+    now: Foreseen,
 }
 
 /// Does what the pool wants; with `dry_run` it only says how.
@@ -251,25 +265,43 @@ fn serve(
     deadline: Deadline,
     dry_run: bool,
 ) -> Result<Option<Plan>> {
+    if dry_run {
+        return foresee(request, crew, deadline).map(Some);
+    }
     match *request {
         Request::NobodyLeft => anyhow::bail!(run::nobody_left(crew, deadline)),
         Request::StandbyDown { failed, primary } => {
             let mut context = standby::StandbyDown::new(crew, journal, deadline, failed, primary)?;
-            if dry_run {
-                let steps = standby::plan(&context);
-                return Ok(Some(Plan { steps, note: None }));
-            }
             standby::standby_down(&mut context)?;
         }
         Request::PrimaryDown { old_primary, given } => {
             let mut failover = run::Failover::new(crew, journal, deadline, old_primary, given);
-            if dry_run {
-                let steps = run::plan(&failover);
-                let note = needs::no_alter_system(&crew.here, deadline);
-                return Ok(Some(Plan { steps, note }));
-            }
             run::fail_over(&mut failover)?;
         }
     }
     Ok(None)
+}
+
+/// The steps, and what would come of them now. Nobody reads the log of a run that changes nothing.
+fn foresee(request: &Request, crew: &Arc<Crew>, deadline: Deadline) -> Result<Plan> {
+    let nobody = Journal::to_nobody();
+    match *request {
+        Request::NobodyLeft => anyhow::bail!(run::nobody_left(crew, deadline)),
+        Request::StandbyDown { failed, primary } => {
+            let mut context = standby::StandbyDown::new(crew, &nobody, deadline, failed, primary)?;
+            Ok(Plan {
+                steps: standby::plan(&context),
+                note: None,
+                now: standby::foresee(&mut context),
+            })
+        }
+        Request::PrimaryDown { old_primary, given } => {
+            let mut failover = run::Failover::new(crew, &nobody, deadline, old_primary, given);
+            Ok(Plan {
+                steps: run::plan(&failover),
+                note: needs::no_alter_system(&crew.here, deadline),
+                now: run::foresee(&mut failover),
+            })
+        }
+    }
 }

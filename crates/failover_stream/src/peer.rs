@@ -33,6 +33,17 @@ pub struct Crew {
     pub run: String,
     /// For drills, see [`failover_core::procedure::Frame`].
     pub die_after: Option<String>,
+    /// It only looks: not even the key of a new host is written down.
+    pub only_looks: bool,
+}
+
+impl Crew {
+    fn reach(&self, address: IpAddr) -> Host {
+        match self.here.reach(address) {
+            Host::Remote(login) if self.only_looks => Host::Remote(login.forgetting()),
+            way => way,
+        }
+    }
 }
 
 /// An order, its time, and who hears the replies.
@@ -51,7 +62,7 @@ impl Peer {
     pub fn new(crew: &Arc<Crew>, address: IpAddr) -> Self {
         let (jobs, inbox) = channel::<Job>();
         let mut seat = Seat {
-            host: crew.here.reach(address),
+            host: crew.reach(address),
             address,
             crew: Arc::clone(crew),
             ssh: None,

@@ -1,8 +1,9 @@
 //! The failover of a primary that is down: the coordinator's procedure.
 
 use crate::fencing::{self, Findings, Needed};
+use crate::foresee::{self, Foreseen};
 use crate::peer::{Crew, Peer, Round};
-use crate::quorum::see_majority;
+use crate::quorum::{ask_trust_ip, see_majority};
 use crate::watch;
 use anyhow::{Context, Error, Result, bail};
 use failover_core::config::{Config, FailoverCandidate};
@@ -13,7 +14,6 @@ use failover_core::journal::Journal;
 use failover_core::life::{PortState, port_refuses};
 use failover_core::lsn::{Lsn, Timeline};
 use failover_core::peer::PeerError;
-use failover_core::ping;
 use failover_core::pool::{self, Change, Pool, PoolError, PoolNode, PoolNodes};
 use failover_core::procedure::{self, Done, Frame, Planned, Procedure};
 use failover_core::process::Cmd;
@@ -25,7 +25,7 @@ use failover_rules::facts::report::PromoteReport;
 use failover_rules::failover::{self as decide, Candidate, HoldEnd, Unfit};
 use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_promote, needs_hold};
 use failover_rules::plan::failover::{
-    self as plan, ANSWER_TIME, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME, TRUST_IP_TIME,
+    self as plan, ANSWER_TIME, Coordinator, PROMOTION_SLACK, QUORUM_TIME, SHOW_TIME,
 };
 use failover_stream::args::Placeholders;
 use std::collections::HashMap;
@@ -293,6 +293,31 @@ pub fn plan(failover: &Failover<'_>) -> Vec<Planned> {
     all
 }
 
+/// What would come of it now.
+pub fn foresee(failover: &mut Failover<'_>) -> Foreseen {
+    let crew = Arc::clone(&failover.crew);
+    let mut seen = Foreseen::default();
+    if !foresee::before_anything(&crew, failover.journal, &mut seen) {
+        return seen;
+    }
+    let candidates = failover.candidates();
+    let who = (failover.standbys.as_slice(), candidates.as_slice());
+    let (findings, fence) = foresee::fence(&crew, &failover.old_primary, who, failover.journal);
+    failover.findings = findings;
+    let old = (
+        failover.old_primary.address(),
+        &failover.findings.old_primary,
+    );
+    let side = foresee::own_side(&crew, old.0, old.1, failover.journal);
+    let goes_on = seen.look("fence", fence) && seen.look("hold", side);
+    let limit = Deadline::after(crew.here.config.failover_timeout);
+    if goes_on && seen.look("choose", choose(failover, limit)) {
+        let chosen = failover.chosen.map(|it| it.to_string()).unwrap_or_default();
+        seen.end = format!("now {chosen} would become the primary");
+    }
+    seen
+}
+
 /// What is said where the pool knows nobody. Its standbys may run all the same: an old pool drops an attach
 /// that reaches it while it is busy.
 pub fn nobody_left(crew: &Arc<Crew>, deadline: Deadline) -> String {
@@ -309,36 +334,6 @@ pub fn nobody_left(crew: &Arc<Crew>, deadline: Deadline) -> String {
 
 fn trust_ip(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {
     ask_trust_ip(&failover.crew, failover.journal, deadline)
-}
-
-/// Whether this host has a network: the first answer of any trust IP is enough.
-pub fn ask_trust_ip(crew: &Crew, journal: &Journal, deadline: Deadline) -> Result<Done> {
-    let config = &crew.here.config;
-    journal.line("----ping trust ip");
-    let program = crew.here.programs.ping()?;
-    let answer = ping::first_answer(&program, &config.kb_gateway_ip, config.ping_times, deadline)?;
-    let list = |all: &[IpAddr]| {
-        all.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    match answer {
-        Some(address) => {
-            journal.line(format!("ping trust ip {address} success"));
-            Ok(Done::Did(format!("{address} answers")))
-        }
-        None => {
-            let asked = list(&config.kb_gateway_ip);
-            journal.line(format!("ping trust ip {asked} failed"));
-            bail!(
-                "no trust IP ({asked}) answers within {} ms: this host is the one that is cut off, \
-                 nothing is changed. If only the trust IP is down, correct KB_GATEWAY_IP and run \
-                 this command again",
-                TRUST_IP_TIME.as_millis()
-            )
-        }
-    }
 }
 
 fn fence(failover: &mut Failover<'_>, deadline: Deadline) -> Result<Done> {

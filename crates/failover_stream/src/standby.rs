@@ -1,15 +1,16 @@
 //! A standby went down: nothing is promoted. A synchronous primary that has no other standby goes
 //! on asynchronously, since its commits would hang.
 
+use crate::foresee::{self, Foreseen};
 use crate::peer::Crew;
-use crate::quorum::see_majority;
+use crate::quorum::{ask_trust_ip, see_majority};
 use anyhow::{Result, bail};
-use failover_core::config::Config;
+use failover_core::config::{Config, SyncDegrade};
 use failover_core::deadline::Deadline;
 use failover_core::flavor::Flavor;
 use failover_core::journal::Journal;
 use failover_core::procedure::{self, Done, Frame, Planned, Procedure};
-use failover_core::replication::is_in_recovery;
+use failover_core::replication::{end_senders, is_in_recovery, standbys};
 use failover_core::sql::{Session, Target};
 use failover_core::synchronous::{Gone, Place, number, to_async, waited_for_after_looks};
 use failover_core::workers;
@@ -17,6 +18,10 @@ use failover_rules::plan::failover as plan;
 use failover_rules::plan::failover::ANSWER_TIME;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// For the standby to answer: one that does not, while commits wait for it, is given up by the primary.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// The steps, in order.
 fn steps<'a>() -> Procedure<StandbyDown<'a>, plan::StandbyDown> {
@@ -36,13 +41,12 @@ fn carry_out(
     deadline: Deadline,
 ) -> Result<Done> {
     match step {
-        plan::StandbyDown::TrustIp => {
-            crate::run::ask_trust_ip(context.crew, context.journal, deadline)
-        }
+        plan::StandbyDown::TrustIp => ask_trust_ip(context.crew, context.journal, deadline),
         plan::StandbyDown::Quorum => see_majority(context.crew, context.journal, deadline, None),
         plan::StandbyDown::FindPrimary => find_primary(context, deadline),
         plan::StandbyDown::Look => look(context, deadline),
         plan::StandbyDown::Async => degrade(context, deadline),
+        plan::StandbyDown::Sender => end_sender(context, deadline),
     }
 }
 
@@ -121,6 +125,33 @@ pub fn standby_down(context: &mut StandbyDown<'_>) -> Result<()> {
 pub fn plan(context: &StandbyDown<'_>) -> Vec<Planned> {
     let host = context.config().kb_localhost_ip.to_string();
     procedure::describe(&steps(), context, &host)
+}
+
+/// What would come of it now.
+pub fn foresee(context: &mut StandbyDown<'_>) -> Foreseen {
+    let mut seen = Foreseen::default();
+    let limit = Deadline::after(context.config().failover_timeout);
+    let goes_on = foresee::before_anything(context.crew, context.journal, &mut seen)
+        && seen.look("standby.find-primary", find_primary(context, limit))
+        && seen.look("standby.look", look(context, limit));
+    if goes_on {
+        let (there, needed) = (context.streaming.len(), number(&context.setting));
+        let policy = context.config().sync_degrade;
+        seen.end = match (needed, there >= needed, policy) {
+            (0, _, _) => "now nothing would be changed: the primary is asynchronous".to_owned(),
+            (_, true, _) => "now the primary would stay as it is".to_owned(),
+            (_, false, SyncDegrade::Never) => {
+                "now the primary's commits would wait (SYNC_DEGRADE=never)".to_owned()
+            }
+            (_, false, SyncDegrade::Always) if there == 0 => {
+                "now the primary would become asynchronous".to_owned()
+            }
+            (_, false, SyncDegrade::Always) => {
+                format!("now the primary's commits would wait for {there} standbys")
+            }
+        };
+    }
+    seen
 }
 
 fn find_primary(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
@@ -212,4 +243,39 @@ fn degrade(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
     };
     let policy = context.config().sync_degrade;
     to_async(place, policy, Some(&context.gone()), deadline)
+}
+
+/// The primary keeps the connection to a host that has died for `wal_sender_timeout`, and commits wait for it
+/// that long, though another standby streams. One that lives connects again at once.
+fn end_sender(context: &mut StandbyDown<'_>, deadline: Deadline) -> Result<Done> {
+    let (failed, names) = (context.failed, context.names);
+    let gone = context.gone();
+    let waited_for = |session: &Session| -> Result<bool> {
+        let all = standbys(session, names, deadline)?;
+        Ok(all
+            .iter()
+            .any(|it| it.is(gone.address, &gone.name) && it.is_waited_for()))
+    };
+    if !waited_for(context.session()?)? {
+        return Ok(Done::Skipped("commits do not wait for it".to_owned()));
+    }
+    let target = Target::new(context.config(), failed);
+    let limit = deadline.at_most(SILENT_AFTER);
+    let answer =
+        Session::open(&target, limit).and_then(|session| is_in_recovery(&session, names, limit));
+    if answer.is_ok() {
+        return Ok(Done::Skipped(format!("{failed} answers")));
+    }
+    let ended = end_senders(
+        context.session()?,
+        names,
+        &gone.name,
+        gone.address,
+        deadline,
+    )?;
+    let text = format!(
+        "the primary has ended its connection to {failed}, which gives no answer: commits wait for others"
+    );
+    context.journal.stamped(&text);
+    Ok(Done::Did(format!("{ended} connections of {failed} ended")))
 }

@@ -11,8 +11,11 @@ pub mod attach;
 pub mod facts;
 pub mod failover;
 pub mod fencing;
+pub mod foretell;
 pub mod plan;
 pub mod preflight;
 pub mod promotion;
 pub mod recovery;
+#[cfg(test)]
+mod sample;
 pub mod synchronous;

@@ -51,12 +51,13 @@ pub const FOLLOW_STEPS: [&str; 4] = [
     "follow.receiver",
 ];
 /// Those after a standby went down.
-pub const STANDBY_STEPS: [&str; 5] = [
+pub const STANDBY_STEPS: [&str; 6] = [
     "trust-ip",
     "quorum",
     "standby.find-primary",
     "standby.look",
     "standby.async",
+    "standby.sender",
 ];
 
 /// `PROBE_TIMEOUT`.
@@ -1098,8 +1099,9 @@ impl StandbyDown {
             }
             "standby.async" => {
                 self.degrade(world);
-                return Flow::End;
             }
+            // Any standby that streams acknowledges here, so nobody waits for a silent one.
+            "standby.sender" => return Flow::End,
             _ => {}
         }
         self.step += 1;

@@ -1,6 +1,7 @@
 //! `show` and `check` change nothing: not on a host, not in a database, not in a pool.
 
 use anyhow::{Result, ensure};
+use lab::layout::{DB_BIN, PRIMARY_DOWN};
 use lab::{Lab, Node};
 
 use crate::scene::{SHORT, ctl, looked, three_hosts};
@@ -51,6 +52,15 @@ fn nothing_is_changed_by_a_look() -> Result<()> {
                 let run = ctl(lab.node(101), user, command)?;
                 ensure!(matches!(run.code, Some(0 | 1)), "{run}");
             }
+        }
+        let down = PRIMARY_DOWN.join(" ");
+        for user in ["root", "kingbase"] {
+            let dry = format!("{DB_BIN}/failover_stream --dry-run {down}");
+            let shown = lab
+                .node(102)
+                .run_as(user, &["sh", "-c", &dry], SHORT)?
+                .success()?;
+            ensure!(shown.contains("would become the primary"), "{shown}");
         }
         for (before, after) in before.iter().zip(all()?) {
             for (one, other) in before.lines().zip(after.lines()) {

@@ -5,4 +5,5 @@ mod history;
 mod pause;
 mod scene;
 mod show;
+mod what_if;
 mod wrong;

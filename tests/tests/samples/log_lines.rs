@@ -16,8 +16,9 @@ const LEAST_TEXT: usize = 4;
 /// The part of the manual with what other programs say.
 const FOREIGN: &str = "## What other programs say";
 /// What no tool has.
-const ONLY_TESTED: [&str; 5] = [
+const ONLY_TESTED: [&str; 6] = [
     "/tests.rs",
+    "/rules/src/sample.rs",
     "/readers.rs",
     "/against_bash.rs",
     "/against_libpq.rs",
@@ -283,7 +284,14 @@ fn is_said(literal: &Literal, line: &str) -> bool {
     if SAID_TO_NOBODY.iter().any(|pattern| fits(pattern, line)) {
         return false;
     }
-    let sql = ["SELECT ", "SET ", "SHOW ", "ALTER SYSTEM SET", "-c "];
+    let sql = [
+        "SELECT ",
+        "SET ",
+        "PGPOOL SHOW ",
+        "SHOW ",
+        "ALTER SYSTEM SET",
+        "-c ",
+    ];
     if sql.iter().any(|it| line.starts_with(it)) {
         return false;
     }
@@ -294,13 +302,14 @@ fn is_said(literal: &Literal, line: &str) -> bool {
 
 /// No tool's: tests, the simulator, what makes the manual, and the version. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
 /// which its rules are held by their own tests.
-const APART: [&str; 6] = [
+const APART: [&str; 7] = [
     "/tests",
     "/crates/manual",
     "/crates/sim",
     "/crates/version",
     "/crates/cluster_ctl",
     "/preflight",
+    "/foretell",
 ];
 
 /// Every source file of the tools with its path.

@@ -18,6 +18,23 @@ impl Pool {
         })?;
         Ok(by_name(&table))
     }
+
+    /// The same, and what only `PGPOOL SHOW ALL` tells (from pgpool-II 3.6 on): whether its watchdog wants a
+    /// majority, for instance. A pool that does not know that statement has said the rest.
+    ///
+    /// # Errors
+    /// It gives no answer.
+    pub fn all_settings(&self, deadline: Deadline) -> Result<BTreeMap<String, String>, PoolError> {
+        self.unless_dropped(deadline, |session| {
+            let mut all = by_name(&session.table("show pool_status", deadline)?);
+            if let Ok(more) = session.table("PGPOOL SHOW ALL", deadline) {
+                for (name, value) in by_name(&more) {
+                    all.entry(name).or_insert(value);
+                }
+            }
+            Ok(all)
+        })
+    }
 }
 
 /// `item`, `value` and `description`, in this order.

@@ -85,6 +85,8 @@ pub struct Flavor {
     pub stat_activity: &'static str,
     /// Function: the processes with a lock that this one waits for.
     pub blocking_pids: &'static str,
+    /// Function that ends the session of a process.
+    pub terminate_backend: &'static str,
     /// View of the replication slots.
     pub replication_slots: &'static str,
     /// Function: is this server in recovery.
@@ -232,6 +234,7 @@ pub static KINGBASE: Flavor = Flavor {
     stat_wal_receiver: "sys_stat_wal_receiver",
     stat_activity: "sys_stat_activity",
     blocking_pids: "sys_blocking_pids",
+    terminate_backend: "sys_terminate_backend",
     replication_slots: "sys_replication_slots",
     is_in_recovery: "sys_is_in_recovery",
     last_receive: "sys_last_xlog_receive_location",
@@ -311,6 +314,7 @@ pub static POSTGRES: Flavor = Flavor {
     stat_wal_receiver: "pg_stat_wal_receiver",
     stat_activity: "pg_stat_activity",
     blocking_pids: "pg_blocking_pids",
+    terminate_backend: "pg_terminate_backend",
     replication_slots: "pg_replication_slots",
     is_in_recovery: "pg_is_in_recovery",
     last_receive: "pg_last_wal_receive_lsn",

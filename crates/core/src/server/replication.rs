@@ -4,9 +4,10 @@
 use crate::deadline::Deadline;
 use crate::flavor::Flavor;
 use crate::lsn::Lsn;
-use crate::sql::{Row, Session, SqlError};
+use crate::sql::{Row, Session, SqlError, quote};
 pub use failover_rules::facts::standby::Standby;
 use failover_rules::promotion::ReplaySession;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// For a standby that lives to confirm a record: the server writes one of a transaction that has changed
@@ -57,6 +58,28 @@ pub fn standbys(
     );
     let rows = session.query(&statement, deadline)?;
     Ok(rows.iter().map(from_row).collect())
+}
+
+/// Has the primary end its connections to the standby with this name or address; how many there were. One that
+/// lives connects again.
+///
+/// # Errors
+/// The primary does not answer, or does not let us.
+pub fn end_senders(
+    session: &Session,
+    names: &Flavor,
+    name: &str,
+    address: IpAddr,
+    deadline: Deadline,
+) -> Result<usize, SqlError> {
+    let statement = format!(
+        "SELECT {}(pid) FROM {} WHERE application_name = {} OR host(client_addr) = {}",
+        names.terminate_backend,
+        names.stat_replication,
+        quote(name),
+        quote(&address.to_string())
+    );
+    Ok(session.query(&statement, deadline)?.len())
 }
 
 /// Whether the standby `name` confirms WAL that is written now. One whose host has died is still shown as

@@ -1,6 +1,9 @@
 //! A whole cluster as it was seen from one host at one moment.
 
 use super::host::{HostFacts, ServerFacts};
+use super::policy::{
+    FailoverCandidate, FailoverQuorum, GatewayLostAction, PromoteWithoutFence, SyncDegrade,
+};
 use super::pool::PoolNode;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +31,29 @@ pub struct Cluster {
     pub port: u16,
     /// The command that the pools should call.
     pub tool: &'static str,
+    /// What the operator allows and wants.
+    pub policies: Policies,
+}
+
+/// What `HAmodule.conf` allows and wants of a failover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies {
+    /// `PROMOTE_WITHOUT_FENCE`.
+    pub promote_without_fence: PromoteWithoutFence,
+    /// `FAILOVER_CANDIDATE`.
+    pub candidate: FailoverCandidate,
+    /// `FAILOVER_QUORUM`.
+    pub quorum: FailoverQuorum,
+    /// `SYNC_DEGRADE`.
+    pub sync_degrade: SyncDegrade,
+    /// `GATEWAY_LOST_ACTION`.
+    pub gateway_lost: GatewayLostAction,
+    /// `MAX_FAILOVER_LAG` in MB.
+    pub max_failover_lag: Option<u64>,
+    /// `PROBE_TIMEOUT` in milliseconds.
+    pub probe_ms: u64,
+    /// So many addresses are in `KB_GATEWAY_IP`.
+    pub trust_ips: usize,
 }
 
 /// A host, and what it said.

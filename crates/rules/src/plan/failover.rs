@@ -119,10 +119,11 @@ pub enum StandbyDown {
     FindPrimary,
     Look,
     Async,
+    Sender,
 }
 
 /// A standby is down.
-pub const STANDBY_DOWN: [Step<StandbyDown>; 5] = [
+pub const STANDBY_DOWN: [Step<StandbyDown>; 6] = [
     step(
         TRUST_IP.name,
         TRUST_IP.what,
@@ -148,6 +149,13 @@ pub const STANDBY_DOWN: [Step<StandbyDown>; 5] = [
         StandbyDown::Async,
         Budget::Rest,
     ),
+    // The server does it, too: after wal_sender_timeout.
+    may_fail(step(
+        "standby.sender",
+        "if it gives no answer and commits still wait for it: have the primary end its connection",
+        StandbyDown::Sender,
+        Budget::Of(ANSWER_TIME),
+    )),
 ];
 
 /// The steps on the old primary's host.

@@ -1,0 +1,94 @@
+//! `cluster_ctl check --what-if`: what would happen, for a terminal and for a machine.
+
+use crate::words;
+use anyhow::{Context, Result, bail};
+use failover_rules::facts::cluster::{Cluster, Host};
+use failover_rules::foretell::{Foretold, Span, foretell, within};
+use serde_json::{Value, json};
+
+/// What would happen at `node` (a name or an address; empty: the primary).
+///
+/// # Errors
+/// Nobody has that name.
+pub fn foretold(cluster: &Cluster, node: &str) -> Result<Vec<Foretold>> {
+    Ok(foretell(cluster, host(cluster, node)?))
+}
+
+fn host<'a>(cluster: &'a Cluster, node: &str) -> Result<&'a Host> {
+    if node.is_empty() {
+        let primary = cluster.primary().map(|(host, _)| host);
+        return primary.context(
+            "--what-if: there is not one primary now, as far as can be seen: name a host, or see what check says",
+        );
+    }
+    let is_it = |host: &&Host| host.name == node || node.parse() == Ok(host.address);
+    let Some(host) = cluster.hosts.iter().find(is_it) else {
+        let all: Vec<&str> = cluster
+            .hosts
+            .iter()
+            .map(|host| host.name.as_str())
+            .collect();
+        bail!(
+            "--what-if {node}: no such host, there are {}",
+            all.join(", ")
+        );
+    };
+    Ok(host)
+}
+
+/// One event, as a block of lines.
+pub fn told(it: &Foretold) -> String {
+    let mut lines = vec![words::wrapped("what if ", &it.event.heading(&it.node))];
+    lines.push(words::wrapped("  then   ", &it.text));
+    match it.waits() {
+        Some(span) if span == Span::default() => {
+            lines.push("  wait   clients do not wait".to_owned())
+        }
+        Some(span) => {
+            lines.push(words::wrapped(
+                "  wait   ",
+                &format!("clients wait for {}:", within(span)),
+            ));
+            lines.extend(it.parts.iter().map(|part| {
+                let setting = part
+                    .setting
+                    .as_ref()
+                    .map(|it| format!(" ({it})"))
+                    .unwrap_or_default();
+                words::wrapped(
+                    &format!("         {}  ", words::column(&within(part.span), 13)),
+                    &format!("{}{setting}", part.what),
+                )
+            }));
+        }
+        None => lines.push("  wait   until a person or the host comes back".to_owned()),
+    }
+    lines.push(words::wrapped("  lost   ", &it.lost));
+    lines.extend(
+        it.notes
+            .iter()
+            .map(|note| words::wrapped("  note   ", note)),
+    );
+    lines.join("\n")
+}
+
+/// The same for a machine.
+pub fn member(it: &Foretold, cluster: &Cluster) -> Value {
+    let span = |span: Span| json!({ "from_ms": span.from, "to_ms": span.to });
+    let parts: Vec<Value> = it
+        .parts
+        .iter()
+        .map(|part| json!({ "what": part.what, "setting": part.setting, "time": span(part.span) }))
+        .collect();
+    json!({
+        "event": it.event.name(),
+        "node": it.node,
+        "ends_well": it.ends_well,
+        "promoted": it.promoted.map(|it| cluster.name_of(it)),
+        "text": it.text,
+        "lost": it.lost,
+        "waits": it.waits().map(span),
+        "parts": parts,
+        "notes": it.notes,
+    })
+}
