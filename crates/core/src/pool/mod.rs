@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// Between two looks at a node that is to change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// For a pool to restart its PCP process.
+const PCP_RESTART: Duration = Duration::from_secs(3);
 /// For one such look: the pool drops sessions, or lets them wait, while it changes a node, and since 4.3 it
 /// knocks at each database for its table, for its `connect_timeout` of 10 s at a dead host.
 const LOOK_TIME: Duration = Duration::from_secs(15);
@@ -303,7 +305,7 @@ impl Pool {
         deadline: Deadline,
     ) -> Result<PoolNodes, PoolError> {
         journal.line(self.attempt(change, id));
-        let refusal = match self.order(change, id, deadline) {
+        let refusal = match self.order_anew(change, id, deadline) {
             Ok(said) => {
                 journal.line(said);
                 return self.await_change(change, id, deadline);
@@ -381,6 +383,21 @@ impl Pool {
             self.pcp_user,
             self.host
         )
+    }
+
+    /// The same as [`Self::order`]. After each failover and each node that comes or goes a pool restarts its PCP
+    /// process, and nobody listens for a moment: such an order has not reached it, and is given again.
+    fn order_anew(&self, change: Change, id: u32, deadline: Deadline) -> Result<String, PoolError> {
+        let nobody_listens = |answer: &Result<String, PoolError>| matches!(answer, Err(PoolError::Refused { why, .. }) if why.contains("Connection refused"));
+        let first = self.order(change, id, deadline);
+        if !nobody_listens(&first) {
+            return first;
+        }
+        let limit = deadline.at_most(PCP_RESTART);
+        let again = limit.poll(LOOK_INTERVAL, || {
+            Some(self.order(change, id, deadline)).filter(|answer| !nobody_listens(answer))
+        });
+        again.unwrap_or(first)
     }
 
     /// Queues it; what the program printed.
@@ -683,6 +700,54 @@ mod tests {
             postgres.ends_with("/pcp_detach_node -U kingbase -w -h 192.168.1.201 -p 9899 -n 1"),
             "{postgres}"
         );
+    }
+
+    #[test]
+    fn an_order_that_found_nobody_listening_is_given_again() {
+        let bin = std::env::temp_dir().join(format!("pcp-anew-{}", std::process::id()));
+        fs::create_dir_all(&bin).unwrap();
+        let mut pool = pool(&KINGBASE);
+        pool.bin.clone_from(&bin);
+        // So often nobody listens; then what the program prints.
+        let program = |refusals: u32, then: &str| {
+            let count = bin.join("count");
+            let _ = fs::remove_file(&count);
+            let text = format!(
+                "#!/bin/sh\necho x >>{0}\n[ $(wc -l <{0}) -gt {refusals} ] && exec {then}\n\
+                 echo 'ERROR: connection to socket \"x\" failed with error \"Connection refused\"' >&2\nexit 1\n",
+                count.display()
+            );
+            let path = bin.join("pcp_attach_node");
+            let _ = fs::remove_file(&path);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .unwrap();
+            move || fs::read_to_string(&count).unwrap().lines().count()
+        };
+        let order = |pool: &Pool| {
+            pool.order_anew(Change::Attach, 0, Deadline::after(Duration::from_secs(30)))
+        };
+        let tried = program(2, "echo pcp_attach_node -- Command Successful");
+        assert!(order(&pool).is_ok());
+        assert_eq!(tried(), 3);
+        // What was heard is not said twice.
+        let tried = program(0, "echo ERROR: invalid node id");
+        assert!(
+            order(&pool)
+                .unwrap_err()
+                .to_string()
+                .contains("invalid node id")
+        );
+        assert_eq!(tried(), 1);
+        let tried = program(u32::MAX, "true");
+        assert!(
+            order(&pool)
+                .unwrap_err()
+                .to_string()
+                .contains("Connection refused")
+        );
+        assert!(tried() > 3);
+        fs::remove_dir_all(bin).unwrap();
     }
 
     #[test]
