@@ -18,4 +18,5 @@ pub mod promotion;
 pub mod recovery;
 #[cfg(test)]
 mod sample;
+pub mod report;
 pub mod synchronous;
