@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -10,6 +10,7 @@ Examples:
   cluster_ctl check                would a failover and a recovery work now?
   cluster_ctl check --what-if      and what would happen if the primary's host died?
   cluster_ctl history              what did failovers and recoveries do?
+  cluster_ctl report DIRECTORY     what happened last night, by these logs?
   cluster_ctl pause \"new kernel\"   no host changes anything until cluster_ctl resume
 
 Run it as root or as the database's user, on any host of the cluster.
@@ -35,6 +36,8 @@ pub enum Command {
     Check(Check),
     /// Show what failovers and recoveries did on all hosts
     History(History),
+    /// Tell from logs what happened: when each phase began, why it took that long, what was lost
+    Report(Report),
     /// Have network_rewind on every host change nothing until resume
     Pause(Pause),
     /// The end of pause
@@ -89,6 +92,52 @@ pub struct History {
     pub common: Common,
 }
 
+/// `report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Logs, or directories with logs of all hosts (one below for each host); packed (.gz) and rotated ones, too
+    #[arg(value_name = "FILE|DIRECTORY")]
+    pub files: Vec<PathBuf>,
+    /// Only the last failover, with what came of it
+    #[arg(long, conflicts_with_all = ["since", "until"])]
+    pub last: bool,
+    /// Only what was not over by then ("2022-08-30 15:38")
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what had begun by then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// The language [default: by LC_ALL, LC_MESSAGES, LANG]
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
+    /// What to write to standard output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// As --format json
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+/// What a report is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a terminal
+    Text,
+    /// One object
+    Json,
+    /// One file, with a picture
+    Html,
+}
+
 /// `pause`.
 #[derive(Args, Debug)]
 pub struct Pause {
@@ -122,6 +171,8 @@ mod tests {
             "cluster_ctl check --what-if",
             "cluster_ctl check --what-if node102 --json",
             "cluster_ctl history -n 3 --all",
+            "cluster_ctl report a b --last --lang zh --format html",
+            "cluster_ctl report --since 2022-08-30 a --json",
             "cluster_ctl pause",
             "cluster_ctl pause kernel",
             "cluster_ctl resume",
@@ -133,6 +184,7 @@ mod tests {
             "cluster_ctl frobnicate",
             "cluster_ctl show 101",
             "cluster_ctl resume now",
+            "cluster_ctl report --last --since 2022-08-30 a",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -4,6 +4,7 @@ mod check;
 mod history;
 mod look;
 mod pause;
+mod report;
 mod show;
 mod what_if;
 mod words;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args, teller),
         Command::Check(args) => check::run(args, teller),
         Command::History(args) => history::run(args, teller),
+        Command::Report(args) => report::run(args, teller),
         Command::Pause(args) => pause::pause(args, teller),
         Command::Resume(args) => pause::resume(args, teller),
     })

@@ -2,7 +2,7 @@
 
 use failover_core::terminal::foreign;
 use failover_rules::preflight::{Finding, Level};
-use textwrap::Options;
+use textwrap::{Options, WordSplitter};
 
 /// Of a terminal that says nothing about itself.
 pub const WIDTH: usize = 80;
@@ -16,6 +16,7 @@ pub fn wrapped(first: &str, text: &str) -> String {
     let options = Options::new(WIDTH)
         .initial_indent(first)
         .subsequent_indent(&blanks)
+        .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
     textwrap::fill(&text, options)
 }

@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod host;
+pub mod logs;
 pub mod net;
 pub mod pool;
 #[cfg(any(test, feature = "readers"))]

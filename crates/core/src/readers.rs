@@ -11,6 +11,7 @@ use crate::instance::{
 };
 use crate::journal::Message;
 use crate::known_hosts::KnownKeys;
+use crate::logs::{Today, Window, read_log};
 use crate::lsn::Lsn;
 use crate::net::packet::Packet;
 use crate::net::{arp, listeners, ping};
@@ -24,6 +25,8 @@ use crate::supervisor::unit_in;
 use crate::terminal::foreign;
 use failover_rules::facts::report::{FenceReport, PromoteReport};
 use failover_rules::facts::status::Status;
+use failover_rules::report::report;
+use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +46,7 @@ pub struct Reader {
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 101));
 
 /// All of them.
-pub const READERS: [Reader; 15] = [
+pub const READERS: [Reader; 16] = [
     reader(
         "ha_module_conf",
         ha_module_conf,
@@ -140,6 +143,17 @@ pub const READERS: [Reader; 15] = [
         &[
             "R\0\0\0\u{8}\0\0\0\u{a}Z\0\0\0\u{5}I",
             "R\0\0\0\u{8}\0\0\0\u{3}",
+        ],
+    ),
+    reader(
+        "logs",
+        any_log,
+        &[
+            include_str!("../../../tests/fixtures/logs/seed/cluster.log"),
+            include_str!("../../../tests/fixtures/logs/seed/failover.log"),
+            include_str!("../../../tests/fixtures/logs/seed/recovery.log"),
+            "{\"run\":\"r\",\"step\":\"fence\",\"host\":\"10.0.0.1\",\"outcome\":\"done\",\"detail\":\"\",\"started\":\"2022-08-30T15:39:23.100+08:00\",\"milliseconds\":3}\n",
+            "2022-08-30 15:38:09.123 UTC [12] LOG:  database system is shut down\n",
         ],
     ),
 ];
@@ -362,6 +376,28 @@ fn wire(bytes: &[u8]) {
     let mut parts = bytes.chunks(3);
     let parts = parts.try_for_each(|part| cut.look(part));
     assert_eq!(whole.is_ok(), parts.is_ok());
+}
+
+/// Whatever is in it, a report can be made of it, and each line is counted once.
+fn any_log(bytes: &[u8]) {
+    let today = Today {
+        year: 2022,
+        month: 8,
+    };
+    for name in [
+        "failover.log",
+        "recovery.log",
+        "pgpool.log",
+        "postgresql.csv",
+    ] {
+        let logs = read_log(name, None, Cursor::new(bytes.to_vec()), today, Window::ALL);
+        assert_eq!(logs.sources.len(), 1);
+        let source = &logs.sources[0];
+        assert!(source.plain + source.strange <= source.lines, "{source:?}");
+        let told = report(&logs);
+        let backwards = told.stories.iter().find(|it| it.to < it.from);
+        assert!(backwards.is_none(), "{backwards:?}");
+    }
 }
 
 #[cfg(test)]

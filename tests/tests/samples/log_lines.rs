@@ -302,7 +302,7 @@ fn is_said(literal: &Literal, line: &str) -> bool {
 
 /// No tool's: tests, the simulator, what makes the manual, and the version. What `cluster_ctl` says has a page of its own, `docs/cluster.md`, to
 /// which its rules are held by their own tests.
-const APART: [&str; 7] = [
+const APART: [&str; 9] = [
     "/tests",
     "/crates/manual",
     "/crates/sim",
@@ -310,6 +310,9 @@ const APART: [&str; 7] = [
     "/crates/cluster_ctl",
     "/preflight",
     "/foretell",
+    // What is looked for in the logs of others, and what is told of it: docs/report.md.
+    "/core/src/logs",
+    "/rules/src/report",
 ];
 
 /// Every source file of the tools with its path.

@@ -11,6 +11,8 @@ pub struct Advice {
     pub settings: Vec<&'static str>,
     /// How long it could be, in milliseconds; `None` where it is as short as it can be.
     pub could: Option<i64>,
+    /// It is not known to be as short as it can be.
+    pub is_slow: bool,
 }
 
 /// Tries of a health check that is set up for speed: two tries of a second at most, a second between them.
@@ -59,8 +61,7 @@ impl Advice {
                 &["CONNECTTIMEOUT", "PROBE_TIMEOUT", "FAILOVER_TIMEOUT"],
                 Some(QUICK_FENCE),
             ),
-            PhaseKind::Vip => (&["CMD_ARPING_PATH"], Some(QUICK_VIP)),
-            PhaseKind::Promote => (&["PROMOTE_TIMEOUT"], None),
+            PhaseKind::Vip => (&[], Some(QUICK_VIP)),
             PhaseKind::Async => (&["SYNC_DEGRADE"], None),
             PhaseKind::Checkpoint => (&["CHECKPOINT_WAIT"], Some(QUICK_CHECKPOINT)),
             PhaseKind::Search => (&["search_primary_node_timeout"], Some(QUICK_SEARCH)),
@@ -69,9 +70,10 @@ impl Advice {
                 Some(QUICK_LOOKS),
             ),
             PhaseKind::Sync => (&["SYNC_FLAG"], Some(QUICK)),
-            PhaseKind::Attach => (&["KB_POOL_PCP_PORT"], None),
-            PhaseKind::Rewind => (&["REWIND_FALLBACK"], None),
-            PhaseKind::Command
+            PhaseKind::Promote
+            | PhaseKind::Attach
+            | PhaseKind::Rewind
+            | PhaseKind::Command
             | PhaseKind::Clients
             | PhaseKind::Look
             | PhaseKind::Files
@@ -79,8 +81,9 @@ impl Advice {
             | PhaseKind::Step => (&[], None),
         };
         let one_try = rounds == Some(1);
-        (took > 0 && !settings.is_empty()).then(|| Self {
+        (took > 0).then(|| Self {
             settings: settings.to_vec(),
+            is_slow: quick.is_none_or(|quick| quick < took && !one_try),
             could: quick.filter(|quick| *quick < took && !one_try),
         })
     }
@@ -92,7 +95,8 @@ pub(super) fn could(took: i64, phases: &[super::Phase]) -> Option<i64> {
     let beside = |kind| matches!(kind, PhaseKind::Election | PhaseKind::PoolVip);
     let saved: i64 = phases
         .iter()
-        .filter(|it| !beside(it.kind))
+        // A part of a part may run beside others, too.
+        .filter(|it| !beside(it.kind) && it.depth <= 1)
         .filter_map(|it| Some(it.to - it.from - it.advice.as_ref()?.could?))
         .sum();
     (saved > 0).then_some((took - saved).max(0))

@@ -85,10 +85,10 @@ pub fn shifts(logs: &Logs, hosts: &Hosts) -> (Vec<i64>, Vec<Saying>) {
         shift[at] = Some(by);
         said.extend(saying(logs, hosts, at, by));
     }
-    rest(logs, hosts, &order, &mut shift, &mut said);
     if compared && said.is_empty() {
         said.push(Saying::of(Word::ClocksAgree));
     }
+    rest(logs, hosts, &order, &mut shift, &mut said);
     (shift.into_iter().map(|it| it.unwrap_or(0)).collect(), said)
 }
 
@@ -157,7 +157,10 @@ fn apart(one: &BTreeMap<Both, Vec<i64>>, other: &BTreeMap<Both, Vec<i64>>) -> Op
     all.sort_by_key(|it| it.abs());
     all.truncate(PAIRS);
     let support = |by: i64| all.iter().filter(|it| (**it - by).abs() <= NOISE).count();
-    let best = all.iter().copied().max_by_key(|by| (support(*by), -by.abs()))?;
+    let best = all
+        .iter()
+        .copied()
+        .max_by_key(|by| (support(*by), -by.abs()))?;
     let zones = (best as f64 / QUARTER as f64).round() as i64 * QUARTER;
     // What is left of a difference between zones is the time between what both saw.
     match (best - zones).abs() <= NOISE {

@@ -97,8 +97,7 @@ fn cores<'a>(scene: &Scene<'a>) -> Vec<Core<'a>> {
         }
     }
     for (name, steps) in scene.runs() {
-        let is_failover =
-            |step: &Step| step.name == "fence" || step.name.starts_with("standby.");
+        let is_failover = |step: &Step| step.name == "fence" || step.name.starts_with("standby.");
         let Some((first, _)) = steps.first() else {
             continue;
         };
@@ -106,10 +105,7 @@ fn cores<'a>(scene: &Scene<'a>) -> Vec<Core<'a>> {
             continue;
         }
         let at = first.at;
-        match cores
-            .iter_mut()
-            .find(|it| it.run.is_none() && it.holds(at))
-        {
+        match cores.iter_mut().find(|it| it.run.is_none() && it.holds(at)) {
             Some(core) => core.run = Some((name, steps)),
             None => cores.push(Core {
                 at,
@@ -130,7 +126,9 @@ fn cores<'a>(scene: &Scene<'a>) -> Vec<Core<'a>> {
 fn of_pool<'a>(scene: &Scene<'a>, begin: &Mark<'a>, host: &str) -> Core<'a> {
     let later = scene.between(begin.at, begin.at + LONGEST_RUN);
     let own = later.iter().filter(|it| it.source == begin.source);
-    let mut own = own.skip_while(|it| !std::ptr::eq(it.fact, begin.fact)).skip(1);
+    let mut own = own
+        .skip_while(|it| !std::ptr::eq(it.fact, begin.fact))
+        .skip(1);
     let (mut command, mut done) = (None, None);
     for mark in own.by_ref() {
         match mark.fact {
@@ -207,7 +205,7 @@ fn tell(scene: &Scene<'_>, core: &Core<'_>, before: i64) -> Story {
     let host = arguments.map_or(core.host.as_str(), |it| it.failed_host.as_str());
     let node = scene.hosts.lane(host);
     let lane = lane_of(scene, core, &script);
-    let kind = kind(core, &script, arguments);
+    let kind = kind(scene, core, &script, arguments);
     let mut times = times(scene, core, node, arguments, before);
     let end_of_script = script.last().map(|it| it.at);
     times.end = core
@@ -264,13 +262,33 @@ fn end_of(steps: &[(Mark<'_>, &Step)]) -> i64 {
     ends.max().unwrap_or_default()
 }
 
-fn kind(core: &Core<'_>, script: &[Mark<'_>], arguments: Option<&Arguments>) -> StoryKind {
+/// The pool's primary is the one that it was before.
+fn keeps_its_primary(scene: &Scene<'_>, core: &Core<'_>) -> bool {
+    let own = |from: i64, to: i64| {
+        let all = scene.between(from, to).iter();
+        let own = all.filter(|it| Some(it.source) == core.pool);
+        own.filter_map(|it| match it.fact {
+            Fact::NewPrimary(node) => Some(*node),
+            _ => None,
+        })
+    };
+    let after = own(core.at, core.until()).last();
+    after.is_some_and(|it| it >= 0) && own(i64::MIN, core.at - 1).last() == after
+}
+
+fn kind(
+    scene: &Scene<'_>,
+    core: &Core<'_>,
+    script: &[Mark<'_>],
+    arguments: Option<&Arguments>,
+) -> StoryKind {
     let standby = match arguments {
         Some(told) => told.failed != told.old_primary,
         None => {
             let steps = core.run.iter().flat_map(|(_, steps)| steps);
             script.iter().any(|it| *it.fact == Fact::StandbyDown)
                 || steps.clone().any(|(_, it)| it.name.starts_with("standby."))
+                || keeps_its_primary(scene, core)
         }
     };
     match standby {
@@ -279,8 +297,8 @@ fn kind(core: &Core<'_>, script: &[Mark<'_>], arguments: Option<&Arguments>) -> 
     }
 }
 
-/// Who was promoted, and when it was out of recovery: by the log of events, else by the new primary's server,
-/// else by the script.
+/// Who was promoted, and when it was out of recovery: by the log of events, else by the script, else
+/// by the new primary's server, else by the pool.
 fn promoted(
     scene: &Scene<'_>,
     core: &Core<'_>,
@@ -307,7 +325,18 @@ fn promoted(
             .find(|it| matches!(it.fact, Fact::NewTimeline(_)))?;
         Some((mark.lane, mark.at))
     };
-    by_events.or_else(by_script).or_else(by_server)
+    // The pool knows its number only, and finds it after the fact.
+    let by_pool = || {
+        let all = scene.between(core.at, core.until());
+        let found = all.iter().find(|it| {
+            Some(it.source) == core.pool && matches!(it.fact, Fact::NewPrimary(node) if *node >= 0)
+        })?;
+        Some((None, found.at))
+    };
+    by_events
+        .or_else(by_script)
+        .or_else(by_server)
+        .or_else(by_pool)
 }
 
 /// The first sign of trouble, and all else before the pool began.
@@ -326,13 +355,14 @@ fn times(
     let mut leaves: Option<i64> = None;
     let mut signs: Vec<i64> = Vec::new();
     let id = arguments.map(|it| it.failed);
+    // Whole seconds do not tell what came first.
+    let mut begun = false;
     for mark in scene.between(from, core.until()) {
         let of_pool = core.pool.is_none() || Some(mark.source) == core.pool;
-        let after = mark.at > core.at;
+        begun |= of_pool && mark.at == core.at && matches!(mark.fact, Fact::Degenerating(_));
+        let after = begun || mark.at > core.at;
         match mark.fact {
-            Fact::HealthGood | Fact::FailbackDone(_) | Fact::PoolStarts(_)
-                if of_pool && !after =>
-            {
+            Fact::HealthGood | Fact::FailbackDone(_) | Fact::PoolStarts(_) if of_pool && !after => {
                 times = Times {
                     end: times.end,
                     ..Times::default()
@@ -340,10 +370,11 @@ fn times(
                 signs.clear();
                 leaves = None;
             }
-            Fact::Heartbeat(host, seconds)
-                if of_pool && scene.is_lane(host, node) && leaves.is_none() && !after =>
-            {
-                times.heartbeat = Some(mark.at - i64::try_from(*seconds).unwrap_or(0) * 1_000);
+            Fact::Heartbeat(host, seconds) if of_pool && scene.is_lane(host, node) && !after => {
+                // Whole seconds: what is no more than one later is the same heartbeat.
+                let came = mark.at - i64::try_from(*seconds).unwrap_or(0) * 1_000;
+                let newer = times.heartbeat.is_none_or(|it| came > it + 1_000);
+                times.heartbeat = if newer { Some(came) } else { times.heartbeat };
                 if *seconds > MISSED {
                     signs.extend(times.heartbeat);
                 }
@@ -402,7 +433,13 @@ fn phases(
     let down = times.down.unwrap_or(core.at);
     let end_of_notice = times.first_try.unwrap_or(down);
     if end_of_notice > times.start {
-        phases.push(phase(PhaseKind::Notice, pool, times.start, end_of_notice, 0));
+        phases.push(phase(
+            PhaseKind::Notice,
+            pool,
+            times.start,
+            end_of_notice,
+            0,
+        ));
     }
     if let Some(lost) = times.leader_lost
         && let Some(leader) = times.leader.filter(|it| *it >= lost)
@@ -471,7 +508,6 @@ fn moments(
             saying: Saying::of(Word::LastHeartbeat).text("host", host),
         });
     }
-    let begin = script.first().map(|it| it.at);
     for mark in scene.between(story.from - AROUND, story.to + AROUND) {
         let of_script = script.iter().any(|it| std::ptr::eq(it.fact, mark.fact));
         let other_script = mark.kind == LogKind::Failover && !of_script;
@@ -496,7 +532,6 @@ fn moments(
             saying: Saying::of(Word::NotOver),
         });
     }
-    debug_assert!(begin.is_none_or(|it| it >= story.from));
     told.sort_by_key(|it| it.at);
     told
 }
@@ -518,17 +553,17 @@ fn saying(scene: &Scene<'_>, mark: &Mark<'_>, story: &Story, times: &Times) -> O
         Fact::PeerLeaves(host) => with(Word::PoolLeaves, host),
         Fact::PeerLost(host) => with(Word::PoolLost, host),
         Fact::LeaderLost => Some(Saying::of(Word::LeaderLost)),
-        Fact::WatchdogState(state) if state == "MASTER" || state == "LEADER" => {
-            of(Word::OnlyPool)
-        }
+        Fact::WatchdogState(state) if state == "MASTER" || state == "LEADER" => of(Word::OnlyPool),
         Fact::Leader => of(Word::BecameLeader),
         Fact::PoolVip(vip) => of(Word::PoolVip).map(|it| it.text("vip", vip)),
         Fact::DatabaseStops => Some(Saying::of(Word::DatabaseStops)),
-        Fact::HealthTry(_, 1) if Some(mark.at) == times.first_try => Some(Saying::of(Word::FirstTry)),
+        Fact::HealthTry(_, 1) if Some(mark.at) == times.first_try => {
+            Some(Saying::of(Word::FirstTry))
+        }
         Fact::HealthTry(_, round) if Some(*round) == times.rounds => {
             Some(Saying::of(Word::LastTry).count("round", i64::from(*round)))
         }
-        Fact::NoConnection(host, why) if is_failed(host) && Some(mark.at) >= times.down => {
+        Fact::NoConnection(host, why) if is_failed(host) => {
             with(Word::NoConnection, host).map(|it| it.text("why", why))
         }
         Fact::NodeDown(node) | Fact::DownRequest(node) if Some(mark.at) == times.down => {
@@ -562,9 +597,7 @@ fn of_script(fact: &Fact, own: &str) -> Option<Saying> {
         Fact::Begins => of(Word::ScriptBegins),
         Fact::TrustIp(true) => Some(Saying::of(Word::TrustIpAnswers)),
         Fact::TrustIp(false) => Some(Saying::of(Word::TrustIpSilent)),
-        Fact::NoLogin(host, why) => {
-            with(Word::NoLogin, host).map(|it| it.text("why", why))
-        }
+        Fact::NoLogin(host, why) => with(Word::NoLogin, host).map(|it| it.text("why", why)),
         Fact::Fenced(it) => why(Word::OldFenced, it),
         Fact::Unreachable(it) => why(Word::OldUnreachable, it),
         Fact::Alive(it) => why(Word::OldAlive, it),

@@ -215,7 +215,8 @@ impl Hosts {
                 _ => None,
             };
             let has_facts = logs.facts.iter().any(|it| it.source == at);
-            self.of[at] = lane.or_else(|| has_facts.then(|| self.add(&source.name, "")).flatten());
+            let file = source.name.rsplit('/').next().unwrap_or(&source.name);
+            self.of[at] = lane.or_else(|| has_facts.then(|| self.add(file, "")).flatten());
         }
     }
 }

@@ -108,7 +108,10 @@ pub struct Phase {
 /// The phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each has its words in cluster_ctl's table of words")]
+#[allow(
+    missing_docs,
+    reason = "each has its words in cluster_ctl's table of words"
+)]
 pub enum PhaseKind {
     Notice,
     Tries,
@@ -302,7 +305,8 @@ fn flaws(logs: &Logs, hosts: &Hosts) -> Vec<Saying> {
     let mut said = Vec::new();
     for (at, source) in logs.sources.iter().enumerate() {
         let of = |word| Saying::of(word).text("log", &source.name);
-        let counted = |word, count: u64| of(word).count("count", i64::try_from(count).unwrap_or(i64::MAX));
+        let counted =
+            |word, count: u64| of(word).count("count", i64::try_from(count).unwrap_or(i64::MAX));
         for flaw in &source.flaws {
             said.push(match flaw {
                 Flaw::Unreadable(why) => of(Word::Unreadable).text("why", why),

@@ -23,7 +23,9 @@ pub(super) fn stories(scene: &Scene<'_>) -> Vec<Story> {
         let Some(first) = marks.first() else { continue };
         let same = |(_, steps): &Run<'_>| {
             let begin = steps.first();
-            begin.is_some_and(|(mark, _)| (mark.at - first.at).abs() <= NEAR && mark.lane == first.lane)
+            begin.is_some_and(|(mark, _)| {
+                (mark.at - first.at).abs() <= NEAR && mark.lane == first.lane
+            })
         };
         let run = runs.iter().position(same).map(|at| runs.remove(at));
         if run.is_some() || did_something(&marks) {
@@ -54,7 +56,11 @@ fn did_something(marks: &[Mark<'_>]) -> bool {
     marks.iter().any(|it| {
         matches!(
             it.fact,
-            Fact::Needed(_) | Fact::Rewinds | Fact::Starts | Fact::Attaches | Fact::RecoveryFailed(_)
+            Fact::Needed(_)
+                | Fact::Rewinds
+                | Fact::Starts
+                | Fact::Attaches
+                | Fact::RecoveryFailed(_)
         )
     })
 }
@@ -105,12 +111,14 @@ fn tell(scene: &Scene<'_>, marks: &[Mark<'_>], run: Option<&Run<'_>>) -> Story {
         || steps.iter().any(|(_, it)| it.name == "recover.done")
         || marks.iter().any(|it| *it.fact == Fact::RecoveryEnds)
         || (marks.is_empty() && !steps.is_empty());
-    let mut verdicts = Vec::new();
-    verdicts.push(match &failure {
-        Some(why) => verdict(Level::Bad, Saying::of(Word::RecoveryFailed).text("why", why)),
+    let verdicts = vec![match &failure {
+        Some(why) => verdict(
+            Level::Bad,
+            Saying::of(Word::RecoveryFailed).text("why", why),
+        ),
         None if is_over => verdict(Level::Good, Saying::of(Word::RecoveryEnds)),
         None => verdict(Level::Unknown, Saying::of(Word::RecoveryUnended)),
-    });
+    }];
     Story {
         kind: StoryKind::Recovery,
         lane,
@@ -188,9 +196,11 @@ fn saying(scene: &Scene<'_>, mark: &Mark<'_>, all: &[Mark<'_>]) -> Option<Saying
             Some(Saying::of(Word::NodeIsDown).text("host", &row.host))
         }
         Fact::Decision(what) => Some(Saying::of(Word::Decided).text("what", what)),
-        Fact::Needed(primary) => {
-            Some(Saying::of(Word::Needed).text("primary", primary).text("host", own))
-        }
+        Fact::Needed(primary) => Some(
+            Saying::of(Word::Needed)
+                .text("primary", primary)
+                .text("host", own),
+        ),
         Fact::Look(round, most) => {
             let last = all.iter().rev().find_map(|it| match it.fact {
                 Fact::Look(round, _) => Some(*round),

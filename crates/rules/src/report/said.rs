@@ -72,7 +72,10 @@ impl Saying {
 /// All sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each has its sentence in cluster_ctl's table of words")]
+#[allow(
+    missing_docs,
+    reason = "each has its sentence in cluster_ctl's table of words"
+)]
 pub enum Word {
     // What happened.
     LastHeartbeat,

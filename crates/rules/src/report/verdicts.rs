@@ -42,9 +42,9 @@ fn lost(
     script: &[Mark<'_>],
     steps: &[(Mark<'_>, &Step)],
 ) -> Verdict {
-    let clean = script
-        .iter()
-        .any(|it| matches!(it.fact, Fact::Fenced(why) if why.contains("clean, shutdown checkpoint")));
+    let clean = script.iter().any(
+        |it| matches!(it.fact, Fact::Fenced(why) if why.contains("clean, shutdown checkpoint")),
+    );
     if clean {
         let said = Saying::of(Word::NothingLostClean);
         return verdict(Topic::Lost, Level::Good, said);
@@ -91,7 +91,9 @@ fn writers(scene: &Scene<'_>, story: &Story, script: &[Mark<'_>]) -> Verdict {
         }
     }
     let before = scene.between(story.from, promoted);
-    let mut own = before.iter().filter(|it| it.lane == story.node && story.node.is_some());
+    let mut own = before
+        .iter()
+        .filter(|it| it.lane == story.node && story.node.is_some());
     if let Some(down) = own.find(|it| matches!(it.fact, Fact::ServerDown)) {
         let said = Saying::of(Word::OneWriterDown).text("host", old);
         return verdict(Topic::Writers, Level::Good, said.at("at", down.at));
@@ -189,7 +191,11 @@ pub(super) fn redundancy(stories: &mut [Story]) {
         let told = match back {
             Some(back) => {
                 let said = Saying::of(Word::RedundancyBack).at("at", back);
-                verdict(Topic::Redundancy, Level::Good, said.span("after", back - from))
+                verdict(
+                    Topic::Redundancy,
+                    Level::Good,
+                    said.span("after", back - from),
+                )
             }
             None => verdict(
                 Topic::Redundancy,

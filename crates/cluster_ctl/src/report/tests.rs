@@ -1,0 +1,160 @@
+//! Reports of the logs in `tests/fixtures/logs`.
+
+use super::*;
+use std::path::Path;
+
+fn fixtures() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/logs")
+}
+
+fn told(names: &[&str]) -> Report {
+    let files: Vec<_> = names.iter().map(|it| fixtures().join(it)).collect();
+    report(&read_files(&files, Window::ALL))
+}
+
+/// Each line of the text of a report with its blanks as one.
+fn lines(report: &Report) -> String {
+    let page = text::page(report, Language::of("en"));
+    let words: Vec<&str> = page.split_whitespace().collect();
+    words.join(" ")
+}
+
+const SEED: [&str; 3] = ["seed/cluster.log", "seed/failover.log", "seed/recovery.log"];
+
+/// The case study's own findings.
+#[test]
+fn the_seeds_logs_tell_the_seeds_story() {
+    let report = told(&SEED);
+    let text = lines(&report);
+    println!("{}", text::page(&report, Language::of("en")));
+    for finding in [
+        "Failover of 192.168.1.101 node101: 2022-08-30 15:38:09 to 15:39:33, 84 s",
+        "clients waited: 84 s",
+        "promoted: 192.168.1.102 node102 (15:39:32)",
+        "run by: 192.168.1.102 node102",
+        "15:38:08 192.168.1.101 last heartbeat of 192.168.1.101",
+        "15:38:09 192.168.1.102 the pool on 192.168.1.101 said that it is shutting down",
+        "15:38:09 192.168.1.102 the pools have lost their leader",
+        "15:38:10 192.168.1.102 the database said that it is shutting down",
+        "15:38:14 192.168.1.102 the pool on 192.168.1.102 makes itself the leader",
+        "15:38:18 192.168.1.102 the pool on 192.168.1.102 became the leader",
+        "15:38:21 192.168.1.102 the pool on 192.168.1.102 has the cluster VIP 192.168.1.201",
+        "15:39:20 192.168.1.102 check 10 of the database failed, the last one",
+        "no connection to the database on 192.168.1.101: No route to host",
+        "15:39:23 192.168.1.102 the pool set node 0 down",
+        "15:39:23 192.168.1.102 failover command, by 192.168.1.102: its pool has been the leader since 15:38:18",
+        "15:38:13 70 s tries of the check until the node is down (10 times)",
+        "set by: health_check_max_retries, health_check_retry_delay, connect_timeout",
+        "15:39:23 10 s the failover command",
+        "15:39:23 2 s is the network here? (trust IP)",
+        "15:39:25 4 s the old primary is stopped, or found dead",
+        "15:39:29 2 s the database VIP moves",
+        "15:39:31 1 s promotion",
+        "15:39:32 1 s checkpoint on the new primary",
+        "15:39:32 192.168.1.102 commits wait for no standby any more (sync to async)",
+        "15:39:33 192.168.1.102 the failover is over, clients are let in again",
+        "With all of that it would have been about 10 s, in place of 84 s.",
+        "ok writers: one, as far as the logs tell: 192.168.1.101 was shutting down at 15:38:09",
+        "ok lost: no acknowledged row, as far as the logs tell",
+        "ok refused: nothing",
+        "ok redundancy: back at 16:42:45",
+        "Recovery of 192.168.1.101 node101: 2022-08-30 16:42:01 to 16:42:45, 44 s",
+        "after the failover of: 192.168.1.101 node101 (15:38:09)",
+        "10 of 10 looks whether 192.168.1.101 streams, in vain: its database was down",
+        "16:42:03 31 s looks whether a dead database streams (10 times)",
+        "16:42:34 5 s rewind",
+        "16:42:41 3 s the primary is made synchronous again",
+        "16:42:44 1 s the pool gets the node back",
+        "ok redundancy: the recovery went well",
+        "the clocks of the logs agree",
+    ] {
+        assert!(text.contains(finding), "{finding}\n{text}");
+    }
+}
+
+#[test]
+fn no_line_of_a_report_is_wider_than_a_terminal() {
+    let report = told(&SEED);
+    for code in ["en", "zh"] {
+        let page = text::page(&report, Language::of(code));
+        let widest = page.lines().map(textwrap::core::display_width).max();
+        // A path is not broken.
+        assert!(widest.is_some_and(|it| it <= 130), "{widest:?}");
+        assert!(page.lines().count() > 50);
+    }
+}
+
+/// Logs of the forms that others have published, each with what is told of it.
+#[test]
+fn published_forms_of_pools_logs_are_read_without_a_line_misunderstood() {
+    for (name, findings, strange) in [
+        (
+            "4.5-primary-down.log",
+            &[
+                "Failover of server01: 2024-03-13 11:32:31.990 to 11:32:33.150, 1.16 s",
+                "11:32:32.017 4.5-primary-dow~ the pools agree",
+                "the pool found its new primary: node 1",
+            ][..],
+            0,
+        ),
+        (
+            "4.2-container.log",
+            &[
+                "Failover of ha-postgresql-0.ha-postgresql-headless: 2021-11-24 02:40:10 to 02:40:21, 11 s",
+                "no connection to the database on ha-postgresql-0.ha-postgresql-headless: Connection refused",
+                "02:40:14 7 s the pool looks for its primary",
+            ],
+            1,
+        ),
+        (
+            "4.0-no-failover.log",
+            &["the logs tell of no failover and no recovery"],
+            0,
+        ),
+        (
+            "3.7-syslog.log",
+            &[
+                "Failover of ser.example: 2017-12-25 16:41:24 to 16:41:26, 2 s",
+                "run by: bak.example",
+                "failover command, by bak.example: its pool holds the lock",
+            ],
+            0,
+        ),
+        ("4.6-no-time.log", &["lines have no time, left out"], 0),
+        (
+            "4.6-quarantine.log",
+            &["the logs tell of no failover and no recovery"],
+            0,
+        ),
+        (
+            "4.4-standby-down.log",
+            &["Standby down of 172.30.237.5: 2023-08-18 20:05:40.300 to 20:05:45.988, 5.68 s"],
+            0,
+        ),
+        (
+            "4.4-no-primary.log",
+            &["the pool found no primary", "promoted: nobody was promoted"],
+            0,
+        ),
+        (
+            "4.6-terminal.log",
+            &["Failover of pg1: 2025-08-19 16:58:01.718 to 16:58:03.741, 2.02 s"],
+            3,
+        ),
+        (
+            "docker-utc.log",
+            &["of pg-1: 2022-06-07 03:11:39.396 to 03:11:44.800"],
+            0,
+        ),
+    ] {
+        let report = told(&[&format!("published/{name}")]);
+        let text = lines(&report).replace(
+            &format!("{}/published/{name}", fixtures().display()),
+            "published",
+        );
+        for finding in findings {
+            assert!(text.contains(finding), "{name}: {finding}\n{text}");
+        }
+        assert_eq!(report.sources[0].0.strange, strange, "{name}\n{text}");
+    }
+}
