@@ -158,3 +158,174 @@ fn published_forms_of_pools_logs_are_read_without_a_line_misunderstood() {
         assert_eq!(report.sources[0].0.strange, strange, "{name}\n{text}");
     }
 }
+
+/// A directory of this test's own, with these files.
+fn written(name: &str, files: &[(&str, Vec<u8>)]) -> std::path::PathBuf {
+    let directory = std::env::temp_dir().join(format!("report-{name}-{}", std::process::id()));
+    for (file, bytes) in files {
+        let path = directory.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    directory
+}
+
+fn seed(name: &str) -> Vec<u8> {
+    std::fs::read(fixtures().join("seed").join(name)).unwrap()
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+/// What is told of a directory, which is removed.
+fn of(directory: &std::path::Path) -> (Report, String) {
+    let report = report(&read_files(&[directory.to_owned()], Window::ALL));
+    let text = lines(&report);
+    for code in ["en", "zh"] {
+        assert!(html::page(&report, Language::of(code)).ends_with("</html>\n"));
+        assert!(machine::object(&report, Language::of(code)).is_object());
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+    (report, text)
+}
+
+const WHOLE: &str = "Failover of 192.168.1.101 node101: 2022-08-30 15:38:09 to 15:39:33, 84 s";
+
+#[test]
+fn rotated_and_packed_logs_of_hosts_are_one_story() {
+    let pool = seed("cluster.log");
+    let half = pool
+        .iter()
+        .take(4_000)
+        .rposition(|it| *it == b'\n')
+        .unwrap()
+        + 1;
+    let directory = written(
+        "rotated",
+        &[
+            ("node102/cluster.log.2.gz", packed(&pool[..half])),
+            ("node102/cluster.log.1", pool[half..].to_vec()),
+            ("node102/cluster.log", Vec::new()),
+            ("node102/failover.log", seed("failover.log")),
+            (
+                "node101/logs/recovery.log.gz",
+                packed(&seed("recovery.log")),
+            ),
+        ],
+    );
+    let (report, text) = of(&directory);
+    assert!(text.contains(WHOLE), "{text}");
+    assert!(text.contains("Recovery of 192.168.1.101 node101"), "{text}");
+    assert_eq!(report.sources.len(), 3);
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_a_sentence_and_the_rest_is_read() {
+    let pool = seed("cluster.log");
+    let mut torn = packed(&seed("recovery.log"));
+    torn.truncate(torn.len() - 20);
+    let noise: Vec<u8> = (0..60_000_u32)
+        .map(|it| (it.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let directory = written(
+        "flaws",
+        &[
+            ("cluster.log", [&pool[..], &noise[..]].concat()),
+            ("failover.log", seed("failover.log")),
+            ("recovery.log.gz", torn),
+            ("noise.log", noise.clone()),
+            ("old.log.xz", b"\xfd7zXZ\0\0\0".to_vec()),
+            ("readme.log", b"nothing of a log\n".to_vec()),
+            ("picture.png", noise.clone()),
+            (
+                "other/pgpool.log",
+                std::fs::read(fixtures().join("published/4.5-primary-down.log")).unwrap(),
+            ),
+        ],
+    );
+    let (report, text) = of(&directory);
+    for sentence in [
+        WHOLE,
+        "recovery.log: it breaks off within its compressed data",
+        "noise.log: it is no text, left out",
+        "old.log: it is compressed with xz, which is not read: unpack it",
+        "readme.log: not a log that is known, left out",
+        "pgpool.log: it names no host that the other logs know: another cluster's, left out",
+        "lines were not understood",
+    ] {
+        assert!(text.contains(sentence), "{sentence}\n{text}");
+    }
+    assert!(!text.contains("picture"), "{text}");
+    assert!(!text.contains("server01"), "{text}");
+    assert!(report.stories.len() <= 2);
+}
+
+/// The script's log from a host in China, the pool's from a container that runs by UTC.
+#[test]
+fn logs_in_two_time_zones_are_one_story() {
+    let pool = String::from_utf8(seed("cluster.log")).unwrap();
+    let pool = pool.replace("2022-08-30 15:", "2022-08-30 07:");
+    let directory = written(
+        "zones",
+        &[
+            ("cluster.log", pool.into_bytes()),
+            ("failover.log", seed("failover.log")),
+        ],
+    );
+    let (_, text) = of(&directory);
+    assert!(
+        text.contains("2022-08-30 07:38:09 to 07:39:33, 84 s"),
+        "{text}"
+    );
+    assert!(
+        text.contains("it is in another time zone, 8 h away"),
+        "{text}"
+    );
+}
+
+/// Cut anywhere, there is a report and no panic.
+#[test]
+fn a_log_may_end_anywhere() {
+    for name in SEED {
+        let bytes = std::fs::read(fixtures().join(name)).unwrap();
+        for end in (0..bytes.len()).step_by(97) {
+            let today = Today {
+                year: 2022,
+                month: 8,
+            };
+            let part = std::io::Cursor::new(bytes[..end].to_vec());
+            let logs = failover_core::logs::read_log(name, None, part, today, Window::ALL);
+            let told = report(&logs);
+            let page = text::page(&told, Language::of("zh"));
+            assert!(page.lines().count() >= 1, "{name} to {end}");
+        }
+    }
+}
+
+#[test]
+fn what_a_log_says_is_no_markup_and_no_order_to_a_terminal() {
+    let evil = "2022-08-30 15:39:23: pid 1: LOG:  starting degeneration. shutdown host <script>x\u{1b}[2J(1)\n\
+                2022-08-30 15:39:24: pid 1: LOG:  failover: set new primary node: 1\n\
+                2022-08-30 15:39:25: pid 1: LOG:  failover done. shutdown host <script>x\u{1b}[2J(1)\n";
+    let directory = written("evil", &[("pgpool.log", evil.into())]);
+    let report = report(&read_files(&[directory.clone()], Window::ALL));
+    let page = html::page(&report, Language::of("en"));
+    assert!(page.contains("&lt;script&gt;x"), "{page}");
+    assert!(!page.contains("<script") && !page.contains('\u{1b}'));
+    assert!(!text::page(&report, Language::of("en")).contains('\u{1b}'));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_time_is_asked_for_as_it_is_written_in_a_log() {
+    assert_eq!(moment("2022-08-30"), Some(1_661_817_600_000));
+    assert_eq!(moment("2022-08-30 15:38"), Some(1_661_873_880_000));
+    assert_eq!(moment("2022-08-30 15:38:09"), Some(1_661_873_889_000));
+    for wrong in ["", "yesterday", "2022-13-30", "15:38", "2022-08-30 15:3"] {
+        assert_eq!(moment(wrong), None, "{wrong}");
+    }
+}
