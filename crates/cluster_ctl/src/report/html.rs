@@ -12,11 +12,11 @@ const STYLE: &str = "\
 body{font:15px/1.45 system-ui,'Noto Sans','Noto Sans CJK SC',sans-serif;margin:0 auto;max-width:1180px;padding:16px;color:#1a1a1a;background:#fff}
 h1{font-size:22px;margin:8px 0}h2{font-size:18px;margin:28px 0 6px;border-top:2px solid #444;padding-top:10px}h3{font-size:15px;margin:16px 0 4px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:6px 0}dt{color:#555}dd{margin:0;overflow-wrap:anywhere}
-.wide{overflow-x:auto}svg{min-width:640px;width:100%;height:auto;font:11px sans-serif;border:1px solid #ccc}
+.wide{overflow-x:auto}svg{box-sizing:border-box;min-width:640px;width:100%;height:auto;font:11px sans-serif;border:1px solid #ccc}
 svg .band{fill:#d55e00;opacity:.12}svg .felt{font-weight:bold;fill:#a04000}svg .rule{stroke:#bbb}svg .tick{stroke:#ddd}
 svg .host{font-weight:bold}svg .bar{fill:#fff;paint-order:stroke;stroke:#333;stroke-width:2px}svg .mark{fill:#333}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:3px 8px 3px 0;border-bottom:1px solid #ddd;overflow-wrap:anywhere}
-td.t,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}td.n{text-align:right}
+td.t,td.n,td.h{white-space:nowrap;font-variant-numeric:tabular-nums}td.n{text-align:right}
 .part td.what{padding-left:22px}.more{color:#555;font-size:13px}
 .good b{color:#00694a}.bad b{color:#b00020}.unknown b{color:#7a5c00}
 @media(max-width:600px){body{padding:8px;font-size:14px}td.h{display:none}}
