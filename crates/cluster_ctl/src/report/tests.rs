@@ -312,7 +312,7 @@ fn what_a_log_says_is_no_markup_and_no_order_to_a_terminal() {
                 2022-08-30 15:39:24: pid 1: LOG:  failover: set new primary node: 1\n\
                 2022-08-30 15:39:25: pid 1: LOG:  failover done. shutdown host <script>x\u{1b}[2J(1)\n";
     let directory = written("evil", &[("pgpool.log", evil.into())]);
-    let report = report(&read_files(&[directory.clone()], Window::ALL));
+    let report = report(&read_files(std::slice::from_ref(&directory), Window::ALL));
     let page = html::page(&report, Language::of("en"));
     assert!(page.contains("&lt;script&gt;x"), "{page}");
     assert!(!page.contains("<script") && !page.contains('\u{1b}'));

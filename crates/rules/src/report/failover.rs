@@ -272,8 +272,8 @@ fn keeps_its_primary(scene: &Scene<'_>, core: &Core<'_>) -> bool {
             _ => None,
         })
     };
-    let after = own(core.at, core.until()).last();
-    after.is_some_and(|it| it >= 0) && own(i64::MIN, core.at - 1).last() == after
+    let after = own(core.at, core.until()).next_back();
+    after.is_some_and(|it| it >= 0) && own(i64::MIN, core.at - 1).next_back() == after
 }
 
 fn kind(
