@@ -55,6 +55,10 @@ pub fn parts(line: &[u8]) -> Option<Line<'_>> {
             continue;
         }
         let before = &line[..colon];
+        let last = before.last().copied().unwrap_or_default();
+        if !last.is_ascii_uppercase() && !last.is_ascii_digit() && last.is_ascii() {
+            continue;
+        }
         let found = LEVELS.iter().filter(|level| before.ends_with(level));
         let Some(level) = found.max_by_key(|level| level.len()) else {
             continue;

@@ -20,8 +20,10 @@ pub struct PoolReader {
     today: Today,
     /// Where its lines were broken, in bytes.
     width: Option<usize>,
-    /// The line that may go on, without what it has told.
+    /// The line that may go on: it has told nothing yet.
     open: Vec<u8>,
+    /// Of it, how long its prefix is, and where its text begins.
+    parts: (usize, usize),
     /// The bytes of its last piece.
     piece: usize,
     pieces: usize,
@@ -37,6 +39,7 @@ impl PoolReader {
             today,
             width: width(head),
             open: Vec::new(),
+            parts: (0, 0),
             piece: 0,
             pieces: 0,
             begun: Vec::new(),
@@ -49,10 +52,12 @@ impl PoolReader {
         if let Some(parts) = line::parts(raw) {
             if !self.begun.is_empty() && in_prefix(parts.prefix, self.today).is_none() {
                 let whole = [std::mem::take(&mut self.begun).as_slice(), raw].concat();
-                return self.open_line(&whole, raw.len(), sink);
+                if let Some(parts) = line::parts(&whole) {
+                    return self.open_line(&whole, &parts, raw.len(), sink);
+                }
             }
             self.begun.clear();
-            return self.open_line(raw, raw.len(), sink);
+            return self.open_line(raw, &parts, raw.len(), sink);
         }
         if self.goes_on() {
             self.open.extend_from_slice(raw);
@@ -70,40 +75,40 @@ impl PoolReader {
     /// The last line is whole.
     pub fn end(&mut self, sink: &mut Sink) {
         let line = std::mem::take(&mut self.open);
-        if let Some(parts) = line::parts(&line) {
-            self.whole(parts, sink);
+        if !line.is_empty() {
+            let (prefix, text) = self.parts;
+            let prefix = line.get(..prefix).unwrap_or_default();
+            let text = line.get(text..).unwrap_or_default();
+            self.whole(prefix, text.trim_ascii(), sink);
         }
+        // The buffer is used again.
+        self.open = line;
+        self.open.clear();
     }
 
-    fn open_line(&mut self, line: &[u8], piece: usize, sink: &mut Sink) {
+    fn open_line(&mut self, line: &[u8], parts: &Line<'_>, piece: usize, sink: &mut Sink) {
         self.end(sink);
         self.piece = piece;
         self.pieces = 1;
-        // Nearly all are whole, and need no copy.
-        if self.may_go_on(line) {
-            self.open.clear();
-            self.open.extend_from_slice(line);
-        } else if let Some(parts) = line::parts(line) {
-            self.whole(parts, sink);
-        }
-    }
-
-    fn may_go_on(&self, line: &[u8]) -> bool {
-        line.len() < LONGEST && (self.width == Some(self.piece) || is_unbalanced(line))
+        let prefix = parts.prefix.len();
+        self.parts = (prefix, prefix + parts.level.len() + 1);
+        self.open.extend_from_slice(line);
     }
 
     fn goes_on(&self) -> bool {
-        !self.open.is_empty() && self.pieces < MOST_PIECES && self.may_go_on(&self.open)
+        let is_open = !self.open.is_empty() && self.pieces < MOST_PIECES;
+        let is_short = self.open.len() < LONGEST;
+        is_open && is_short && (self.width == Some(self.piece) || is_unbalanced(&self.open))
     }
 
-    fn whole(&mut self, parts: Line<'_>, sink: &mut Sink) {
-        let text = String::from_utf8_lossy(parts.text);
+    fn whole(&mut self, prefix: &[u8], text: &[u8], sink: &mut Sink) {
+        let text = String::from_utf8_lossy(text);
         let mut told = 0;
         let mut at = None;
         facts(&text, |fact| {
             told += 1;
             at = at.or_else(|| {
-                let stamp = in_prefix(parts.prefix, self.today)?;
+                let stamp = in_prefix(prefix, self.today)?;
                 Some(sink.at(&stamp))
             });
             match at {
@@ -117,7 +122,7 @@ impl PoolReader {
         if told == 0 {
             sink.plain();
             // What a command says next has no time of its own.
-            if let Some(stamp) = leading(parts.prefix) {
+            if let Some(stamp) = leading(prefix) {
                 self.last = Some(sink.at(&stamp));
             }
         }
@@ -293,12 +298,15 @@ fn of_failover(text: &str) -> Option<Fact> {
     if let Some(rest) = text.strip_prefix("failover: set new primary node:") {
         return Some(Fact::NewPrimary(rest.trim().parse().ok()?));
     }
-    if text.contains("successfully started") {
+    if text.len() < 100 && text.contains("successfully started") {
         let version = text.split_once("version ").map_or("", |(_, it)| it);
         return Some(Fact::PoolStarts(version.to_owned()));
     }
     // From 4.3 on between `===`.
     let text = text.trim_matches(['=', ' ']);
+    if !text.starts_with(['s', 'S', 'f', 'F']) {
+        return None;
+    }
     let (what, host) = text.split_once(" host ")?;
     let host = host_of(host.split(' ').next()?).to_owned();
     match what {
