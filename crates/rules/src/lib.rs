@@ -16,7 +16,7 @@ pub mod plan;
 pub mod preflight;
 pub mod promotion;
 pub mod recovery;
+pub mod report;
 #[cfg(test)]
 mod sample;
-pub mod report;
 pub mod synchronous;
