@@ -16,8 +16,12 @@ pub const ENGLISH: Language = Language {
     labels: &LABELS,
 };
 
-const SENTENCES: [(W, &str); 85] = [
+const SENTENCES: [(W, &str); 86] = [
     (W::LastHeartbeat, "last heartbeat of {host}"),
+    (
+        W::LastWord,
+        "last line of the server on {host}: after that it was gone",
+    ),
     (
         W::PoolLeaves,
         "the pool on {host} said that it is shutting down",

@@ -329,3 +329,95 @@ fn a_time_is_asked_for_as_it_is_written_in_a_log() {
         assert_eq!(moment(wrong), None, "{wrong}");
     }
 }
+
+/// Lines of `events.jsonl`: step, host, outcome, detail, second of 14:36 and milliseconds it took.
+fn events(run: &str, steps: &[(&str, &str, &str, &str, f64, u64)]) -> Vec<u8> {
+    let lines = steps.iter().map(|(step, host, outcome, detail, at, took)| {
+        let event = serde_json::json!({
+            "run": run, "step": step, "host": host, "outcome": outcome, "detail": detail,
+            "started": format!("2026-11-25T14:36:{at:06.3}+08:00"), "milliseconds": took,
+        });
+        format!("{event}\n")
+    });
+    lines.collect::<String>().into_bytes()
+}
+
+const ONE: &str = "192.168.1.101";
+const TWO: &str = "192.168.1.102";
+
+const OUR_POOL: &str = "2026-11-25 14:36:20.100: health_check0 pid 7: LOG:  health check retrying on DB node: 0 (round:1)\n\
+        2026-11-25 14:36:26.000: health_check0 pid 7: LOG:  received degenerate backend request for node_id: 0 from pid [7]\n\
+        2026-11-25 14:36:26.050: main pid 1: LOG:  starting degeneration. shutdown host 192.168.1.101(5432)\n\
+        2026-11-25 14:36:26.100: main pid 1: LOG:  execute command: failover_stream\n\
+        2026-11-25 14:36:27.300: main pid 1: LOG:  find_primary_node_repeatedly: waiting for finding a primary node\n\
+        2026-11-25 14:36:27.350: main pid 1: LOG:  failover: set new primary node: 1\n\
+        2026-11-25 14:36:27.400: main pid 1: LOG:  failover done. shutdown host 192.168.1.101(5432)\n";
+const OUR_SCRIPT: &str = "-----------------2026-11-25 14:36:26 failover beging---------------------------------------\n\
+        ----failover-stats is %H = hostname of the new master node [192.168.1.102], %P = old primary node id [0], %d = node id[0], %h = host name [192.168.1.101], %O = old primary host[192.168.1.101] %m = new master node id [1], %M = old master node id [0], %D = database cluster path [/data].\n\
+        ping trust ip 192.168.1.1 success\n\
+        \u{20}2026-11-25 14:36:26 del old primary VIP on 192.168.1.101\n\
+        2026-11-25 14:36:27 old primary 192.168.1.101 is unreachable: no sign of life from 192.168.1.101 within 500 ms\n\
+        2026-11-25 14:36:27 add VIP on 192.168.1.102\n\
+        2026-11-25 14:36:27 promote begin...let 192.168.1.102 become master\n\
+        2026-11-25 14:36:27 after execute promote , postgres status is ok.\n\
+        -----------------2026-11-25 14:36:27 failover end---------------------------------------\n";
+
+/// Our own logs: times to the millisecond, the steps of the run, its name.
+#[test]
+fn our_own_logs_tell_it_to_the_millisecond() {
+    let failover = events(
+        "20261125T143626120-99",
+        &[
+            ("trust-ip", TWO, "done", "answers", 26.12, 10),
+            ("fence", TWO, "done", "unreachable", 26.13, 520),
+            ("promote.promote", TWO, "done", "out of recovery", 26.7, 250),
+            ("promote.async", TWO, "done", "emptied", 26.95, 40),
+            (
+                "promote",
+                TWO,
+                "done",
+                "192.168.1.102 is primary",
+                26.66,
+                450,
+            ),
+        ],
+    );
+    let recovery = events(
+        "20261125T143650000-5",
+        &[
+            ("decide", ONE, "done", "it is recovered", 50.0, 1),
+            ("recover.rewind", ONE, "done", "rewound", 51.0, 2_500),
+            ("recover.start", ONE, "done", "started", 53.5, 700),
+            ("recover.attach", ONE, "done", "attached", 54.2, 900),
+            ("recover.done", ONE, "done", "", 55.1, 6),
+        ],
+    );
+    let directory = written(
+        "ours",
+        &[
+            ("node102/cluster.log", OUR_POOL.into()),
+            ("node102/failover.log", OUR_SCRIPT.into()),
+            ("node102/events.jsonl", failover),
+            ("node101/events.jsonl", recovery),
+        ],
+    );
+    let (report, text) = of(&directory);
+    for finding in [
+        "Failover of 192.168.1.101: 2026-11-25 14:36:20.100 to 14:36:27.400, 7.30 s",
+        "promoted: 192.168.1.102 (14:36:26.950)",
+        "run: 20261125T143626120-99",
+        "14:36:26.130 0.52 s the old primary is stopped, or found dead",
+        "14:36:26.700 0.25 s step promote.promote",
+        "the old primary is unreachable: no sign of life from 192.168.1.101",
+        "ok lost: no acknowledged row",
+        "Recovery of 192.168.1.101: 2026-11-25 14:36:50 to 14:36:55.106, 5.10 s",
+        "14:36:51 2.50 s rewind",
+        "after the failover of: 192.168.1.101 (14:36:20.100)",
+        "ok redundancy: back at 14:36:55.106, after 35.0 s",
+        "the clocks of the logs agree",
+    ] {
+        assert!(text.contains(finding), "{finding}\n{text}");
+    }
+    assert_eq!(report.stories.len(), 2);
+    assert_eq!(report.stories[1].cause, Some(0));
+}

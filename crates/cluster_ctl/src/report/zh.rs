@@ -16,8 +16,9 @@ pub const CHINESE: Language = Language {
     labels: &LABELS,
 };
 
-const SENTENCES: [(W, &str); 85] = [
+const SENTENCES: [(W, &str); 86] = [
     (W::LastHeartbeat, "{host} 的最后一次心跳"),
+    (W::LastWord, "{host} 上数据库的最后一行日志，此后它就消失了"),
     (W::PoolLeaves, "{host} 上的 pool 通知自己正在关闭"),
     (W::PoolLost, "与 {host} 上的 pool 失去联系"),
     (W::LeaderLost, "pool 集群失去了 leader"),

@@ -43,7 +43,7 @@ const OF_A_POOL: [&[u8]; 12] = [
 /// `None`: no log that is known. `name`: the file's.
 pub fn form(head: &[u8], name: &str) -> Option<Form> {
     let has = |words: &[u8]| find(head, words).is_some();
-    if has(b"{\"run\":") && has(b"\"milliseconds\":") {
+    if has(b"\"run\":\"") && has(b"\"milliseconds\":") && has(b"\"outcome\":") {
         return Some(Form::Lines(LogKind::Events));
     }
     if has(b"failover beging---") || has(b"----failover-stats is ") {

@@ -19,6 +19,10 @@ pub struct ServerReader {
     is_csv: bool,
     /// A record of csv whose last text goes on in the next line.
     open: Vec<u8>,
+    /// The time of the line before.
+    last: Option<i64>,
+    /// It has not said since its start that it is down.
+    is_up: bool,
 }
 
 impl ServerReader {
@@ -28,6 +32,8 @@ impl ServerReader {
             today,
             is_csv,
             open: Vec::new(),
+            last: None,
+            is_up: true,
         }
     }
 
@@ -86,17 +92,45 @@ impl ServerReader {
         }
     }
 
-    fn whole(&self, prefix: &[u8], level: &[u8], text: &[u8], sink: &mut Sink) {
+    fn whole(&mut self, prefix: &[u8], level: &[u8], text: &[u8], sink: &mut Sink) {
         let found = fact(&String::from_utf8_lossy(text), level);
-        match (found, in_prefix(prefix, self.today)) {
+        let is_down = found == Some(Fact::ServerDown);
+        let stamp = in_prefix(prefix, self.today);
+        if is_start(text)
+            && let (true, Some(last)) = (self.is_up, self.last)
+        {
+            sink.tell(last, Fact::LastWord);
+        }
+        self.is_up = match found {
+            Some(Fact::ServerReady) => true,
+            _ => self.is_up && !is_down && !is_start(text),
+        };
+        match (found, stamp) {
             (Some(fact), Some(stamp)) => {
                 let at = sink.at(&stamp);
+                self.last = Some(at);
                 sink.tell(at, fact);
             }
             (Some(_), None) => sink.timeless(),
-            (None, _) => sink.plain(),
+            (None, Some(stamp)) => {
+                self.last = Some(sink.at(&stamp));
+                sink.plain();
+            }
+            (None, None) => sink.plain(),
         }
     }
+}
+
+/// A server starts.
+fn is_start(text: &[u8]) -> bool {
+    let words: [&[u8]; 5] = [
+        b"starting PostgreSQL",
+        b"starting Kingbase",
+        b"database system was interrupted",
+        "正在启动".as_bytes(),
+        "数据库系统中断".as_bytes(),
+    ];
+    words.iter().any(|it| text.starts_with(it))
 }
 
 fn fact(text: &str, level: &[u8]) -> Option<Fact> {
@@ -138,4 +172,67 @@ fn fact(text: &str, level: &[u8]) -> Option<Fact> {
         return Some(Fact::Streams(position.to_owned(), timeline.unwrap_or(0)));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sink::Window;
+    use super::*;
+
+    const TODAY: Today = Today {
+        year: 2026,
+        month: 1,
+    };
+
+    fn facts(is_csv: bool, text: &str) -> Vec<(i64, Fact)> {
+        let mut sink = Sink::new("x".to_owned(), None, Window::ALL);
+        let mut reader = ServerReader::new(TODAY, is_csv);
+        for line in text.lines() {
+            sink.begin_line();
+            reader.line(line.as_bytes(), &mut sink);
+        }
+        let seen = sink.end().1.into_iter();
+        seen.map(|it| (it.at % 60_000, it.fact)).collect()
+    }
+
+    #[test]
+    fn a_start_without_a_stop_shows_when_the_server_was_gone() {
+        let text = "2026-12-01 11:20:01.100 UTC [9] LOG:  database system is ready to accept connections\n\
+            2026-12-01 11:20:02.200 UTC [9] LOG:  checkpoint starting: time\n\
+            2026-12-01 11:20:30.000 UTC [7] LOG:  starting PostgreSQL 15.5\n\
+            2026-12-01 11:20:31.000 UTC [7] LOG:  database system was interrupted; last known up at x\n\
+            2026-12-01 11:20:32.000 UTC [7] LOG:  received fast shutdown request\n\
+            2026-12-01 11:20:33.000 UTC [7] LOG:  database system is shut down\n\
+            2026-12-01 11:20:40.000 UTC [8] LOG:  starting PostgreSQL 15.5\n";
+        let expected = [
+            (1_100, Fact::ServerReady),
+            (2_200, Fact::LastWord),
+            (31_000, Fact::ServerStarts),
+            (32_000, Fact::ServerStops("fast".to_owned())),
+            (33_000, Fact::ServerDown),
+        ];
+        assert_eq!(facts(false, text), expected);
+    }
+
+    #[test]
+    fn csv_and_chinese_are_read_too() {
+        let cells = |level: &str, text: &str| {
+            format!(
+                "2026-12-01 11:20:01.100 CST,,,9,,x,1,,,0,,{level},00000,\"{text}\",,,,,,,,,\"\"\n"
+            )
+        };
+        let text = [
+            cells("日志", "接收到提或请求"),
+            cells("日志", "已选择的新时间线ID：7"),
+            cells("LOG", "a \"\"quoted\"\"\nlong, text"),
+            cells("LOG", "database system is shut down"),
+        ]
+        .concat();
+        let expected = [
+            (1_100, Fact::PromoteRequest),
+            (1_100, Fact::NewTimeline(7)),
+            (1_100, Fact::ServerDown),
+        ];
+        assert_eq!(facts(true, &text), expected);
+    }
 }

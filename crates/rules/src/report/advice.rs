@@ -34,6 +34,9 @@ const QUICK_LOOKS: i64 = 100;
 /// For what is done at once, and waited for in whole seconds.
 const QUICK: i64 = 1_000;
 
+/// Less saved is not worth a word.
+const LEAST_SAVED: i64 = 200;
+
 impl Advice {
     /// For a phase that took so many milliseconds, and was tried so many times.
     pub(super) fn of(kind: PhaseKind, took: i64, rounds: Option<u32>) -> Option<Self> {
@@ -83,8 +86,8 @@ impl Advice {
         let one_try = rounds == Some(1);
         (took > 0).then(|| Self {
             settings: settings.to_vec(),
-            is_slow: quick.is_none_or(|quick| quick < took && !one_try),
-            could: quick.filter(|quick| *quick < took && !one_try),
+            is_slow: quick.is_none_or(|quick| quick + LEAST_SAVED < took && !one_try),
+            could: quick.filter(|quick| *quick + LEAST_SAVED < took && !one_try),
         })
     }
 }
@@ -99,5 +102,6 @@ pub(super) fn could(took: i64, phases: &[super::Phase]) -> Option<i64> {
         .filter(|it| !beside(it.kind) && it.depth <= 1)
         .filter_map(|it| Some(it.to - it.from - it.advice.as_ref()?.could?))
         .sum();
-    (saved > 0).then_some((took - saved).max(0))
+    // Less than a tenth is not worth a change.
+    (saved * 10 >= took && saved > 0).then_some((took - saved).max(0))
 }

@@ -105,6 +105,7 @@ fn rest(
         let zone = logs.sources[*at].zone?;
         Some(i64::from(zone) * 60_000 + shift[*at]?)
     });
+    let mut told: Vec<Option<usize>> = vec![hosts.of[order[0]]];
     for at in order {
         if shift[*at].is_some() {
             continue;
@@ -123,7 +124,9 @@ fn rest(
         shift[*at] = Some(by);
         if by != 0 {
             said.extend(saying(logs, hosts, *at, by));
-        } else if hosts.of[*at] != hosts.of[order[0]] {
+        } else if !told.contains(&hosts.of[*at]) && logs.facts.iter().any(|it| it.source == *at) {
+            // Once for each host.
+            told.push(hosts.of[*at]);
             said.push(Saying::of(Word::ClockAsWritten).text("log", &source.name));
         }
     }

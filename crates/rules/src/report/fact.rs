@@ -225,6 +225,8 @@ pub enum Fact {
     ServerStarts,
     /// It takes connections.
     ServerReady,
+    /// The last line before it starts without having stopped: its host or it was gone from then on.
+    LastWord,
     /// It was told to stop.
     ServerStops(String),
     /// It is down.

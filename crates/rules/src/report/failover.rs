@@ -14,6 +14,8 @@ const NEAR: i64 = 5_000;
 const LONGEST_RUN: i64 = 10 * 60_000;
 /// Told with a failover, before its first sign and after its end.
 const AROUND: i64 = 3_000;
+/// So long before the first sign of trouble a server's last line tells when it was gone, in milliseconds.
+const QUIET: i64 = 5_000;
 /// A heartbeat that is older than this is one that was missed.
 const MISSED: u64 = 2;
 
@@ -339,6 +341,15 @@ fn promoted(
         .or_else(by_pool)
 }
 
+/// When the old primary's server said its last, shortly before the first sign of trouble: a quiet one may have said
+/// nothing for hours.
+fn last_word(scene: &Scene<'_>, node: Option<usize>, first: i64) -> Option<i64> {
+    let all = scene.between(first - QUIET, first).iter();
+    let own = all.filter(|it| node.is_some() && it.lane == node);
+    let words = own.filter(|it| *it.fact == Fact::LastWord);
+    words.map(|it| it.at).next_back()
+}
+
 /// The first sign of trouble, and all else before the pool began.
 fn times(
     scene: &Scene<'_>,
@@ -412,6 +423,7 @@ fn times(
         }
     }
     let first = leaves.or_else(|| signs.iter().min().copied());
+    let first = first.map(|it| last_word(scene, node, it).unwrap_or(it));
     times.start = first
         .unwrap_or(core.at)
         .min(times.down.unwrap_or(core.at))
@@ -621,6 +633,7 @@ fn of_server(fact: &Fact, own: &str, mark: &Mark<'_>, story: &Story) -> Option<S
     match fact {
         Fact::ServerStops(how) => of(Word::ServerStops).map(|it| it.text("how", how)),
         Fact::ServerDown => of(Word::ServerDown),
+        Fact::LastWord => of(Word::LastWord),
         Fact::ServerDied(why) => of(Word::ServerDied).map(|it| it.text("why", why)),
         _ => None,
     }

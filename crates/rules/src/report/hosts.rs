@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Between a pool's command and the first line of the script, in milliseconds.
 const COMMAND_TO_SCRIPT: i64 = 3_000;
 
+/// Steps that a run does on the host that it runs on.
+const OWN_STEPS: [&str; 4] = ["trust-ip", "disk", "pool", "decide"];
+
 /// The hosts that the logs speak of, and the host of each source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
@@ -119,7 +122,9 @@ impl Hosts {
                     self.lane(name)
                 }
                 Fact::OwnNode(id) => rows.get(id).and_then(|host| self.lane(host)),
-                Fact::Step(step) if step.name == "trust-ip" => self.lane(&step.host),
+                Fact::Step(step) if OWN_STEPS.contains(&step.name.as_str()) => {
+                    self.lane(&step.host)
+                }
                 _ => None,
             };
             if lane.is_some() {

@@ -79,6 +79,7 @@ impl Saying {
 pub enum Word {
     // What happened.
     LastHeartbeat,
+    LastWord,
     PoolLeaves,
     PoolLost,
     LeaderLost,
@@ -169,8 +170,9 @@ pub enum Word {
 
 impl Word {
     /// All of them, for whoever has to have a sentence for each.
-    pub const ALL: [Self; 85] = [
+    pub const ALL: [Self; 86] = [
         Self::LastHeartbeat,
+        Self::LastWord,
         Self::PoolLeaves,
         Self::PoolLost,
         Self::LeaderLost,

@@ -162,6 +162,16 @@ fn clocks_are_brought_together_by_what_both_saw() {
 }
 
 #[test]
+fn a_power_cut_begins_with_the_last_word_of_the_old_primary() {
+    let mut logs = logs(&[
+        (OLD_SERVER, 8, Fact::LastWord),
+        (OLD_SERVER, 60, Fact::ServerStarts),
+    ]);
+    logs.facts.sort_by_key(|it| it.at);
+    assert_eq!(report(&logs).stories[0].outage, Some((8_000, 25_000)));
+}
+
+#[test]
 fn what_was_well_again_is_no_sign_of_trouble() {
     let logs = logs(&[
         (POOL, 2, Fact::HealthTry(Some(0), 1)),

@@ -87,6 +87,7 @@ fn writers(scene: &Scene<'_>, story: &Story, script: &[Mark<'_>]) -> Verdict {
         match mark.fact {
             Fact::Fenced(why) => return with(Level::Good, Word::OneWriterFenced, why),
             Fact::Alive(why) => return with(Level::Bad, Word::OldAlive, why),
+            Fact::Unreachable(why) => return with(Level::Unknown, Word::OldUnreachable, why),
             _ => {}
         }
     }
