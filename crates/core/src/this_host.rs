@@ -141,13 +141,20 @@ impl ThisHost {
     }
 
     /// The login on the host with `address`: root's for root, else that of the database's user,
-    /// who alone may stop the server there.
+    /// who alone may stop the server there. Where root is refused, as on hardened hosts, root comes as the
+    /// database's user with that one's key.
     pub fn login(&self, address: IpAddr) -> Login {
-        let user = match self.us.is_root() {
-            true => "root",
-            false => &self.config.kb_execute_sys_user,
-        };
-        Login::new(&self.config, address, user, &self.us)
+        let (config, user) = (&self.config, &self.config.kb_execute_sys_user);
+        if !self.us.is_root() {
+            return Login::new(config, address, user, &self.us);
+        }
+        let root = Login::new(config, address, "root", &self.us);
+        match SystemUser::named(user) {
+            Ok(theirs) if !theirs.is_root() => {
+                root.or_as(Login::new(config, address, user, &theirs))
+            }
+            _ => root,
+        }
     }
 
     /// Puts the database VIP on this host, if it is not there.

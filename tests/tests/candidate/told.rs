@@ -104,12 +104,15 @@ fn key_exchange(lab: &Lab) -> Result<()> {
     allow(&format!("{new},{known}"))
 }
 
-/// Nobody is there to type it.
+/// Nobody is there to type it, of root's key and of that of the user that root falls back to.
 fn passphrase(lab: &Lab) -> Result<()> {
-    let key = "/root/.ssh/id_ed25519";
+    let keys = ["/root/.ssh/id_ed25519", "/home/kingbase/.ssh/id_ed25519"];
     let change = |old: &str, new: &str| -> Result<()> {
-        let command = ["ssh-keygen", "-q", "-p", "-P", old, "-N", new, "-f", key];
-        lab.node(102).run(&command, SOON)?.success().map(drop)
+        for key in keys {
+            let command = ["ssh-keygen", "-q", "-p", "-P", old, "-N", new, "-f", key];
+            lab.node(102).run(&command, SOON)?.success()?;
+        }
+        Ok(())
     };
     change("", "a word that nobody types")?;
     let wanted = "id_ed25519: the key has a passphrase, and nobody is there to type it";

@@ -1,5 +1,6 @@
 //! `cluster_ctl` on the real thing; needs root.
 
+mod hardened;
 mod harmless;
 mod history;
 mod pause;

@@ -199,8 +199,8 @@ const LOGINS: Batch = &[
         "ssh login refused",
         102,
         102,
-        "mv /root/.ssh/id_ed25519 /root/.ssh/kept",
-        "mv /root/.ssh/kept /root/.ssh/id_ed25519",
+        "for home in /root /home/kingbase; do mv $home/.ssh/id_ed25519 $home/.ssh/kept; done",
+        "for home in /root /home/kingbase; do mv $home/.ssh/kept $home/.ssh/id_ed25519; done",
     ),
 ];
 

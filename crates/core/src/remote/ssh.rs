@@ -44,6 +44,8 @@ pub struct Login {
     connect_timeout: Duration,
     /// Write down the key of a host that is new.
     remembers: bool,
+    /// As whom else, where this user is refused.
+    instead: Option<Box<Self>>,
 }
 
 impl Login {
@@ -67,6 +69,21 @@ impl Login {
             host_keys: config.ssh_host_keys,
             connect_timeout: config.connecttimeout,
             remembers: true,
+            instead: None,
+        }
+    }
+
+    /// The same, and where its user is refused that of `other`, with that one's keys. What is known of hosts
+    /// stays in one place.
+    #[must_use]
+    pub fn or_as(self, other: Self) -> Self {
+        let other = Self {
+            known_hosts: self.known_hosts.clone(),
+            ..other
+        };
+        Self {
+            instead: Some(Box::new(other)),
+            ..self
         }
     }
 
@@ -75,6 +92,7 @@ impl Login {
     pub fn forgetting(self) -> Self {
         Self {
             remembers: false,
+            instead: self.instead.map(|other| Box::new(other.forgetting())),
             ..self
         }
     }
@@ -82,7 +100,7 @@ impl Login {
     /// Why a login is sure to fail, as far as that is known without one: nobody listens, or there is
     /// no key.
     pub fn is_hopeless(&self, deadline: Deadline) -> Option<RunError> {
-        if self.keys.is_empty() && std::env::var_os("SSH_AUTH_SOCK").is_none() {
+        if self.has_no_key() {
             return Some(self.failed(NO_KEY));
         }
         let address = SocketAddr::new(self.address, self.port);
@@ -90,6 +108,10 @@ impl Login {
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Some(self.failed(REFUSED)),
             _ => None,
         }
+    }
+
+    fn has_no_key(&self) -> bool {
+        self.keys.is_empty() && std::env::var_os("SSH_AUTH_SOCK").is_none()
     }
 
     fn failed(&self, why: impl Into<String>) -> RunError {
@@ -152,6 +174,46 @@ fn is_encrypted(key: &str) -> bool {
 impl Ssh {
     /// Connects, checks the host's key, logs in. Every failure is [`RunError::Unreachable`].
     pub fn connect(login: &Login, deadline: Deadline) -> Result<Self, RunError> {
+        let Some(instead) = &login.instead else {
+            return Self::log_in(login, deadline).map_err(|(error, _)| error);
+        };
+        let refused = match login.has_no_key() {
+            true => login.failed(NO_KEY),
+            false => match Self::log_in(login, deadline) {
+                Err((error, true)) => error,
+                other => return other.map_err(|(error, _)| error),
+            },
+        };
+        // No sshd lets another user come over the same connection.
+        Self::log_in(instead, deadline).map_err(|(error, _)| match refused {
+            RunError::Unreachable { host, why } => RunError::Unreachable {
+                host,
+                why: format!("{why}; {error}"),
+            },
+            other => other,
+        })
+    }
+
+    /// Why the host, which was reached and is who it should be, lets that user not in. `None`: it does, or that
+    /// was not seen in time.
+    pub fn refused(login: &Login, deadline: Deadline) -> Option<RunError> {
+        match Self::log_in(login, deadline) {
+            Err((error, true)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// As one user. A failure, and whether the host was reached and is who it should be, and refused that user.
+    fn log_in(login: &Login, deadline: Deadline) -> Result<Self, (RunError, bool)> {
+        let ssh = Self::open(login, deadline).map_err(|error| (error, false))?;
+        match ssh.authenticate(deadline) {
+            Ok(()) => Ok(ssh),
+            Err(error) => Err((error, !deadline.passed())),
+        }
+    }
+
+    /// Connects, and checks the host's key.
+    fn open(login: &Login, deadline: Deadline) -> Result<Self, RunError> {
         let deadline = deadline.at_most(login.connect_timeout);
         let given = deadline.remaining();
         let address = SocketAddr::new(login.address, login.port);
@@ -189,7 +251,6 @@ impl Ssh {
         };
         ssh.handshake(deadline)?;
         ssh.check_host_key(&known)?;
-        ssh.authenticate(deadline)?;
         Ok(ssh)
     }
 
@@ -524,6 +585,7 @@ mod tests {
                 host_keys: SshHostKeys::Off,
                 connect_timeout: Duration::from_secs(10),
                 remembers: true,
+                instead: None,
             };
             let sender = std::thread::spawn(move || {
                 let (mut client, _) = listener.accept().unwrap();

@@ -6,12 +6,15 @@ use crate::deadline::Deadline;
 use crate::flavor::Flavor;
 use crate::host::ThisHost;
 use crate::identity::Identity;
+use crate::process::RunError;
 use crate::programs::{MissingProgram, Programs};
 use crate::sql::Session;
+use crate::ssh::{Login, Ssh};
 use crate::users::SystemUser;
 use crate::vip::{Rights, Vip, VipError, find, ipv4_addresses};
 use nix::errno::Errno;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use std::time::Duration;
 const SERVER_TIME: Duration = Duration::from_millis(800);
 /// For this host's own sshd to take a connection or to refuse it.
 const OWN_SSHD: Duration = Duration::from_millis(100);
+/// And to refuse a login.
+const OWN_LOGIN: Duration = Duration::from_millis(500);
 
 /// Why this host is sure not to get the database VIP. `None`: it has it, may get it, or there is none.
 pub fn vip_obstacle(host: &ThisHost) -> Option<String> {
@@ -63,7 +68,7 @@ fn no_ip(host: &ThisHost) -> Option<MissingProgram> {
     programs.ip().err()
 }
 
-/// Without a login as root@localhost, which costs more than a look may.
+/// Without a login as root@localhost.
 fn own_rights(host: &ThisHost) -> Result<Rights, VipError> {
     Rights::choose(&Programs {
         root: None,
@@ -75,11 +80,35 @@ fn no_rights(host: &ThisHost) -> Option<VipError> {
     let Err(VipError::NoRights { vip_ctl, .. }) = own_rights(host) else {
         return None;
     };
-    let why = host.root_login().is_hopeless(Deadline::after(OWN_SSHD))?;
+    // It costs more than a look should, and is less than what a promotion costs that fails after the fence.
+    let why = refused(host.root_login())?;
     Some(VipError::NoRights {
         vip_ctl,
         ssh: Some(why.to_string()),
     })
+}
+
+/// Why this host's own sshd lets nobody in that way. One that is slow may yet.
+fn refused(root: Login) -> Option<RunError> {
+    let hopeless = root.is_hopeless(Deadline::after(OWN_SSHD));
+    hopeless.or_else(|| Ssh::refused(&root.forgetting(), Deadline::after(OWN_LOGIN)))
+}
+
+/// Why the database's user cannot change addresses here, by a login as root@localhost where that is its only
+/// way: this tool runs as that user where cron starts it, and where root is refused from elsewhere.
+pub fn rights_of_database_user(host: &ThisHost) -> Option<String> {
+    host.vip.as_ref()?;
+    let user = SystemUser::named(&host.config.kb_execute_sys_user).ok()?;
+    if user.is_root() || host.programs.capable_vip_ctl().is_some() {
+        return None;
+    }
+    let root = Login::new(&host.config, Ipv4Addr::LOCALHOST.into(), "root", &user);
+    let why = refused(root)?;
+    let error = VipError::NoRights {
+        vip_ctl: host.programs.vip_ctl.clone(),
+        ssh: Some(why.to_string()),
+    };
+    Some(format!("as {}: {error}", user.name))
 }
 
 /// What `--check-config` has to say about this host.

@@ -55,6 +55,10 @@ pub const OF_ONE_HOST: [&str; 21] = [
 /// `run`: the name of whoever asks; digests of secrets differ from run to run.
 pub fn look(host: &ThisHost, run: &str, try_logins: bool, deadline: Deadline) -> HostFacts {
     let config = &host.config;
+    let user_obstacle = (try_logins && config.has_database()).then(|| {
+        let host = host.clone();
+        workers::begin(move || needs::rights_of_database_user(&host))
+    });
     let logins =
         try_logins.then(|| logins::begin(host, deadline.at_most(deadline.remaining() * 9 / 10)));
     let remarks = {
@@ -75,6 +79,9 @@ pub fn look(host: &ThisHost, run: &str, try_logins: bool, deadline: Deadline) ->
         removes_ipc: has_database && removes_ipc(config),
         ..HostFacts::default()
     };
+    if let Some(obstacle) = user_obstacle.and_then(|it| it.within(deadline).flatten()) {
+        facts.vip_obstacle.get_or_insert(obstacle);
+    }
     facts.remarks = remarks.within(deadline).unwrap_or_default();
     if let Some(logins) = logins {
         let tried = logins.end(deadline);
