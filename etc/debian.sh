@@ -5,11 +5,13 @@
 #     debian.sh install [BUILT_TOOLS_DIRECTORY]
 #     debian.sh primary
 #     debian.sh standby [PRIMARY_ADDRESS]
+#     debian.sh start
 #     debian.sh uninstall [BUILT_TOOLS_DIRECTORY]
 #
 # install: the tools into /opt/failover-tools, with what they need around them. primary, standby: what server
 # and pool have to know, from HAmodule.conf, and this host's server as the primary, or as a copy of it. Each can
-# be run again. uninstall: the tools, and what is ours in the pool's files. Nothing is restarted by it.
+# be run again. start: the pool anew, and cron's line. uninstall: the tools, and what is ours in the pool's files.
+# Nothing is restarted by it.
 set -eu
 umask 022
 
@@ -350,8 +352,29 @@ make_standby() { # [PRIMARY]
     configure_server "$primary"
     configure_pool
     [ -e "$data/standby.signal" ] || copy_primary
+    forget_other_settings
     pg_ctlcluster "$version" "$name" restart
     say "this host has a standby of $primary"
+}
+
+# What pg_basebackup -R has written is read after ours, and has not this node's name.
+forget_other_settings() {
+    auto=$data/postgresql.auto.conf
+    grep -q '^primary_conninfo ' "$auto" && ! grep -q "^primary_conninfo .*application_name=$node\>" "$auto" || return 0
+    pg_ctlcluster "$version" "$name" stop || [ $? -eq 2 ] # it does not run
+    cp -p -- "$auto" "$auto.failover-tools.new"
+    sed -e '/^primary_conninfo /d' -e '/^primary_slot_name /d' "$auto" >"$auto.failover-tools.new"
+    mv -f -- "$auto.failover-tools.new" "$auto"
+    say "primary_conninfo and primary_slot_name of $auto have gone into conf.d/failover-tools.conf"
+}
+
+# The pool with its settings, and whoever looks after this host each minute.
+start_all() {
+    read_config
+    sed "s#kingbase /home/kingbase/cluster/R3HA/db/bin/#postgres $root/db/bin/#" "$here/failover-tools.cron" |
+        write /etc/cron.d/failover-tools 0644 root:root
+    service pgpool2 restart
+    say "the pool runs with its settings, and cron starts $root/db/bin/network_rewind each minute"
 }
 
 # Beside its place, and put there when it is whole. What was there is kept: it may be somebody's.
@@ -381,5 +404,6 @@ install) install_all "${1-$here/../target/release}" ;;
 uninstall) uninstall_all "${1-$here/../target/release}" ;;
 primary) make_primary ;;
 standby) make_standby "$@" ;;
-*) fail "usage: debian.sh install|uninstall [BUILT_TOOLS_DIRECTORY] | primary | standby [PRIMARY_ADDRESS]" ;;
+start) start_all ;;
+*) fail "usage: debian.sh install|uninstall [BUILT_TOOLS_DIRECTORY] | primary | standby [PRIMARY_ADDRESS] | start" ;;
 esac

@@ -12,11 +12,12 @@ Examples:
   cluster_ctl history              what did failovers and recoveries do?
   cluster_ctl report DIRECTORY     what happened last night, by these logs?
   cluster_ctl pause \"new kernel\"   no host changes anything until cluster_ctl resume
+  cluster_ctl init cluster         on the primary's host: files for each host, below cluster
 
 Run it as root or as the database's user, on any host of the cluster.
 
 Exit codes: 0 done, or all is well; 1 something fails, and what to do is said; 2 wrong arguments or
-configuration; 66 a host could not be told.";
+configuration; 66 a host could not be told, or what init needs could not be seen.";
 
 /// Shows a whole cluster, and says whether a failover and a recovery would work now.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ pub enum Command {
     Pause(Pause),
     /// The end of pause
     Resume(Resume),
+    /// Write the files of each host from the cluster that runs here; overwrites nothing
+    Init(Init),
 }
 
 /// What all commands know.
@@ -157,6 +160,26 @@ pub struct Resume {
     pub common: Common,
 }
 
+/// `init`.
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The directory that is written: it must not be there, or be empty
+    #[arg(value_name = "DIRECTORY", default_value = "failover-cluster")]
+    pub directory: PathBuf,
+    /// The data directory of the server that is meant, where several run
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data: Option<PathBuf>,
+    /// The pool's configuration, where it is in no usual place
+    #[arg(long, value_name = "FILE")]
+    pub pool_config: Option<PathBuf>,
+    /// The superuser that the tools are to log in as [default: the server's system user]
+    #[arg(long, value_name = "NAME")]
+    pub sql_user: Option<String>,
+    /// Print one JSON object instead of sentences
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +199,8 @@ mod tests {
             "cluster_ctl pause",
             "cluster_ctl pause kernel",
             "cluster_ctl resume",
+            "cluster_ctl init",
+            "cluster_ctl init cluster --data /data --pool-config /p.conf --sql-user a",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

@@ -2,6 +2,7 @@
 
 mod check;
 mod history;
+mod init;
 mod look;
 mod pause;
 mod report;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(args, teller),
         Command::Pause(args) => pause::pause(args, teller),
         Command::Resume(args) => pause::resume(args, teller),
+        Command::Init(args) => init::run(args, teller),
     })
     .into()
 }

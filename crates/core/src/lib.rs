@@ -22,12 +22,12 @@ pub mod time;
 
 pub use failover_rules::facts::{history, lsn};
 pub use host::{durable, identity, process, programs, rights, users};
-pub use net::{arp, life, listeners, ping, vip};
+pub use net::{arp, life, listeners, ping, route, vip};
 pub use remote::{known_hosts, peer, ssh};
 pub use run::{exit, inherited, journal, procedure, screen, state, supervised, teller, terminal};
 pub use server::{
     configuration, conninfo, control_copies, disk, flavor, instance, last_checkpoint, layout,
-    login, replay, replication, settings, slots, sql, standby, supervisor, synchronous,
+    login, replay, replication, running, settings, slots, sql, standby, supervisor, synchronous,
 };
 pub use steps::{needs, promotion, status};
 pub use time::{clock, deadline, workers};

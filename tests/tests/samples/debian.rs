@@ -12,24 +12,24 @@ use crate::log_lines::Manual;
 const INSTALL: &str = include_str!("../../../docs/install.md");
 const SECTION: &str = "\n## On Debian's packages\n";
 /// That many commands are typed at most, on both hosts together.
-const MOST: usize = 15;
+pub const MOST: usize = 15;
 /// How the section shows what the other host has printed.
 const KEY_OF_THE_OTHER: &str = "ssh-ed25519 AAAA... postgres@the-other-host";
 const PUBLIC_KEY: &str = "/var/lib/postgresql/.ssh/id_ed25519.pub";
-const PROJECT: &str = "/root/failover-tools";
-const ETC: &str = "/etc/postgresql/15/main";
+pub const PROJECT: &str = "/root/failover-tools";
+pub const ETC: &str = "/etc/postgresql/15/main";
 
 /// For one command of the section.
-const COMMAND: Duration = Duration::from_secs(120);
+pub const COMMAND: Duration = Duration::from_secs(120);
 /// Until the pools have noticed, elected a leader and failed over.
 const FAILOVER: Duration = Duration::from_secs(180);
 /// Until cron has started a run, perhaps the next one, and these are done.
-const BY_CRON: Duration = Duration::from_secs(240);
+pub const BY_CRON: Duration = Duration::from_secs(240);
 
-/// The commands of the section, up to its first subsection, each with the numbers of the hosts that it is
+/// The commands of a section, up to its first subsection, each with the numbers of the hosts that it is
 /// typed on.
-fn commands() -> Result<Vec<(&'static [u8], String)>> {
-    let (_, section) = INSTALL.split_once(SECTION).context("no such section")?;
+pub fn commands(section: &str) -> Result<Vec<(&'static [u8], String)>> {
+    let (_, section) = INSTALL.split_once(section).context("no such section")?;
     let end = section.find("\n##").unwrap_or(section.len());
     let (mut hosts, mut found) = (&[][..], Vec::new());
     let mut command = String::new();
@@ -53,13 +53,13 @@ fn commands() -> Result<Vec<(&'static [u8], String)>> {
     Ok(found)
 }
 
-fn shell(node: &Node, command: &str) -> Result<String> {
+pub fn shell(node: &Node, command: &str) -> Result<String> {
     let run = node.run(&["bash", "-c", command], COMMAND)?;
     run.success()
 }
 
 /// Types one command on a host.
-fn type_in(lab: &Lab, node: &Node, command: &str) -> Result<()> {
+pub fn type_in(lab: &Lab, node: &Node, command: &str) -> Result<()> {
     if let Some(packages) = command.strip_prefix("apt-get install -y ") {
         let packages: Vec<&str> = packages.split_whitespace().collect();
         return node.install_packages(&packages);
@@ -76,7 +76,7 @@ fn type_in(lab: &Lab, node: &Node, command: &str) -> Result<()> {
 }
 
 /// What the section's reader does for the applications: here they are the lab's own client and prober.
-fn let_applications_in(lab: &Lab) -> Result<()> {
+pub fn let_applications_in(lab: &Lab) -> Result<()> {
     for node in lab.nodes() {
         // Reloaded before it has begun to listen to that, a pool ends.
         wait_for("its pool", COMMAND, || node.pool_nodes())?;
@@ -163,7 +163,7 @@ fn uninstall(lab: &Lab, node: &Node) -> Result<()> {
     wait_for("it to stream", COMMAND, || lab.streams(node.number(), 102))
 }
 
-fn logs_are_explained(lab: &Lab) -> Result<()> {
+pub fn logs_are_explained(lab: &Lab) -> Result<()> {
     let manual = Manual::read()?;
     for node in lab.nodes() {
         for log in ["failover.log", "recovery.log"] {
@@ -185,7 +185,7 @@ fn two_hosts_of_debians_packages_by_the_page() -> Result<()> {
         cron: true,
         ..LabOptions::default()
     };
-    let commands = commands()?;
+    let commands = commands(SECTION)?;
     let typed: usize = commands.iter().map(|(hosts, _)| hosts.len()).sum();
     ensure!((10..=MOST).contains(&typed), "{typed}: {commands:#?}");
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -214,7 +214,7 @@ fn two_hosts_of_debians_packages_by_the_page() -> Result<()> {
     })
 }
 
-fn fails_over_and_recovers(lab: &Lab) -> Result<()> {
+pub fn fails_over_and_recovers(lab: &Lab) -> Result<()> {
     let (old, new) = (lab.node(101), lab.node(102));
     let since = Instant::now();
     let told = |what: &str, since: Instant| eprintln!("{what} after {:.1?}", since.elapsed());

@@ -11,4 +11,5 @@ mod debian;
 mod log_lines;
 mod pool_keys;
 mod rotation;
+mod running_pair;
 mod settings;

@@ -8,4 +8,5 @@ pub mod life;
 pub mod listeners;
 pub(crate) mod packet;
 pub mod ping;
+pub mod route;
 pub mod vip;

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod login;
 pub mod replay;
 pub mod replication;
+pub mod running;
 pub mod settings;
 pub mod slots;
 pub mod sql;
