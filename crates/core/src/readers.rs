@@ -14,13 +14,13 @@ use crate::known_hosts::KnownKeys;
 use crate::logs::{Today, Window, read_log};
 use crate::lsn::Lsn;
 use crate::net::packet::Packet;
-use crate::net::{arp, listeners, ping};
+use crate::net::{arp, listeners, ping, route};
 use crate::peer;
 use crate::pool;
 use crate::process::{owner_in, pending_signals};
 use crate::server::wire::Messages;
 use crate::settings;
-use crate::state::State;
+use crate::state::{Holder, State, holder_in};
 use crate::supervisor::unit_in;
 use crate::terminal::foreign;
 use failover_rules::facts::report::{FenceReport, PromoteReport};
@@ -100,6 +100,8 @@ pub const READERS: [Reader; 16] = [
         &[
             "sl local\n 0: 0100007F:D431 00000000:0000 0A 0:0 0:0 0 1001 0 19 1\n",
             "IP address HW type Flags HW address\n10.9.0.2 0x1 0x2 02:00:00:00:00:01 * eth0\n",
+            "1: FLOCK  ADVISORY  WRITE 812 08:01:7 0 EOF\n1: -> FLOCK ADVISORY WRITE 813 08:01:7 0 EOF\n",
+            "Iface Destination Gateway\neth0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n",
         ],
     ),
     reader(
@@ -299,6 +301,10 @@ fn proc_net(bytes: &[u8]) {
     assert!(listeners::listening(&text, 0xd431).count() <= text.lines().count());
     let mac = arp::neighbor(&text, Ipv4Addr::new(10, 9, 0, 2));
     assert!(mac.is_none_or(|it| it.0 != [0; 6]));
+    let gateway = route::gateway_in(&text);
+    assert!(gateway.is_none_or(|it| !it.is_unspecified()));
+    let holder = holder_in(&text, 7);
+    assert!(!matches!(holder, Holder::Process(process) if process < 0));
 }
 
 /// The server's, and those of the system.

@@ -7,6 +7,7 @@ const EXAMPLES: &str = "\
 Examples:
   network_rewind                      what cron does each minute
   network_rewind --dry-run            what would it do now, and why?
+  network_rewind --status             what is this node, and what has been left here?
   network_rewind --force              make a standby of this old primary
   network_rewind --pause \"patching\"   change nothing until --resume
 
@@ -34,6 +35,9 @@ pub struct Cli {
     /// Look, and print what would be done and why
     #[arg(long)]
     pub dry_run: bool,
+    /// Show what this node is, what runs have left here, and who is at work; changes nothing
+    #[arg(long, conflicts_with_all = ["force", "unfence", "pause", "resume", "dry_run"])]
+    pub status: bool,
     /// Print each step's event, and then how it ended, as one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -64,6 +68,8 @@ mod tests {
             "network_rewind --pause --resume",
             "network_rewind --force --resume",
             "network_rewind --pause --dry-run",
+            "network_rewind --status --dry-run",
+            "network_rewind --status --force",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

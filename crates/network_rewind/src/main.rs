@@ -6,6 +6,7 @@ mod look;
 mod plan;
 mod privilege;
 mod run;
+mod status;
 mod steps;
 mod work;
 

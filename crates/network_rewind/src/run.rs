@@ -4,6 +4,7 @@ use crate::ask::{Answer, ask};
 use crate::budget;
 use crate::look::{Eyes, policy};
 use crate::plan::steps;
+use crate::status::Seen;
 use crate::steps::{own, room, server};
 use crate::work::{Break, Work, places_for_kept};
 use crate::{TOOL, wrong};
@@ -65,6 +66,10 @@ pub fn run(cli: &Cli, teller: &Teller) -> Exit {
             Some(lost) => wrong(teller, lost),
             None => pause_or_resume(cli, &site, teller),
         };
+    }
+    if cli.status {
+        let seen = Seen::of(&site.here, &site.instance, &site.state);
+        return seen.told(site.lost.as_deref(), teller);
     }
     if cli.dry_run {
         let journal = match cli.json {

@@ -6,5 +6,6 @@ mod history;
 mod pause;
 mod scene;
 mod show;
+mod status;
 mod what_if;
 mod wrong;

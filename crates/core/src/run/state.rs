@@ -34,6 +34,7 @@ const DISK_TIME: Duration = Duration::from_millis(300);
 /// can open a file, or a directory, can hold its lock for ever.
 const STATE_LOCK: &str = "state.lock";
 const INSTANCE_LOCK: &str = "instance.lock";
+const RUN_LOCK: &str = "network_rewind.lock";
 const PROMOTION_WORD: &str = "promotion.wanted";
 /// The state's file.
 const STATE_FILE: &str = "network_rewind.json";
@@ -100,6 +101,24 @@ pub struct InstanceLock {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// Who holds a lock, as the kernel tells it: without a try of one's own, which would be in the way of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// This process; 0 where it is none of this host's own.
+    Process(i32),
+}
+
+/// Who holds the locks of a [`StateDir`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// That of a run of `network_rewind`.
+    pub run: Holder,
+    /// That of whoever changes the instance.
+    pub instance: Holder,
 }
 
 /// Why the instance must not be changed now.
@@ -219,7 +238,7 @@ impl StateDir {
 
     /// Takes the lock that lets one recovery run at a time; `None`: another one has it.
     pub fn lock_run(&self) -> Result<Option<RunLock>, LockError> {
-        let (path, file) = self.lock_file("network_rewind.lock")?;
+        let (path, file) = self.lock_file(RUN_LOCK)?;
         match try_lock(&file) {
             Ok(taken) => Ok(taken.then_some(RunLock { _file: file })),
             Err(source) => Err(LockError::Io { path, source }),
@@ -281,6 +300,24 @@ impl StateDir {
         }
     }
 
+    /// The state's file.
+    pub fn file(&self) -> PathBuf {
+        self.path.join(STATE_FILE)
+    }
+
+    /// Who holds the locks. `None`: the kernel does not tell.
+    pub fn holders(&self) -> Option<Holders> {
+        let table = fs::read_to_string("/proc/locks").ok()?;
+        let holder = |name| match fs::metadata(self.path.join(name)) {
+            Ok(meta) => holder_in(&table, meta.ino()),
+            Err(_) => Holder::Nobody,
+        };
+        Some(Holders {
+            run: holder(RUN_LOCK),
+            instance: holder(INSTANCE_LOCK),
+        })
+    }
+
     /// Whether somebody holds the instance lock.
     pub fn is_locked(&self) -> bool {
         File::open(self.path.join(INSTANCE_LOCK))
@@ -321,6 +358,19 @@ impl StateDir {
     }
 }
 
+/// In `/proc/locks`: number, kind, how, what for, process, `MAJOR:MINOR:INODE`, from, to. Devices stand there by
+/// other numbers than a file's own where its file system has several.
+pub(crate) fn holder_in(table: &str, inode: u64) -> Holder {
+    let found = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let is_lock = words.nth(1)? == "FLOCK";
+        let process: i32 = words.nth(2)?.parse().ok()?;
+        let file = words.next()?.rsplit(':').next()?;
+        (is_lock && file.parse() == Ok(inode)).then_some(process.max(0))
+    });
+    found.map_or(Holder::Nobody, Holder::Process)
+}
+
 /// A lock that an older version made, the group could take.
 fn close_to_others(file: &File) {
     let open = |meta: fs::Metadata| meta.is_file() && meta.mode() & 0o077 != 0;
@@ -341,6 +391,20 @@ fn try_lock(file: &File) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_tells_who_holds_a_lock() {
+        let table = "1: POSIX  ADVISORY  WRITE 811 08:01:77 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 812 08:01:78 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 813 08:01:77 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE -1 00:2f:79 0 EOF\n";
+        let holder = |inode| holder_in(table, inode);
+        assert_eq!(holder(78), Holder::Process(812));
+        assert_eq!(holder(79), Holder::Process(0));
+        // Another kind of lock, and one who waits.
+        assert_eq!(holder(77), Holder::Nobody);
+        assert_eq!(holder_in("", 78), Holder::Nobody);
+    }
 
     #[test]
     fn a_lock_that_cannot_be_made_is_held_by_nobody() {

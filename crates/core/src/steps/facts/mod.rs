@@ -66,23 +66,22 @@ pub fn look(host: &ThisHost, run: &str, try_logins: bool, deadline: Deadline) ->
         workers::begin(move || remarks(config))
     };
     let has_database = config.has_database();
-    let log = config.recovery_log_dir.clone();
     let mut facts = HostFacts {
         node: config.node_name.clone(),
         keys: keys(config, run),
         server: has_database.then(|| server::look(host, deadline)).flatten(),
         marks: marks(host),
-        last_look: workers::within(deadline.at_most(DISK_TIME), move || written(&log)).flatten(),
+        last_look: last_look(config, deadline),
         schedule: schedule::look(config, deadline.at_most(DISK_TIME)),
         pool_vip_here: identity::is_here(config.kb_pool_vip),
         vip_obstacle: has_database.then(|| needs::vip_obstacle(host)).flatten(),
         removes_ipc: has_database && removes_ipc(config),
         ..HostFacts::default()
     };
+    facts.remarks = remarks.within(deadline).unwrap_or_default();
     if let Some(obstacle) = user_obstacle.and_then(|it| it.within(deadline).flatten()) {
         facts.vip_obstacle.get_or_insert(obstacle);
     }
-    facts.remarks = remarks.within(deadline).unwrap_or_default();
     if let Some(logins) = logins {
         let tried = logins.end(deadline);
         (facts.ssh, facts.sql, facts.replication) = (tried.ssh, tried.sql, tried.replication);
@@ -128,6 +127,12 @@ fn remarks(config: Config) -> Vec<Remark> {
         text: finding.to_string(),
     });
     of_the_file.into_iter().chain(missing).collect()
+}
+
+/// Seconds since a run of `network_rewind` last wrote to its log. `None`: never, or not known.
+pub fn last_look(config: &Config, deadline: Deadline) -> Option<u64> {
+    let log = config.recovery_log_dir.clone();
+    workers::within(deadline.at_most(DISK_TIME), move || written(&log)).flatten()
 }
 
 /// Seconds since the file was written.
