@@ -100,6 +100,8 @@ fn member(config: &Config, run: &Run) -> Value {
         "milliseconds": run.milliseconds,
         "succeeded": run.succeeded,
         "what": run.what,
+        "timeline_before": run.timelines.map(|(from, _)| from),
+        "timeline": run.timelines.map(|(_, to)| to),
         "again": run.again,
     })
 }

@@ -22,6 +22,7 @@ use failover_core::status::Status;
 use failover_core::steps::{Leader, Order, Promotion};
 use failover_core::workers;
 use failover_rules::facts::report::PromoteReport;
+use failover_rules::facts::run::from_timeline_to;
 use failover_rules::failover::{self as decide, Candidate, HoldEnd, Unfit};
 use failover_rules::fencing::{Fenced, OldPrimary, fenced, is_elsewhere, may_promote, needs_hold};
 use failover_rules::plan::failover::{
@@ -749,7 +750,10 @@ fn promote(failover: &mut Failover<'_>, _: Deadline) -> Result<Done> {
     })?;
     Ok(Done::Did(match report.already {
         true => format!("{address} was primary already"),
-        false => format!("{address} is primary"),
+        false => {
+            let timelines = report.timelines.map(from_timeline_to).unwrap_or_default();
+            format!("{address} is primary{timelines}")
+        }
     }))
 }
 

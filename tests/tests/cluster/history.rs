@@ -50,6 +50,11 @@ fn a_failover_and_a_recovery_are_remembered() -> Result<()> {
         ensure!(runs.iter().all(|run| run["succeeded"] == true), "{runs:#?}");
         let what = text(&runs[0], "what");
         ensure!(what.contains("192.168.1.102 is primary"), "{what}");
+        for run in runs {
+            let timelines = (run["timeline_before"].as_u64(), run["timeline"].as_u64());
+            ensure!(timelines == (Some(1), Some(2)), "{run:#?}");
+        }
+        ensure!(what.ends_with(", timeline 1 -> 2"), "{what}");
         // What the log says of it, to the millisecond that a step may take to be written.
         let events = new.log("events.jsonl")?;
         let run = text(&runs[0], "run");

@@ -29,7 +29,7 @@ const CONFIGURATION: &str = "core/src/config";
 
 /// What the sources have of sentences that are said to nobody: what another program's output is
 /// searched for, what it is called with, and details of events.
-const SAID_TO_NOBODY: [&str; 35] = [
+const SAID_TO_NOBODY: [&str; 36] = [
     "cd … && …",
     "ALTER ROLE CURRENT_USER IN DATABASE … SET … = …",
     "need to copy …",
@@ -64,7 +64,8 @@ const SAID_TO_NOBODY: [&str; 35] = [
     "no other standby streams",
     "out of recovery…",
     "… was primary already",
-    "… is primary",
+    "… is primary…",
+    ", timeline … -> …",
 ];
 
 /// The lines that the manual explains.

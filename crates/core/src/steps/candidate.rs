@@ -63,6 +63,8 @@ pub struct Promote<'a> {
     pub(super) vip_on: bool,
     /// Which numbers the next timeline must not have, once it was asked for.
     pub(super) timelines: Option<Pending<Result<Timelines>>>,
+    /// The timeline before the promotion, as far as it was seen in time.
+    pub(super) own_timeline: Option<Timeline>,
 }
 
 /// This host's own timeline, and the newest that any host is known to have.

@@ -82,6 +82,7 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         already: false,
         vip_on: false,
         timelines: None,
+        own_timeline: None,
     };
     // The promotion has a time of its own.
     let frame = Frame {
@@ -96,15 +97,22 @@ pub fn promote(here: &Here<'_>, order: &Promotion, frame: Frame<'_>) -> Result<P
         (Err(_), false) if context.vip_on && !context.promoted => take_vip_back(&context),
         _ => {}
     }
+    let mut timelines = None;
     if context.promoted {
         // At the end: each write that is synced costs the clients milliseconds. Until then a run that is
         // killed leaves the mark, and the next one sees that the promotion has come true.
-        forget_promotion(&context, newest_timeline(&context));
+        let newest = newest_timeline(&context);
+        timelines = context
+            .own_timeline
+            .map(|own| (own, newest))
+            .filter(|(own, _)| *own < newest);
+        forget_promotion(&context, newest);
         // One that was asked for again may not have been read.
         let _ = context.here.instance.take_promotion_back();
     }
     result.map(|()| PromoteReport {
         already: context.already,
+        timelines,
     })
 }
 
@@ -406,7 +414,7 @@ fn promote_database(context: &mut Promote<'_>, deadline: Deadline) -> Result<Don
     }
     // Both wait for the disk.
     let (reserved, marked) = (reserve_timelines(context), mark_promotion(context));
-    say_what_is_reserved(context, reserved, deadline);
+    context.own_timeline = say_what_is_reserved(context, reserved, deadline);
     say_what_is_marked(context, marked);
     journal.line("execute promote");
     context.asked = true;
@@ -494,7 +502,11 @@ fn reserve_timelines(context: &mut Promote<'_>) -> Pending<Result<Reserved>> {
         let found = looked.within(Deadline::after(FILES_TIME));
         let Timelines { own, newest } = found.context("its files give no answer in time")??;
         let number = instance.reserve_timelines(own, newest)?;
-        Ok(Reserved { number, newest })
+        Ok(Reserved {
+            number,
+            newest,
+            own,
+        })
     })
 }
 
@@ -502,16 +514,20 @@ fn reserve_timelines(context: &mut Promote<'_>) -> Pending<Result<Reserved>> {
 struct Reserved {
     number: u32,
     newest: Timeline,
+    own: Timeline,
 }
 
+/// The timeline that this host is on, where that was seen.
 fn say_what_is_reserved(
     context: &Promote<'_>,
     reserved: Pending<Result<Reserved>>,
     deadline: Deadline,
-) {
-    match reserved.within(deadline.at_most(FILES_TIME)) {
+) -> Option<Timeline> {
+    let found = reserved.within(deadline.at_most(FILES_TIME));
+    let own = found.as_ref().and_then(|it| Some(it.as_ref().ok()?.own));
+    match found {
         Some(Ok(Reserved { number: 0, .. })) => {}
-        Some(Ok(Reserved { number, newest })) => context.journal.stamped(format!(
+        Some(Ok(Reserved { number, newest, .. })) => context.journal.stamped(format!(
             "{number} timelines up to {newest} are another host's: their numbers are left out"
         )),
         Some(Err(error)) => context.journal.stamped(format!(
@@ -521,6 +537,7 @@ fn say_what_is_reserved(
             .journal
             .stamped("warning: the numbers of timelines could not be looked at in time"),
     }
+    own
 }
 
 fn release_timelines(context: &Promote<'_>) {

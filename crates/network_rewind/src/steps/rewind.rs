@@ -15,6 +15,7 @@ use failover_core::lsn::{Lsn, Timeline, segment_name, segment_number};
 use failover_core::procedure::Done;
 use failover_core::process::Cmd;
 use failover_core::state::{Stage, identity_of};
+use failover_rules::facts::run::from_timeline_to;
 use failover_rules::facts::status::Status;
 use nix::sys::statvfs::statvfs;
 use std::collections::HashSet;
@@ -548,6 +549,7 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
     let history = work.seen.as_ref().and_then(|it| it.history.as_ref());
     let own = work.own_history(before.timeline)?;
     let fork = history.and_then(|history| own.fork_with(history));
+    let timelines = history.map(|it| (before.timeline, it.timeline()));
     let source = source(work);
     journal.stamped(format!("{}...", names.rewind));
     journal.line(format!(
@@ -588,7 +590,8 @@ pub fn rewind(work: &mut Work<'_>, deadline: Deadline) -> Result<Done> {
                     discarded.unwrap_or(end.since(at))
                 ));
             }
-            Ok(Done::Did("rewound".to_owned()))
+            let timelines = timelines.map(from_timeline_to).unwrap_or_default();
+            Ok(Done::Did(format!("rewound{timelines}")))
         }
         Err(error) => failed_rewind(work, &error),
     }

@@ -70,4 +70,7 @@ impl fmt::Display for FenceReport {
 pub struct PromoteReport {
     /// It was a primary when we came.
     pub already: bool,
+    /// The timeline that it was on, and the one that it is on now, where both were seen.
+    #[serde(default)]
+    pub timelines: Option<(Timeline, Timeline)>,
 }

@@ -1,5 +1,6 @@
 //! A run of a tool as a person remembers it: what it did, when, for how long, and how it ended.
 
+use super::lsn::Timeline;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -36,6 +37,9 @@ pub struct Run {
     pub succeeded: bool,
     /// What came of it.
     pub what: String,
+    /// The timeline before it and the one after it, where its events have them.
+    #[serde(default)]
+    pub timelines: Option<(Timeline, Timeline)>,
     /// How many runs after it ended just so; they are not listed.
     #[serde(default)]
     pub again: u32,
@@ -120,8 +124,24 @@ pub fn run(host: IpAddr, steps: &[StepSeen]) -> Option<Run> {
         milliseconds: u64::try_from(last - begin).unwrap_or(0),
         succeeded: failed.is_none(),
         what: what(kind, steps, failed),
+        timelines: steps
+            .iter()
+            .filter_map(|it| timelines_in(&it.detail))
+            .next_back(),
         again: 0,
     })
+}
+
+/// How a step's detail ends that has led from one timeline to another.
+pub fn from_timeline_to((from, to): (Timeline, Timeline)) -> String {
+    format!(", timeline {from} -> {to}")
+}
+
+/// The timelines in a detail that ends so.
+fn timelines_in(detail: &str) -> Option<(Timeline, Timeline)> {
+    let (_, both) = detail.rsplit_once(", timeline ")?;
+    let (from, to) = both.split_once(" -> ")?;
+    from.parse().ok().zip(to.parse().ok())
 }
 
 /// In one sentence.
@@ -259,6 +279,27 @@ mod tests {
     }
 
     #[test]
+    fn the_timelines_are_those_of_the_step_that_has_led_to_another() {
+        let of =
+            |lines: &[(&str, &str, &str)]| run(ip(), &steps(lines)).and_then(|it| it.timelines);
+        let promoted = format!("192.168.1.102 is primary{}", from_timeline_to((1, 4)));
+        assert_eq!(
+            of(&[("fence", "done", "x"), ("promote", "done", &promoted)]),
+            Some((1, 4))
+        );
+        let rewound = format!("rewound{}", from_timeline_to((3, 4)));
+        assert_eq!(of(&[("recover.rewind", "done", &rewound)]), Some((3, 4)));
+        for none in [
+            "192.168.1.102 is primary",
+            "x, timeline 1",
+            "x, timeline 1 -> x",
+            "",
+        ] {
+            assert_eq!(of(&[("promote", "done", none)]), None, "{none}");
+        }
+    }
+
+    #[test]
     fn what_fails_each_minute_is_one_line() {
         let run = |started: &str, what: &str, succeeded| Run {
             name: "r".to_owned(),
@@ -268,6 +309,7 @@ mod tests {
             milliseconds: 1,
             succeeded,
             what: what.to_owned(),
+            timelines: None,
             again: 0,
         };
         let elsewhere = Run {
