@@ -57,6 +57,24 @@ fn a_cluster_with_everything_wrong_in_it_by_turns() -> Result<()> {
         three.thaw_database();
         shows(one, &["node103 192.168.1.103 standby"])?;
 
+        // Another version of the tools: one that answers, and says so.
+        let program = format!("{DB_BIN}/failover_stream");
+        let other = format!(
+            "mv {program} {program}.kept\ncat >{program} <<'END'\n#!/bin/sh\n{program}.kept \"$@\" | \
+             sed 's/\"version\":\"/&9/'\nEND\nchmod 755 {program}"
+        );
+        three.run(&["sh", "-c", &other], SHORT)?.success()?;
+        shows(
+            one,
+            &[
+                "node103 192.168.1.103 standby",
+                "warn node103 has version 9",
+            ],
+        )?;
+        three
+            .run(&["mv", &format!("{program}.kept"), &program], SHORT)?
+            .success()?;
+
         // Two primaries.
         three.promote_database()?;
         shows(
