@@ -61,7 +61,7 @@ has_library() { # MACHINE
 
 build() { # MACHINE
     # shellcheck disable=SC2046
-    LIBZ_SYS_STATIC=1 nice -n 10 $cargo zigbuild --release --locked --target "$1-unknown-linux-gnu.$oldest" \
+    LIBZ_SYS_STATIC=1 nice -n 10 $cargo zigbuild --profile dist --locked --target "$1-unknown-linux-gnu.$oldest" \
         --target-dir "$dist/build" --package failover-core --features failover-core/vendored \
         $(for program in $programs; do echo "--package $program"; done)
 }
@@ -84,7 +84,7 @@ lay_out() { # MACHINE TREE
     rm -rf -- "$2"
     mkdir -p -- "$2/bin" "$2/etc" "$2/docs"
     for program in $programs; do
-        cp -- "$dist/build/$1-unknown-linux-gnu/release/$program" "$2/bin/"
+        cp -- "$dist/build/$1-unknown-linux-gnu/dist/$program" "$2/bin/"
         check_program "$2/bin/$program"
     done
     cp -- etc/* "$2/etc/"
