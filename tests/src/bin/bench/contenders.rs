@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::layout::{
     DATA, DATABASE, DATABASE_PORT, DATABASE_VIP, DB_BIN, DEVICE, LOG, POOL_BIN, SQL_USER, UID, USER,
 };
@@ -136,6 +136,17 @@ pub fn take_vip(node: &Node) -> Result<()> {
     let vip = format!("{DATABASE_VIP}/24");
     let command = ["ip", "addr", "del", &vip, "dev", DEVICE];
     node.run(&command, LIMIT)?.success().map(drop)
+}
+
+/// Ends what the runs before have left at work. A watch over the old primary would otherwise have it look after
+/// its database, which is no run of the next turn.
+pub fn end_runs(node: &Node) -> Result<()> {
+    for program in ["failover_stream", "network_rewind"] {
+        let run = node.run(&["pkill", "-KILL", "-x", program], LIMIT)?;
+        // 1: there is none.
+        ensure!(matches!(run.code, Some(0 | 1)), "{run}");
+    }
+    Ok(())
 }
 
 /// Removes logs and events of the runs before.

@@ -217,6 +217,9 @@ impl<'a> Cluster<'a> {
         if !self.old.is_up() {
             self.old.power_on()?;
         }
+        // The new primary's host first: it gives the other one its orders.
+        contenders::end_runs(self.new)?;
+        contenders::end_runs(self.old)?;
         for (node, snapshot) in [self.old, self.new].into_iter().zip(&self.snapshots) {
             node.kill_database()?;
             contenders::take_vip(node)?;
