@@ -35,6 +35,12 @@ pub fn run(args: &Check, teller: &Teller) -> Result<Exit> {
         }
         about.for_each(|finding| teller.say(&words::finding(finding)));
     }
+    if args.what_if.is_some() && told.is_empty() {
+        teller.say(&format!(
+            "\n{}",
+            words::wrapped("what if ", what_if::NO_PRIMARY)
+        ));
+    }
     told.iter()
         .for_each(|it| teller.say(&format!("\n{}", what_if::told(it))));
     let (exit, text) = verdict(&found);

@@ -1,26 +1,29 @@
 //! `cluster_ctl check --what-if`: what would happen, for a terminal and for a machine.
 
 use crate::words;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use failover_core::exit::usage;
 use failover_rules::facts::cluster::{Cluster, Host};
 use failover_rules::foretell::{Foretold, Span, foretell, within};
 use serde_json::{Value, json};
 
-/// What would happen at `node` (a name or an address; empty: the primary).
+/// What would happen at `node` (a name or an address; empty: the primary; nothing is told where there is not one).
 ///
 /// # Errors
 /// Nobody has that name.
 pub fn foretold(cluster: &Cluster, node: &str) -> Result<Vec<Foretold>> {
-    Ok(foretell(cluster, host(cluster, node)?))
+    let host = match node {
+        "" => cluster.primary().map(|(host, _)| host),
+        node => Some(host(cluster, node)?),
+    };
+    Ok(host.map_or_else(Vec::new, |host| foretell(cluster, host)))
 }
 
+/// In the place of what would happen.
+pub const NO_PRIMARY: &str =
+    "there is not one primary now: mend what fails first, or name a host (--what-if HOST)";
+
 fn host<'a>(cluster: &'a Cluster, node: &str) -> Result<&'a Host> {
-    if node.is_empty() {
-        let primary = cluster.primary().map(|(host, _)| host);
-        return primary.context(
-            "--what-if: there is not one primary now, as far as can be seen: name a host, or see what check says",
-        );
-    }
     let is_it = |host: &&Host| host.name == node || node.parse() == Ok(host.address);
     let Some(host) = cluster.hosts.iter().find(is_it) else {
         let all: Vec<&str> = cluster
@@ -28,10 +31,10 @@ fn host<'a>(cluster: &'a Cluster, node: &str) -> Result<&'a Host> {
             .iter()
             .map(|host| host.name.as_str())
             .collect();
-        bail!(
+        return Err(usage(format!(
             "--what-if {node}: no such host, there are {}",
             all.join(", ")
-        );
+        )));
     };
     Ok(host)
 }

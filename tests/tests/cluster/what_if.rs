@@ -135,3 +135,26 @@ fn foretold_times_come_true() -> Result<()> {
     ensure!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
+
+#[test]
+fn without_a_primary_what_fails_is_told_all_the_same() -> Result<()> {
+    Lab::with(options("whatif-none", QUICK), |lab| {
+        let (one, two) = (lab.node(101), lab.node(102));
+        let unknown = ctl(one, "root", &["check", "--what-if", "node109"])?;
+        ensure!(unknown.code == Some(2), "{unknown}");
+        ensure!(
+            unknown
+                .stderr
+                .contains("no such host, there are node101, node102, node103"),
+            "{unknown}"
+        );
+        two.promote_database()?;
+        let run = ctl(one, "root", &["check", "--what-if"])?;
+        ensure!(run.code == Some(1), "{run}");
+        for wanted in ["primaries at the same time", "there is not one primary now"] {
+            let flat = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            ensure!(flat.contains(wanted), "no {wanted:?} in {run}");
+        }
+        Ok(())
+    })
+}
