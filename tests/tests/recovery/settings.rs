@@ -98,17 +98,19 @@ fn has_list(node: &Node, hosts: &str) -> Result<()> {
 fn commits_wait_for_whom_they_waited_before() -> Result<()> {
     Lab::with(at_once("brk-first"), |lab| {
         let first = "FIRST 1 (node101, node102, node109)";
+        let shown = |number: u8, wanted: &str| -> Result<()> {
+            let seen = lab.node(number).psql("show synchronous_standby_names")?;
+            ensure!(seen == wanted, "it is {seen}, not {wanted}");
+            Ok(())
+        };
         let own = |number: u8, names: &str| -> Result<()> {
             let node = lab.node(number);
             node.psql(&format!(
                 "alter system set synchronous_standby_names = '{names}'"
             ))?;
-            node.psql("select pg_reload_conf()").map(drop)
-        };
-        let shown = |number: u8, wanted: &str| -> Result<()> {
-            let seen = lab.node(number).psql("show synchronous_standby_names")?;
-            ensure!(seen == wanted, "it is {seen}, not {wanted}");
-            Ok(())
+            node.psql("select pg_reload_conf()")?;
+            // The server reads it a moment later, and a run before that sees the old one.
+            wait_for("the server to have it", SHORT, || shown(number, names))
         };
         own(101, first)?;
         own(102, first)?;
