@@ -89,7 +89,7 @@ lay_out() { # MACHINE TREE
     done
     cp -- etc/* "$2/etc/"
     rm -f -- "$2"/etc/dist.sh "$2"/etc/nfpm.yaml "$2"/etc/package.*
-    cp -- docs/* "$2/docs/"
+    cp -R -- docs/. "$2/docs/"
     cp -- LICENSE README.md README.zh-CN.md CHANGELOG.md "$2/"
     "$manual" "$2"
     find "$2" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
